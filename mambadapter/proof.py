@@ -1,0 +1,108 @@
+"""Prove at start-up that a method is alive, before hours are spent on one that is not."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from mambadapter.encoders.adapted import AdaptedEncoder
+from mambadapter.errors import UserError
+
+
+def prove_alive(encoder: AdaptedEncoder, head: nn.Module) -> None:
+    """Check that a freshly built model starts as the frozen one and that all of it can learn.
+
+    On half a second of noise: the output must equal the frozen encoder's; within two optimiser steps
+    gradient must reach every trainable tensor; and the branches must then move the output. Weights,
+    gradients and random state are left as they were found.
+
+    Parameters
+    ----------
+    encoder : AdaptedEncoder
+        Before any training step.
+    head : nn.Module
+        Maps (hidden, frames) to logits.
+
+    Raises
+    ------
+    UserError
+        Naming what is dead.
+
+    Example
+    -------
+    >>> prove_alive(encoder, head)  # doctest: +SKIP
+    """
+    model = nn.ModuleDict({"encoder": encoder, "head": head})
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not trainable:
+        raise UserError("Nothing is trainable: the method matched no module and the head is frozen.")
+    with _untouched(model):
+        device = next(iter(trainable.values())).device
+        wavs = torch.randn(2, encoder.sample_rate // 2, device=device)
+        lens = torch.tensor([1.0, 0.6], device=device)
+        model.eval()
+        with torch.no_grad():
+            with encoder.branches_off():
+                frozen = encoder(wavs, lens)[0]
+            start = encoder(wavs, lens)[0]
+        if not torch.allclose(start, frozen, rtol=1e-5, atol=1e-6):
+            raise UserError(
+                f"The adapted encoder does not start as the frozen one: outputs differ by "
+                f"{(start - frozen).abs().max():.2g}. A branch must start at zero."
+            )
+        reached = _reached_by_gradient(model, trainable, wavs, lens)
+        dead = sorted(set(trainable) - reached)
+        if dead:
+            raise UserError(
+                f"{len(dead)} of {len(trainable)} trainable tensors got no gradient in two steps, so "
+                f"they would never learn: {', '.join(dead[:5])}{' ...' if len(dead) > 5 else ''}."
+            )
+        model.eval()
+        if len(encoder.branches):
+            with torch.no_grad():
+                adapted = encoder(wavs, lens)[0]
+                with encoder.branches_off():
+                    plain = encoder(wavs, lens)[0]
+            if torch.equal(adapted, plain):
+                raise UserError(
+                    f"{len(encoder.branches)} branches were trained for two steps, yet the encoder's "
+                    "output is the same without them: they are not connected."
+                )
+
+
+def _reached_by_gradient(
+    model: nn.ModuleDict, trainable: dict[str, nn.Parameter], wavs: Tensor, lens: Tensor
+) -> set[str]:
+    optimiser = torch.optim.AdamW(trainable.values(), lr=1e-3)
+    reached: set[str] = set()
+    model.train()
+    for _ in range(2):
+        optimiser.zero_grad()
+        logits = model["head"](*model["encoder"](wavs, lens))
+        (logits * torch.randn_like(logits)).sum().backward()
+        reached |= {
+            name for name, p in trainable.items() if p.grad is not None and bool((p.grad != 0).any())
+        }
+        optimiser.step()
+    return reached
+
+
+@contextmanager
+def _untouched(model: nn.Module) -> Iterator[None]:
+    """Put back parameters, buffers, gradients, modes and random state."""
+    tensors = [*(p for p in model.parameters() if p.requires_grad), *model.buffers()]
+    saved = [tensor.detach().clone() for tensor in tensors]
+    modes = {module: module.training for module in model.modules()}
+    cuda = sorted({t.device.index for t in tensors if t.device.type == "cuda"})
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(0)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for tensor, value in zip(tensors, saved, strict=True):
+                    tensor.copy_(value)
+            model.zero_grad(set_to_none=True)
+            for module, mode in modes.items():
+                module.training = mode
