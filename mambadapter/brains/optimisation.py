@@ -1,0 +1,61 @@
+"""Parameter groups and the learning-rate schedule."""
+
+import math
+from collections.abc import Iterable
+
+from torch import nn
+
+
+def weight_decay_groups(parameters: Iterable[nn.Parameter]) -> list[dict]:
+    """Split parameters into those that decay and those that must not.
+
+    A Mamba block marks its A_log and D with ``_no_weight_decay``: pulled to zero they would change
+    the memory of the scan, not its size (Gu & Dao 2023, official code).
+
+    Parameters
+    ----------
+    parameters : Iterable[nn.Parameter]
+        Those that do not require gradient are left out.
+
+    Returns
+    -------
+    list[dict]
+        Groups for a torch optimiser.
+
+    Example
+    -------
+    >>> from mambadapter.ssm import Mamba
+    >>> [len(group["params"]) for group in weight_decay_groups(Mamba(4).parameters())]
+    [7, 2]
+    """
+    learning = [p for p in parameters if p.requires_grad]
+    kept = [p for p in learning if getattr(p, "_no_weight_decay", False)]
+    decayed = [p for p in learning if not getattr(p, "_no_weight_decay", False)]
+    groups = [{"params": decayed}, {"params": kept, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def cosine_lr(peak: float, step: int, total_steps: int) -> float:
+    """Cosine annealing from `peak` to zero, a function of the step alone, so resuming needs no state.
+
+    Parameters
+    ----------
+    peak : float
+        Learning rate of step 0.
+    step : int
+        Optimiser steps done.
+    total_steps : int
+        Optimiser steps of the whole run.
+
+    Returns
+    -------
+    float
+        Learning rate of the next step.
+
+    Example
+    -------
+    >>> [round(cosine_lr(1.0, step, 4), 3) for step in range(5)]
+    [1.0, 0.854, 0.5, 0.146, 0.0]
+    """
+    progress = min(step / max(total_steps, 1), 1.0)
+    return peak * 0.5 * (1.0 + math.cos(math.pi * progress))

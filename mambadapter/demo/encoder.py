@@ -1,0 +1,63 @@
+"""A small encoder checkpoint, in transformers' own format."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
+
+
+def write_encoder(
+    folder: str | Path,
+    family: str = "wav2vec2",
+    stable_layer_norm: bool = False,
+    seed: int = 0,
+    width: int = 96,
+    layers: int = 4,
+) -> Path:
+    """Write a small encoder with random weights; loading it is loading any checkpoint.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where `save_pretrained` writes.
+    family : str
+        ``wav2vec2``, ``hubert`` or ``wavlm``.
+    stable_layer_norm : bool
+        The pre-norm variant, as in the large models, with LayerNorm in the convolutions. False is
+        the post-norm one, as in the base models, with one GroupNorm over time.
+    seed : int
+        Of the weights.
+    width : int
+        Channels, d; a multiple of 16.
+    layers : int
+        Transformer layers.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> folder = write_encoder(tempfile.mkdtemp(), "wavlm", width=32, layers=2)
+    >>> (folder / "config.json").is_file()
+    True
+    """
+    config = AutoConfig.for_model(
+        family,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        intermediate_size=2 * width,
+        conv_dim=(width // 2,) * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+        do_stable_layer_norm=stable_layer_norm,
+        feat_extract_norm="layer" if stable_layer_norm else "group",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        AutoModel.from_config(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+    return Path(folder)

@@ -1,0 +1,103 @@
+"""One ``result.json`` a run: what came out, and all that it takes to trust and repeat it."""
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from speechbrain.utils.distributed import if_main_process
+
+from mambadapter import __version__
+from mambadapter.budget import ParameterCount
+
+_PACKAGES = ("torch", "torchaudio", "transformers", "speechbrain", "numba", "mamba-ssm")
+
+
+def write_result(
+    folder: str | Path,
+    *,
+    metrics: Mapping[str, Any],
+    count: ParameterCount,
+    config: Mapping[str, Any],
+    seed: int,
+    started: float,
+    **extra: Any,
+) -> Path:
+    """Write ``result.json`` atomically; only the main process does.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The run's output folder.
+    metrics : Mapping[str, Any]
+        Metrics by stage.
+    count : ParameterCount
+        Parameters of the model.
+    config : Mapping[str, Any]
+        The resolved configuration.
+    seed : int
+        The run's seed.
+    started : float
+        ``time.time()`` when this process started the run.
+    **extra : Any
+        Whatever else the recipe wants to keep, JSON-able.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    path = Path(folder) / "result.json"
+    if if_main_process():
+        result = {
+            "metrics": dict(metrics),
+            "parameters": {**asdict(count), "adapted": count.adapted, "trained": count.trained},
+            "seed": seed,
+            "wall_time_s": round(time.time() - started, 1),
+            "peak_memory_mib": peak_memory_mib(),
+            "versions": _versions(),
+            "machine": _machine(),
+            "config": dict(config),
+            **extra,
+        }
+        partial = path.with_suffix(".json.partial")
+        partial.write_text(json.dumps(result, indent=2, ensure_ascii=False), encoding="utf-8")
+        partial.replace(path)
+    return path
+
+
+def peak_memory_mib() -> dict[str, float]:
+    """Peak memory of this process, MiB: resident, and on the GPU when there is one."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    peak = {"resident": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
+    if torch.cuda.is_available():
+        peak["gpu"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return peak
+
+
+def _versions() -> dict[str, str]:
+    found = {"mambadapter": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _machine() -> dict[str, Any]:
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "gpu": gpu,
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+    }
