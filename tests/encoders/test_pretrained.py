@@ -1,0 +1,85 @@
+"""Checkpoints load whole or not at all."""
+
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel, BertConfig, Wav2Vec2FeatureExtractor, WavLMModel
+
+from mambadapter.encoders import load_pretrained
+from mambadapter.encoders.padding import normalise_waveforms
+from mambadapter.encoders.wavlm_attention import use_fused_attention
+from mambadapter.errors import UserError
+
+
+def test_loads_the_checkpoints_weights(encoder_folder):
+    loaded = load_pretrained(encoder_folder)
+    plain = AutoModel.from_pretrained(encoder_folder).state_dict()
+    for name, tensor in loaded.backbone.state_dict().items():
+        assert torch.equal(tensor, plain[name]), name
+    assert loaded.sample_rate == 16000
+    assert loaded.normalise
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused(encoder_folders, tmp_path):
+    folder = tmp_path / "broken"
+    shutil.copytree(encoder_folders["wav2vec2"], folder)
+    weights = load_file(str(folder / "model.safetensors"))
+    weights.pop("encoder.layers.1.attention.q_proj.weight")
+    save_file(weights, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    with pytest.raises(UserError, match="lacks 1 weights .*q_proj.weight"):
+        load_pretrained(str(folder))
+
+
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"holds no config\.json"):
+        load_pretrained(str(tmp_path))
+
+
+def test_an_unreachable_name_is_refused():
+    with pytest.raises(UserError, match="Cannot load the encoder 'nobody/nothing'"):
+        load_pretrained("nobody/nothing")
+
+
+def test_another_family_is_refused(tmp_path):
+    BertConfig().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="'bert' are not supported"):
+        load_pretrained(str(tmp_path))
+
+
+def test_normalisation_equals_transformers():
+    torch.manual_seed(0)
+    clips = [torch.randn(n) * 0.2 + 0.1 for n in (800, 500)]
+    expected = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)(
+        [clip.numpy() for clip in clips], sampling_rate=16000, padding=True, return_tensors="pt"
+    ).input_values
+    batch = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)
+    got = normalise_waveforms(batch, torch.tensor([800, 500]))
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["wavlm", "wavlm-stable"])
+def test_fused_wavlm_attention_equals_transformers(encoder_folders, variant):
+    plain = WavLMModel.from_pretrained(encoder_folders[variant]).eval()
+    torch.manual_seed(0)
+    with torch.no_grad():  # transformers starts the gate's constant and the bias too small to notice
+        for name, parameter in plain.named_parameters():
+            if "gru_rel_pos" in name or "rel_attn_embed" in name:
+                parameter.normal_()
+    fused = WavLMModel.from_pretrained(encoder_folders[variant]).eval()
+    fused.load_state_dict(plain.state_dict())
+    use_fused_attention(fused)
+    wavs = torch.randn(2, 12000)
+    mask = torch.ones(2, 12000, dtype=torch.long)
+    mask[1, 7000:] = 0
+    for attention_mask in (None, mask):
+        wanted = plain(wavs, attention_mask=attention_mask).last_hidden_state
+        got = fused(wavs, attention_mask=attention_mask).last_hidden_state
+        valid = slice(None) if attention_mask is None else slice(0, 21)
+        torch.testing.assert_close(got[:, valid], wanted[:, valid], rtol=1e-4, atol=1e-5)
+        gradients = [
+            torch.autograd.grad(out[:, valid].square().sum(), model.encoder.layers[0].attention.q_proj.weight)[0]
+            for model, out in ((plain, wanted), (fused, got))
+        ]
+        torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-5)

@@ -1,0 +1,88 @@
+"""A dead method does not get past the start."""
+
+import pytest
+import torch
+from torch import nn
+
+from mambadapter.encoders import AdaptedEncoder
+from mambadapter.errors import UserError
+from mambadapter.heads import PooledClassifier
+from mambadapter.methods import FullFinetuning, LinearProbe, MambAdapters
+from mambadapter.proof import prove_alive
+
+
+def build(folder, method):
+    torch.manual_seed(0)
+    encoder = AdaptedEncoder.from_pretrained(folder, method)
+    return encoder, PooledClassifier(encoder.width, 3)
+
+
+def insert_everywhere(encoder, make):
+    for place in encoder.sublayers:
+        encoder.insert(place, make())
+
+
+class Branch(nn.Module):
+    """A bottleneck whose two matrices start as told."""
+
+    def __init__(self, width, zero_down, zero_up):
+        super().__init__()
+        self.down, self.up = nn.Linear(width, 4), nn.Linear(4, width)
+        for linear, zero in ((self.down, zero_down), (self.up, zero_up)):
+            if zero:
+                nn.init.zeros_(linear.weight)
+                nn.init.zeros_(linear.bias)
+
+    def forward(self, hidden, lengths=None):
+        return self.up(torch.relu(self.down(hidden)))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        MambAdapters(rank=4),
+        MambAdapters(rank=4, placement="houlsby", bidirectional=True),
+        MambAdapters(rank=4, shared=False, insertion="sequential"),
+        LinearProbe(),
+        LinearProbe(norms="none"),
+        FullFinetuning(),
+        FullFinetuning(train_cnn=True),
+    ],
+    ids=repr,
+)
+def test_living_methods_pass_and_are_left_untouched(encoder_folder, method):
+    encoder, head = build(encoder_folder, method)
+    before = {n: t.clone() for n, t in encoder.state_dict().items()}
+    random_state = torch.get_rng_state()
+    prove_alive(encoder, head)
+    assert all(torch.equal(t, before[n]) for n, t in encoder.state_dict().items())
+    assert all(p.grad is None for p in encoder.parameters())
+    assert torch.equal(torch.get_rng_state(), random_state)
+
+
+def test_a_branch_that_does_not_start_at_zero(encoder_folders):
+    encoder, head = build(encoder_folders["wav2vec2"], LinearProbe())
+    insert_everywhere(encoder, lambda: Branch(encoder.width, zero_down=False, zero_up=False))
+    with pytest.raises(UserError, match="does not start as the frozen one"):
+        prove_alive(encoder, head)
+
+
+def test_a_bottleneck_with_both_matrices_zero(encoder_folders):
+    """The peers' trap: only the last bias ever learns."""
+    encoder, head = build(encoder_folders["wav2vec2"], LinearProbe())
+    insert_everywhere(encoder, lambda: Branch(encoder.width, zero_down=True, zero_up=True))
+    with pytest.raises(UserError, match=r"got no gradient in two steps.*down"):
+        prove_alive(encoder, head)
+
+
+def test_a_branch_beside_nothing(encoder_folders):
+    encoder, head = build(encoder_folders["wav2vec2"], LinearProbe())
+    encoder.branches["stray"] = Branch(encoder.width, zero_down=False, zero_up=True)
+    with pytest.raises(UserError, match=r"got no gradient in two steps.*stray"):
+        prove_alive(encoder, head)
+
+
+def test_nothing_trainable(encoder_folders):
+    encoder, head = build(encoder_folders["wav2vec2"], LinearProbe(norms="none"))
+    with pytest.raises(UserError, match="Nothing is trainable"):
+        prove_alive(encoder, head.requires_grad_(False))
