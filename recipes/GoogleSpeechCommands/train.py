@@ -1,0 +1,56 @@
+"""Adapt a frozen speech encoder to the 35 words of Speech Commands V2.
+
+    python train.py hparams/train.yaml --data_folder /path/to/speech_commands_v0.02
+    python train.py hparams/train.yaml --data_folder ... --adapter linear_probe
+    torchrun --nproc_per_node 2 train.py hparams/train.yaml --data_folder ...
+"""
+
+import sys
+import time
+
+import speechbrain as sb
+
+from mambadapter.brains.classification import CONTRACT, ClassificationBrain
+from mambadapter.config import load_experiment, record_experiment, reporting_user_errors
+from mambadapter.data.manifests import classification_datasets
+from mambadapter.encoders import AdaptedEncoder
+from mambadapter.heads import PooledClassifier
+from mambadapter.inference import save_package
+from mambadapter.results import write_result
+
+
+@reporting_user_errors
+def main(argv: list[str]) -> None:
+    """Prepare, build, train, test, and write down what came out."""
+    started = time.time()
+    experiment = load_experiment(argv, contract=[*CONTRACT, "prepare", "loader_options"])
+    hparams = experiment.hparams
+    sb.utils.distributed.ddp_init_group(experiment.run_opts)
+    record_experiment(experiment)
+    manifests = sb.utils.distributed.run_on_main(hparams["prepare"]) or hparams["prepare"]()
+
+    sb.utils.seed.seed_everything(hparams["seed"], verbose=False)
+    encoder = AdaptedEncoder.from_pretrained(hparams["source"], hparams["method"])
+    datasets, labels = classification_datasets(manifests, encoder.sample_rate)
+    modules = {"encoder": encoder, "head": PooledClassifier(encoder.width, len(labels))}
+
+    brain = ClassificationBrain(
+        modules, hparams["opt_class"], hparams, experiment.run_opts, hparams["checkpointer"]
+    )
+    loader = hparams["loader_options"]
+    brain.fit(
+        hparams["epoch_counter"],
+        datasets["train"],
+        datasets["valid"],
+        train_loader_kwargs={**loader, "shuffle": True},
+        valid_loader_kwargs=loader,
+    )
+    brain.evaluate(datasets["test"], test_loader_kwargs=loader)
+
+    folder = hparams["output_folder"]
+    save_package(f"{folder}/adapter", modules, hparams["source"], hparams["method"], labels)
+    write_result(folder, brain=brain, experiment=experiment, started=started)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,271 @@
+"""Training that can be trusted: resumes, repeats, selects on validation, stops on nonsense."""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from speechbrain.utils.checkpoints import Checkpoint
+from tiny_run import build, dataset, fit, train
+from torch import nn
+
+from mambadapter.brains.checkpoints import load_trained, trained_tensors
+from mambadapter.brains.classification import validation_rank
+from mambadapter.brains.metrics import classification_metrics
+from mambadapter.brains.optimisation import cosine_lr, weight_decay_groups
+from mambadapter.errors import UserError
+from mambadapter.methods import FullFinetuning, LinearProbe, MambAdapters
+
+SCRIPT = Path(__file__).parent / "tiny_run.py"
+
+
+@pytest.fixture
+def folder(encoder_folders):
+    return encoder_folders["wav2vec2"]
+
+
+def assert_same(weights, others):
+    assert weights.keys() == others.keys()
+    for name, tensor in weights.items():
+        assert torch.equal(tensor, others[name]), name
+
+
+def test_learns_and_reports(folder, tmp_path):
+    metrics, _ = train(folder, tmp_path, number_of_epochs=8)
+    assert metrics["test"]["accuracy"] > 0.6
+    assert metrics["test"]["accuracy_low"] < metrics["test"]["accuracy"]
+    assert metrics["test"]["clips"] == 12
+    assert "valid accuracy" in (tmp_path / "train_log.txt").read_text()
+
+
+@pytest.mark.parametrize("stop_at", [3, 6, 10])
+def test_a_killed_run_resumes_to_the_same_result(folder, tmp_path, monkeypatch, stop_at):
+    """Six steps an epoch: stopped in the first, between two, and in the second."""
+    run_opts = {"ckpt_interval_steps": 1}
+    whole_metrics, whole = train(folder, tmp_path / "whole", run_opts=run_opts)
+
+    brain, counter, _ = build(folder, tmp_path / "killed", run_opts=run_opts)
+    original = brain.on_fit_batch_start
+
+    def stop(batch, should_step):
+        if brain.optimizer_step == stop_at:
+            raise KeyboardInterrupt
+        original(batch, should_step)
+
+    monkeypatch.setattr(brain, "on_fit_batch_start", stop)
+    with pytest.raises(KeyboardInterrupt):
+        fit(brain, counter)
+    torch.manual_seed(99)
+    metrics, resumed = train(folder, tmp_path / "killed", run_opts=run_opts)
+    assert metrics == whole_metrics
+    assert_same(resumed, whole)
+
+
+def test_gradient_accumulation_resumes_between_whole_steps_only(folder, tmp_path, monkeypatch):
+    run_opts = {"ckpt_interval_steps": 1, "grad_accumulation_factor": 2}
+    _, whole = train(folder, tmp_path / "whole", run_opts=run_opts)
+    brain, counter, _ = build(folder, tmp_path / "killed", run_opts=run_opts)
+    original = brain.on_fit_batch_start
+
+    def stop(batch, should_step):
+        if brain.optimizer_step == 4 and should_step:
+            raise KeyboardInterrupt
+        original(batch, should_step)
+
+    monkeypatch.setattr(brain, "on_fit_batch_start", stop)
+    with pytest.raises(KeyboardInterrupt):
+        fit(brain, counter)
+    _, resumed = train(folder, tmp_path / "killed", run_opts=run_opts)
+    assert_same(resumed, whole)
+
+
+def child(arguments, **environment):
+    return subprocess.run(
+        arguments, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def test_two_folds_in_one_process_are_as_in_two(folder, tmp_path):
+    """The peers' trap: class-level projections carry one fold's weights into the next."""
+    torch.set_num_threads(1)
+    try:
+        runs = {}
+        for order in ((1, 2), (2, 1)):
+            for seed in order:
+                name = f"{order[0]}{order[1]}-{seed}"
+                runs[order, seed] = train(folder, tmp_path / name, seed)[1]
+    finally:
+        torch.set_num_threads(2)
+    for seed in (1, 2):
+        output = tmp_path / f"own-{seed}"
+        done = child([sys.executable, str(SCRIPT), folder, str(output), str(seed)])
+        assert done.returncode == 0, done.stderr
+        own = torch.load(output / "rank0.pt")["weights"]
+        assert_same(runs[(1, 2), seed], own)
+        assert_same(runs[(2, 1), seed], own)
+    assert not torch.equal(runs[(1, 2), 1]["head.linear.weight"], runs[(1, 2), 2]["head.linear.weight"])
+
+
+def test_two_gloo_processes_train_and_agree(folder, tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = child([*launch, str(SCRIPT), folder, str(tmp_path), "1"], OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr[-3000:]
+    ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1)]
+    assert_same(ranks[0]["weights"], ranks[1]["weights"])
+    assert ranks[0]["metrics"] == ranks[1]["metrics"]
+    brain, _, modules = build(folder, tmp_path / "fresh")
+    moved = [not torch.equal(t, ranks[0]["weights"][n]) for n, t in trained_tensors(modules).items()]
+    assert all(moved)
+
+
+def test_checkpoints_hold_what_was_trained_and_nothing_else(folder, tmp_path):
+    brain, counter, modules = build(folder, tmp_path, number_of_epochs=1)
+    fit(brain, counter)
+    (saved,) = tmp_path.glob("save/*/trained.ckpt")
+    tensors = load_file(str(saved))
+    expected = {n for n, p in nn.ModuleDict(modules).named_parameters() if p.requires_grad}
+    assert tensors.keys() == expected
+    assert not any("q_proj" in name for name in tensors)
+
+
+def test_batch_norm_statistics_survive_a_reload(tmp_path):
+    def make():
+        torch.manual_seed(0)
+        return {"branch": nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))}
+
+    trained = make()
+    trained["branch"](torch.randn(50, 4) * 3 + 1)
+    fresh = make()
+    load_trained(fresh, {n: t.clone() for n, t in trained_tensors(trained).items()}, "a test")
+    assert_same(dict(fresh["branch"].state_dict()), dict(trained["branch"].state_dict()))
+
+
+def test_loading_is_strict():
+    module = {"head": nn.Linear(2, 2)}
+    saved = {n: t.clone() for n, t in trained_tensors(module).items()}
+    with pytest.raises(UserError, match=r"1 tensors missing \(such as head.bias\)"):
+        load_trained(module, {"head.weight": saved["head.weight"]}, "a.ckpt")
+    with pytest.raises(UserError, match=r"1 unknown tensors \(such as x\)"):
+        load_trained(module, {**saved, "x": torch.zeros(1)}, "a.ckpt")
+    with pytest.raises(UserError, match="another shape"):
+        load_trained(module, {**saved, "head.bias": torch.zeros(3)}, "a.ckpt")
+
+
+def test_the_best_validation_epoch_is_restored_before_testing(folder, tmp_path, monkeypatch):
+    brain, counter, modules = build(folder, tmp_path, lr=0.01)
+    accuracies = iter([0.5, 0.9, 0.7])
+    kept = []
+
+    def metrics(targets, predictions):
+        kept.append({n: t.clone() for n, t in trained_tensors(modules).items()})
+        return {"accuracy": next(accuracies, 0.0)}
+
+    monkeypatch.setattr("mambadapter.brains.classification.classification_metrics", metrics)
+    fit(brain, counter)
+    brain.evaluate(dataset(6, 2000), test_loader_kwargs={"batch_size": 3})
+    assert brain.best_epoch == 2
+    assert_same(kept[3], kept[1])
+    assert not torch.equal(kept[2]["head.linear.weight"], kept[1]["head.linear.weight"])
+
+
+def test_ties_go_to_the_lower_validation_loss_and_unfinished_epochs_come_last():
+    def checkpoint(**meta):
+        return Checkpoint(Path("x"), meta, {})
+
+    ranked = sorted(
+        [
+            checkpoint(accuracy=0.9, loss=0.5),
+            checkpoint(),
+            checkpoint(accuracy=0.9, loss=0.4),
+            checkpoint(accuracy=0.8, loss=0.1),
+        ],
+        key=validation_rank,
+    )
+    assert [c.meta.get("loss") for c in ranked] == [None, 0.1, 0.5, 0.4]
+
+
+def test_testing_without_training_is_refused(folder, tmp_path):
+    brain, _, _ = build(folder, tmp_path)
+    with pytest.raises(UserError, match="No finished epoch to test"):
+        brain.evaluate(dataset(3, 0), test_loader_kwargs={"batch_size": 3})
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoints(folder, tmp_path):
+    brain, counter, modules = build(folder, tmp_path, run_opts={"ckpt_interval_steps": 1})
+    original = brain.on_fit_batch_start
+
+    def spoil(batch, should_step):
+        original(batch, should_step)
+        if brain.optimizer_step == 4:
+            with torch.no_grad():
+                modules["head"].linear.bias[0] = math.nan
+
+    brain.on_fit_batch_start = spoil
+    with pytest.raises(UserError, match=r"The loss is nan at optimiser step 4 .*Lower --lr"):
+        fit(brain, counter)
+    (saved,) = tmp_path.glob("save/*/trained.ckpt")
+    assert all(t.isfinite().all() for t in load_file(str(saved)).values())
+
+
+def test_every_parameter_group_is_clipped(folder, tmp_path):
+    brain, _, _ = build(folder, tmp_path, run_opts={"max_grad_norm": 1e-3})
+    brain.init_optimizers()
+    groups = brain.optimizer.param_groups
+    assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
+    parameters = [p for group in groups for p in group["params"]]
+    norms = []
+    brain.optimizer.step = lambda *a, **k: norms.append([p.grad.norm() for p in parameters])
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    brain.optimizers_step()
+    assert torch.stack(norms[0]).norm() <= 1.001e-3
+
+
+def test_scan_matrices_do_not_decay():
+    torch.manual_seed(0)
+    from mambadapter.ssm import Mamba
+
+    block = Mamba(4)
+    groups = weight_decay_groups(block.parameters())
+    assert {id(p) for p in groups[1]["params"]} == {id(block.A_log), id(block.D)}
+
+
+def test_bfloat16_autocast_trains(folder, tmp_path):
+    metrics, weights = train(folder, tmp_path, run_opts={"precision": "bf16", "eval_precision": "bf16"})
+    assert all(t.dtype == torch.float32 and t.isfinite().all() for t in weights.values())
+    assert metrics["test"]["clips"] == 12
+
+
+def test_tensorboard_by_choice(folder, tmp_path):
+    train(folder, tmp_path, number_of_epochs=1, tensorboard=True)
+    assert list(tmp_path.glob("tensorboard/**/events*"))
+
+
+@pytest.mark.parametrize("method", [LinearProbe(), FullFinetuning(), MambAdapters(bidirectional=True)], ids=repr)
+def test_every_method_on_the_menu_trains(folder, tmp_path, method):
+    metrics, _ = train(folder, tmp_path, method=method, number_of_epochs=1, lr=1e-4)
+    assert math.isfinite(metrics["test"]["loss"])
+
+
+def test_metrics_against_known_values():
+    # Wilson's interval of 9 in 10 is (0.5958, 0.9821) (Newcombe 1998, method 3).
+    targets = [0] * 5 + [1] * 5
+    metrics = classification_metrics(targets, [0] * 5 + [1] * 4 + [0])
+    assert metrics["accuracy"] == pytest.approx(0.9)
+    assert metrics["accuracy_low"] == pytest.approx(0.5958, abs=1e-3)
+    assert metrics["accuracy_high"] == pytest.approx(0.9821, abs=1e-3)
+    assert metrics["macro_f1"] == pytest.approx((10 / 11 + 8 / 9) / 2)
+
+
+def test_cosine_schedule_against_torch():
+    parameter = nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.SGD([parameter], lr=0.3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=20)
+    for step in range(20):
+        assert cosine_lr(0.3, step, 20) == pytest.approx(optimiser.param_groups[0]["lr"], abs=1e-9)
+        optimiser.step()
+        schedule.step()

@@ -1,0 +1,90 @@
+"""A training run of a few seconds, used by the tests and, as a script, by their child processes.
+
+    python tiny_run.py ENCODER OUTPUT SEED      (or under torchrun)
+"""
+
+import functools
+import sys
+
+import speechbrain as sb
+import torch
+from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.utils.checkpoints import Checkpointer
+from speechbrain.utils.epoch_loop import EpochCounter
+from speechbrain.utils.train_logger import FileTrainLogger
+
+from mambadapter.brains.checkpoints import trained_tensors
+from mambadapter.brains.classification import ClassificationBrain
+from mambadapter.encoders import AdaptedEncoder
+from mambadapter.heads import PooledClassifier
+from mambadapter.methods import MambAdapters
+
+
+@sb.utils.data_pipeline.takes("label_index", "seed")
+@sb.utils.data_pipeline.provides("signal")
+def tone(label, seed):
+    """A rising, a falling or a steady tone, in noise."""
+    generator = torch.Generator().manual_seed(seed)
+    time = torch.linspace(0, 1, 4000 + 160 * (seed % 10))
+    sweep = (time, 1 - time, torch.full_like(time, 0.5))[label]
+    phase = torch.cumsum(300 + 2000 * sweep, 0) * 2 * torch.pi / 16000
+    return torch.sin(phase) + 0.05 * torch.randn(len(time), generator=generator)
+
+
+def dataset(clips, offset):
+    data = {str(i): {"label_index": i % 3, "seed": i} for i in range(offset, offset + clips)}
+    return DynamicItemDataset(data, [tone], ["id", "signal", "label_index"])
+
+
+def build(encoder_folder, output, seed=1, method=None, lr=0.005, run_opts=None, **hparams):
+    """Seed, build, and return a Brain ready to fit."""
+    sb.utils.seed.seed_everything(seed, verbose=False)
+    method = method or MambAdapters(rank=4, d_state=4, placement="houlsby")
+    encoder = AdaptedEncoder.from_pretrained(encoder_folder, method)
+    modules = {"encoder": encoder, "head": PooledClassifier(encoder.width, 3)}
+    counter = EpochCounter(hparams.get("number_of_epochs", 3))
+    settings = {
+        "seed": seed,
+        "number_of_epochs": 3,
+        "train_logger": FileTrainLogger(f"{output}/train_log.txt"),
+        "tensorboard": False,
+        "output_folder": str(output),
+        "proof_of_life": True,
+        **hparams,
+    }
+    brain = ClassificationBrain(
+        modules,
+        functools.partial(torch.optim.AdamW, lr=lr, betas=(0.9, 0.98), weight_decay=0.1),
+        settings,
+        {"device": "cpu", "noprogressbar": True, **(run_opts or {})},
+        Checkpointer(f"{output}/save", {"counter": counter}),
+    )
+    return brain, counter, modules
+
+
+def fit(brain, counter, clips=24):
+    brain.fit(
+        counter,
+        dataset(clips, 0),
+        dataset(9, 1000),
+        train_loader_kwargs={"batch_size": 4, "shuffle": True},
+        valid_loader_kwargs={"batch_size": 4},
+    )
+
+
+def train(encoder_folder, output, seed=1, **kwargs):
+    """Fit and test; return metrics and copies of what was trained."""
+    brain, counter, modules = build(encoder_folder, output, seed, **kwargs)
+    fit(brain, counter)
+    brain.evaluate(dataset(12, 2000), test_loader_kwargs={"batch_size": 4})
+    return brain.metrics, {n: t.detach().clone() for n, t in trained_tensors(modules).items()}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    folder, output, seed = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    sb.utils.distributed.ddp_init_group({"distributed_backend": "gloo"})
+    run_opts = {"distributed_backend": "gloo"}
+    metrics, weights = train(folder, output, seed, run_opts=run_opts)
+    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+    torch.save({"metrics": metrics, "weights": weights}, f"{output}/rank{rank}.pt")
