@@ -29,7 +29,6 @@ def write_result(
     config: Mapping[str, Any],
     seed: int,
     started: float,
-    **extra: Any,
 ) -> Path:
     """Write ``result.json`` atomically; only the main process does.
 
@@ -47,8 +46,6 @@ def write_result(
         The run's seed.
     started : float
         ``time.time()`` when this process started the run.
-    **extra : Any
-        Whatever else the recipe wants to keep, JSON-able.
 
     Returns
     -------
@@ -66,7 +63,6 @@ def write_result(
             "versions": _versions(),
             "machine": _machine(),
             "config": dict(config),
-            **extra,
         }
         partial = path.with_suffix(".json.partial")
         partial.write_text(json.dumps(result, indent=2, ensure_ascii=False), encoding="utf-8")
