@@ -1,0 +1,234 @@
+"""The CPU backend: numba kernels with a hand-written backward, float32, no compiler needed.
+
+Padding is neither computed nor masked: the kernels walk each clip's valid frames, forwards or
+backwards. Memory kept for the backward is the input and one state in sixteen.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+try:
+    import numba
+
+    # The layer that shares threads with torch's own comes first; the last is always there.
+    numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
+    from mambadapter.ssm.cpu_inner import inner_backward, inner_forward
+    from mambadapter.ssm.cpu_math import LOG2_E
+    from mambadapter.ssm.cpu_scan import scan_backward, scan_forward
+    from mambadapter.ssm.cpu_steps import CHUNK
+except ImportError:  # numba lags behind new Python versions
+    numba = None
+
+NAME = "cpu"
+
+
+def unusable(device_type: str) -> str | None:
+    """Say why this backend cannot serve a device; None when it can."""
+    if device_type != "cpu":
+        return "its kernels run on CPU tensors only"
+    return "numba cannot be imported; `pip install numba`" if numba is None else None
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+) -> Tensor:
+    """See `mambadapter.ssm.selective_scan`."""
+    bias = torch.zeros_like(D) if delta_bias is None else delta_bias
+    keep = _needs_grad(u, delta, A, B, C, D, z, bias)
+    y = _Scan.apply(u, delta, A, B, C, D, z, bias, _frames(u, lengths), reverse, keep)
+    return y.to(u.dtype)
+
+
+def mamba_inner(
+    xz: Tensor,
+    conv_weight: Tensor,
+    conv_bias: Tensor | None,
+    x_proj: Tensor,
+    dt_proj: Tensor,
+    dt_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+) -> Tensor:
+    """See `mambadapter.ssm.mamba_inner`."""
+    bias = torch.zeros_like(D) if conv_bias is None else conv_bias
+    parameters = (conv_weight, bias, x_proj, dt_proj, dt_bias, A, D)
+    keep = _needs_grad(xz, *parameters)
+    y = _Inner.apply(xz, *parameters, _frames(xz, lengths), reverse, keep)
+    return y.to(xz.dtype)
+
+
+class _Scan(torch.autograd.Function):
+    @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
+    def forward(
+        ctx: Any,
+        u: Tensor,
+        delta: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor,
+        z: Tensor | None,
+        bias: Tensor,
+        frames: Tensor,
+        reverse: bool,
+        keep: bool,
+    ) -> Tensor:
+        gated = z is not None
+        u, delta, B, C, D, bias = (_plain(t) for t in (u, delta, B, C, D, bias))
+        z = _plain(z) if gated else u
+        a = _plain(A.t())
+        rates = a * float(LOG2_E)
+        saved = _saved_states(u, a, keep)
+        out = torch.zeros_like(u)
+        _use_torch_threads()
+        scan_forward(
+            *_arrays(u, delta, rates, B, C, D, z, bias, frames), reverse, gated, saved.numpy(), keep, out.numpy()
+        )
+        if keep:
+            ctx.save_for_backward(u, delta, a, rates, B, C, D, z, bias, frames, saved)
+            ctx.reverse, ctx.gated = reverse, gated
+        return out
+
+    @staticmethod
+    @once_differentiable
+    @torch.amp.custom_bwd(device_type="cpu")
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        u, delta, a, rates, B, C, D, z, bias, frames, saved = ctx.saved_tensors
+        grad_u, grad_delta, grad_B, grad_C = (torch.zeros_like(t) for t in (u, delta, B, C))
+        grad_z = torch.zeros_like(z) if ctx.gated else grad_u
+        grad_a, grad_D, grad_bias = (u.new_zeros(u.shape[0], *t.shape) for t in (a, D, bias))
+        _use_torch_threads()
+        scan_backward(
+            *_arrays(_plain(grad), u, delta, a, rates, B, C, D, z, bias, frames),
+            ctx.reverse,
+            ctx.gated,
+            *_arrays(saved, grad_u, grad_delta, grad_z, grad_B, grad_C, grad_a, grad_D, grad_bias),
+        )
+        return (
+            grad_u,
+            grad_delta,
+            grad_a.sum(0).t(),
+            grad_B,
+            grad_C,
+            grad_D.sum(0),
+            grad_z if ctx.gated else None,
+            grad_bias.sum(0),
+            None,
+            None,
+            None,
+        )
+
+
+class _Inner(torch.autograd.Function):
+    @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
+    def forward(
+        ctx: Any,
+        xz: Tensor,
+        conv_weight: Tensor,
+        conv_bias: Tensor,
+        x_proj: Tensor,
+        dt_proj: Tensor,
+        dt_bias: Tensor,
+        A: Tensor,
+        D: Tensor,
+        frames: Tensor,
+        reverse: bool,
+        keep: bool,
+    ) -> Tensor:
+        xz, conv_bias, dt_bias, D = (_plain(t) for t in (xz, conv_bias, dt_bias, D))
+        taps, dt_rows = _plain(conv_weight.squeeze(1).t()), _plain(dt_proj.t())
+        x_rows, x_columns = _plain(x_proj), _plain(x_proj.t())
+        a = _plain(A.t())
+        rates = a * float(LOG2_E)
+        saved = _saved_states(xz, a, keep)
+        out = xz.new_zeros(*xz.shape[:2], a.shape[1])
+        _use_torch_threads()
+        inner_forward(
+            *_arrays(xz, taps, conv_bias, x_columns, dt_rows, dt_bias, rates, D, frames),
+            reverse,
+            saved.numpy(),
+            keep,
+            out.numpy(),
+        )
+        if keep:
+            ctx.save_for_backward(
+                xz, taps, conv_bias, x_columns, x_rows, dt_rows, dt_bias, a, rates, D, frames, saved
+            )
+            ctx.reverse = reverse
+        return out
+
+    @staticmethod
+    @once_differentiable
+    @torch.amp.custom_bwd(device_type="cpu")
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        xz, taps, conv_bias, x_columns, x_rows, dt_rows, dt_bias, a, rates, D, frames, saved = (
+            ctx.saved_tensors
+        )
+        grad_xz = torch.zeros_like(xz)
+        parameters = (taps, conv_bias, x_rows, dt_rows, dt_bias, a, D)
+        per_clip = [xz.new_zeros(xz.shape[0], *t.shape) for t in parameters]
+        _use_torch_threads()
+        inner_backward(
+            *_arrays(
+                _plain(grad), xz, taps, conv_bias, x_columns, x_rows, dt_rows, dt_bias, a, rates, D, frames
+            ),
+            ctx.reverse,
+            *_arrays(saved, grad_xz, *per_clip),
+        )
+        taps, conv_bias, x_rows, dt_rows, dt_bias, a, D = (t.sum(0) for t in per_clip)
+        return (
+            grad_xz,
+            taps.t().unsqueeze(1),
+            conv_bias,
+            x_rows,
+            dt_rows.t(),
+            dt_bias,
+            a.t(),
+            D,
+            None,
+            None,
+            None,
+        )
+
+
+def _plain(x: Tensor) -> Tensor:
+    return x.detach().float().contiguous()
+
+
+def _arrays(*tensors: Tensor) -> list:
+    return [t.detach().numpy() for t in tensors]
+
+
+def _frames(x: Tensor, lengths: Tensor | None) -> Tensor:
+    if lengths is None:
+        return torch.full(x.shape[:1], x.shape[1], dtype=torch.int64)
+    return lengths.to(torch.int64).contiguous()
+
+
+def _needs_grad(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def _saved_states(x: Tensor, a: Tensor, keep: bool) -> Tensor:
+    chunks = -(-x.shape[1] // CHUNK) if keep else 0
+    return torch.empty(x.shape[0], chunks, *a.shape)
+
+
+def _use_torch_threads() -> None:
+    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))

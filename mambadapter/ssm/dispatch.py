@@ -1,0 +1,232 @@
+"""Which scan runs: one choice a device type, made once, explicit and logged.
+
+``auto`` takes the fastest backend that serves the device; a name takes that one or fails. Set it with
+`set_backend` or the environment variable MAMBADAPTER_SSM_BACKEND. A new backend is one more file with
+the four names NAME, unusable, selective_scan and mamba_inner, and one entry in `_BACKENDS`.
+"""
+
+import logging
+import os
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from mambadapter.errors import UserError, did_you_mean
+from mambadapter.ssm import cpu, mamba_kernels, reference
+
+logger = logging.getLogger("mambadapter")
+
+ENVIRONMENT = "MAMBADAPTER_SSM_BACKEND"
+
+# In order of preference.
+_BACKENDS: dict[str, ModuleType] = {m.NAME: m for m in (cpu, mamba_kernels, reference)}
+
+_requested: str | None = None
+_chosen: dict[str, ModuleType] = {}
+
+
+def set_backend(name: str) -> None:
+    """Choose the scan for the rest of the process.
+
+    Parameters
+    ----------
+    name : str
+        ``auto``, ``cpu``, ``mamba_ssm`` or ``reference``.
+
+    Raises
+    ------
+    UserError
+        If the name is unknown.
+
+    Example
+    -------
+    >>> set_backend("reference"); set_backend("auto")
+    """
+    global _requested
+    if name != "auto" and name not in _BACKENDS:
+        raise UserError(f"Scan backend '{name}' is unknown; {did_you_mean(name, ['auto', *_BACKENDS])}.")
+    _requested = name
+    _chosen.clear()
+
+
+def backend_report() -> list[tuple[str, bool, str]]:
+    """List every backend, whether it is usable on this machine, and why or why not.
+
+    Returns
+    -------
+    list[tuple[str, bool, str]]
+        Name, usable, reason.
+    """
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    report = []
+    for name, backend in _BACKENDS.items():
+        reasons = {device: backend.unusable(device) for device in devices}
+        served = [device for device, reason in reasons.items() if reason is None]
+        why = f"on {', '.join(served)}" if served else next(iter(reasons.values()))
+        report.append((name, bool(served), why))
+    return report
+
+
+def backend_for(device_type: str) -> ModuleType:
+    """Return the backend that serves a device type, choosing it at the first call.
+
+    Parameters
+    ----------
+    device_type : str
+        ``cpu``, ``cuda``.
+
+    Returns
+    -------
+    ModuleType
+
+    Raises
+    ------
+    UserError
+        If the backend that was asked for by name cannot serve this device.
+    """
+    if device_type not in _chosen:
+        _chosen[device_type] = _choose(device_type)
+    return _chosen[device_type]
+
+
+def _choose(device_type: str) -> ModuleType:
+    if _requested is None:
+        set_backend(os.environ.get(ENVIRONMENT, "auto"))
+    if _requested != "auto":
+        backend = _BACKENDS[_requested]
+        reason = backend.unusable(device_type)
+        if reason is not None:
+            raise UserError(
+                f"Scan backend '{_requested}' cannot serve {device_type}: {reason}. Set {ENVIRONMENT}=auto "
+                "or choose another."
+            )
+        logger.info("Selective scan on %s: %s, as asked.", device_type, backend.NAME)
+        return backend
+    refusals = []
+    for backend in _BACKENDS.values():
+        reason = backend.unusable(device_type)
+        if reason is None:
+            break
+        refusals.append(f"{backend.NAME}: {reason}")
+    if backend is reference:
+        logger.warning(
+            "Selective scan on %s: the plain reference, which is SLOW, because no other backend serves "
+            "it (%s).",
+            device_type,
+            "; ".join(refusals),
+        )
+    else:
+        logger.info("Selective scan on %s: %s.", device_type, backend.NAME)
+    return backend
+
+
+def _backend(x: Tensor) -> ModuleType:
+    # float64 asks for the oracle; the CPU kernels are float32.
+    if x.dtype == torch.float64 and x.device.type == "cpu":
+        return reference
+    # Shapes only, as on the meta device.
+    if x.device.type not in ("cpu", "cuda"):
+        return reference
+    return backend_for(x.device.type)
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+) -> Tensor:
+    """Scan ``h = exp(dt A) h + dt B u``, ``y = (C h + D u) silu(z)`` with ``dt = softplus(delta + bias)``.
+
+    Gu & Dao 2023, arXiv 2312.00752, algorithm 2. The layout is (B, T, D); mamba_ssm's functions take
+    (B, D, T).
+
+    Parameters
+    ----------
+    u, delta : Tensor
+        (B, T, D) input and step sizes before bias and softplus.
+    A : Tensor
+        (D, N), negative.
+    B, C : Tensor
+        (B, T, N).
+    D : Tensor
+        (D,) skip.
+    z : Tensor, optional
+        (B, T, D) gate.
+    delta_bias : Tensor, optional
+        (D,).
+    lengths : Tensor, optional
+        (B,) valid frames of clips padded on the right; None when nothing is padded.
+    reverse : bool
+        Scan each clip's valid frames from last to first.
+
+    Returns
+    -------
+    Tensor
+        (B, T, D); zero on padding.
+
+    Example
+    -------
+    >>> u = torch.randn(2, 50, 4)
+    >>> y = selective_scan(u, u, -torch.ones(4, 8), torch.ones(2, 50, 8), torch.ones(2, 50, 8), torch.ones(4))
+    >>> y.shape
+    torch.Size([2, 50, 4])
+    """
+    return _backend(u).selective_scan(u, delta, A, B, C, D, z, delta_bias, lengths, reverse)
+
+
+def mamba_inner(
+    xz: Tensor,
+    conv_weight: Tensor,
+    conv_bias: Tensor | None,
+    x_proj: Tensor,
+    dt_proj: Tensor,
+    dt_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+) -> Tensor:
+    """All of a Mamba block between its input and its output projection.
+
+    Splits `xz` into x and z; causal depthwise convolution and SiLU of x; projections to step sizes, B
+    and C; the scan, gated by z.
+
+    Parameters
+    ----------
+    xz : Tensor
+        (B, T, 2D).
+    conv_weight : Tensor
+        (D, 1, K).
+    conv_bias : Tensor or None
+        (D,).
+    x_proj : Tensor
+        (R + 2N, D).
+    dt_proj : Tensor
+        (D, R).
+    dt_bias : Tensor
+        (D,).
+    A : Tensor
+        (D, N), negative.
+    D : Tensor
+        (D,) skip.
+    lengths : Tensor, optional
+        (B,) valid frames of clips padded on the right; None when nothing is padded.
+    reverse : bool
+        Run over each clip's valid frames from last to first.
+
+    Returns
+    -------
+    Tensor
+        (B, T, D); zero on padding.
+    """
+    return _backend(xz).mamba_inner(
+        xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, lengths, reverse
+    )

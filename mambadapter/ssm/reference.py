@@ -1,0 +1,85 @@
+"""The scan in plain PyTorch, in the dtype it is given: what every other backend is tested against.
+
+Selective state spaces: Gu & Dao 2023, arXiv 2312.00752, algorithm 2. Layout is (B, T, D) throughout;
+mamba_ssm's own functions use (B, D, T).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NAME = "reference"
+
+
+def unusable(device_type: str) -> str | None:
+    """Say why this backend cannot serve a device; None when it can."""
+    return None
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+) -> Tensor:
+    """See `mambadapter.ssm.selective_scan`."""
+    u, delta, B, C = (oriented(t, lengths, reverse) for t in (u, delta, B, C))
+    delta = F.softplus(delta if delta_bias is None else delta + delta_bias)
+    state = u.new_zeros(u.shape[0], u.shape[2], A.shape[1])
+    outputs = []
+    for t in range(u.shape[1]):
+        decay = torch.exp(delta[:, t, :, None] * A)
+        state = decay * state + (delta[:, t] * u[:, t])[..., None] * B[:, t, None]
+        outputs.append((state * C[:, t, None]).sum(-1))
+    y = torch.stack(outputs, 1) if outputs else torch.zeros_like(u)
+    y = oriented(y + D * u, lengths, reverse)
+    return y if z is None else y * F.silu(z)
+
+
+def mamba_inner(
+    xz: Tensor,
+    conv_weight: Tensor,
+    conv_bias: Tensor | None,
+    x_proj: Tensor,
+    dt_proj: Tensor,
+    dt_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+) -> Tensor:
+    """See `mambadapter.ssm.mamba_inner`."""
+    x, z = xz.chunk(2, dim=-1)
+    taps, rank, states = conv_weight.shape[-1], dt_proj.shape[1], A.shape[1]
+    x = F.pad(oriented(x, lengths, reverse).transpose(1, 2), (taps - 1, 0))
+    u = F.silu(F.conv1d(x, conv_weight, conv_bias, groups=x.shape[1])).transpose(1, 2)
+    delta, B, C = F.linear(u, x_proj).split([rank, states, states], dim=-1)
+    # u, delta, B and C are in scan order already, so the scan itself runs forward.
+    y = selective_scan(u, F.linear(delta, dt_proj), A, B, C, D, delta_bias=dt_bias)
+    return valid_only(oriented(y, lengths, reverse) * F.silu(z), lengths)
+
+
+def oriented(x: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:
+    """Zero the padding of (B, T, C) and, if `reverse`, turn each clip's valid part around."""
+    x = valid_only(x, lengths)
+    if not reverse:
+        return x
+    if lengths is None:
+        return x.flip(1)
+    time = torch.arange(x.shape[1], device=x.device)
+    source = torch.where(time < lengths[:, None], lengths[:, None] - 1 - time, time)
+    return x.gather(1, source[..., None].expand_as(x))
+
+
+def valid_only(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Zero the padding of (B, T, C)."""
+    if lengths is None:
+        return x
+    valid = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+    return torch.where(valid[..., None], x, 0.0)
