@@ -1,12 +1,10 @@
 """One ``result.json`` a run: what came out, and all that it takes to trust and repeat it."""
 
-import json
 import os
 import platform
 import resource
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,34 +14,22 @@ import torch
 from speechbrain.utils.distributed import if_main_process
 
 from mambadapter import __version__
-from mambadapter.budget import ParameterCount
+from mambadapter.brains.classification import ClassificationBrain
+from mambadapter.config import Experiment
+from mambadapter.data.manifests import write_json
 
 _PACKAGES = ("torch", "torchaudio", "transformers", "speechbrain", "numba", "mamba-ssm")
 
 
-def write_result(
-    folder: str | Path,
-    *,
-    metrics: Mapping[str, Any],
-    count: ParameterCount,
-    config: Mapping[str, Any],
-    seed: int,
-    started: float,
-) -> Path:
-    """Write ``result.json`` atomically; only the main process does.
+def write_result(brain: ClassificationBrain, experiment: Experiment, started: float) -> Path:
+    """Write ``result.json`` into the run's folder atomically; only the main process does.
 
     Parameters
     ----------
-    folder : str or Path
-        The run's output folder.
-    metrics : Mapping[str, Any]
-        Metrics by stage.
-    count : ParameterCount
-        Parameters of the model.
-    config : Mapping[str, Any]
-        The resolved configuration.
-    seed : int
-        The run's seed.
+    brain : ClassificationBrain
+        After testing.
+    experiment : Experiment
+        What it trained.
     started : float
         ``time.time()`` when this process started the run.
 
@@ -52,21 +38,22 @@ def write_result(
     Path
         The file.
     """
-    path = Path(folder) / "result.json"
+    path = experiment.folder / "result.json"
     if if_main_process():
+        count = brain.count
         result = {
-            "metrics": dict(metrics),
+            "metrics": brain.metrics,
+            "best_epoch": brain.best_epoch,
             "parameters": {**asdict(count), "adapted": count.adapted, "trained": count.trained},
-            "seed": seed,
+            "seed": experiment.hparams["seed"],
             "wall_time_s": round(time.time() - started, 1),
             "peak_memory_mib": peak_memory_mib(),
             "versions": _versions(),
             "machine": _machine(),
-            "config": dict(config),
+            "digest": experiment.digest,
+            "config": experiment.config,
         }
-        partial = path.with_suffix(".json.partial")
-        partial.write_text(json.dumps(result, indent=2, ensure_ascii=False), encoding="utf-8")
-        partial.replace(path)
+        write_json(path, result)
     return path
 
 

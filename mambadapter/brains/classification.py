@@ -22,8 +22,12 @@ from mambadapter.proof import prove_alive
 
 logger = logging.getLogger(__name__)
 
-# The keys that `ClassificationBrain` reads from a recipe's YAML.
+# The keys of a classification recipe's YAML that its `train.py` and the Brain read.
 CONTRACT = (
+    "source",
+    "method",
+    "prepare",
+    "loader_options",
     "seed",
     "number_of_epochs",
     "opt_class",

@@ -23,11 +23,12 @@ from mambadapter.results import write_result
 def main(argv: list[str]) -> None:
     """Prepare, build, train, test, and write down what came out."""
     started = time.time()
-    experiment = load_experiment(argv, contract=[*CONTRACT, "prepare", "loader_options"])
+    experiment = load_experiment(argv, CONTRACT)
     hparams = experiment.hparams
     sb.utils.distributed.ddp_init_group(experiment.run_opts)
     record_experiment(experiment)
-    manifests = sb.utils.distributed.run_on_main(hparams["prepare"]) or hparams["prepare"]()
+    sb.utils.distributed.run_on_main(hparams["prepare"])
+    manifests = hparams["prepare"]()
 
     sb.utils.seed.seed_everything(hparams["seed"], verbose=False)
     encoder = AdaptedEncoder.from_pretrained(hparams["source"], hparams["method"])
@@ -47,9 +48,9 @@ def main(argv: list[str]) -> None:
     )
     brain.evaluate(datasets["test"], test_loader_kwargs=loader)
 
-    folder = hparams["output_folder"]
-    save_package(f"{folder}/adapter", modules, hparams["source"], hparams["method"], labels)
-    write_result(folder, brain=brain, experiment=experiment, started=started)
+    package = experiment.folder / "adapter"
+    save_package(package, modules, hparams["source"], hparams["method"], labels)
+    write_result(brain, experiment, started)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,119 @@
+"""Refuse what a YAML should not say: unknown keys, unset placeholders, arguments that no one takes."""
+
+import inspect
+import pydoc
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ruamel.yaml.comments import CommentedMap
+
+from mambadapter.config.overrides import tag_of
+from mambadapter.errors import UserError, did_you_mean
+
+_CALLS = ("!new:", "!name:", "!apply:")
+
+# What an entry of each menu may hold.
+ENTRY_KEYS = {"adapters": ("method", "lr"), "encoders": ("source",)}
+
+
+def check_placeholders(tree: CommentedMap) -> None:
+    """Refuse keys still marked ``!PLACEHOLDER``, quoting the example in their comment."""
+    for key, node in tree.items():
+        if tag_of(node) == "!PLACEHOLDER":
+            raise UserError(f"{key} is not set: add --{key} VALUE{_comment(tree, key)}.")
+
+
+def check_top_level(tree: CommentedMap, text: str, contract: Iterable[str]) -> None:
+    """Refuse a top-level key that neither the program nor another key reads.
+
+    Parameters
+    ----------
+    tree : CommentedMap
+        The recipe's YAML.
+    text : str
+        The same as text, in which references are looked for.
+    contract : Iterable[str]
+        The keys the program reads; they must all be there.
+    """
+    contract = set(contract)
+    referenced = {name for line in text.splitlines() for name in _references(line)}
+    for key in tree:
+        if key not in contract | referenced:
+            known = contract | set(tree) - {key}
+            raise UserError(
+                f"Unknown key '{key}' in the YAML: nothing reads it; {did_you_mean(key, known)}."
+            )
+    for key in sorted((contract | referenced) - set(tree)):
+        raise UserError(f"The YAML lacks the key '{key}'; {did_you_mean(key, tree)}.")
+
+
+def check_menus(resolved: Mapping[str, Any]) -> None:
+    """Refuse unknown or missing keys in the entries of the menus."""
+    for menu, keys in ENTRY_KEYS.items():
+        for name, entry in resolved.get(menu, {}).items():
+            path = f"{menu}.{name}"
+            if not isinstance(entry, Mapping):
+                raise UserError(f"{path} should be a mapping with {', '.join(keys)}.")
+            for key in entry:
+                if key not in keys:
+                    raise UserError(f"Unknown key '{key}' in {path}; {did_you_mean(key, keys)}.")
+            for key in keys:
+                if key not in entry:
+                    raise UserError(f"{path} lacks '{key}'.")
+
+
+def check_calls(node: Any, path: str = "") -> None:
+    """Refuse arguments that the class or function of a ``!new:``, ``!name:`` or ``!apply:`` does not take."""
+    tag = tag_of(node)
+    for prefix in _CALLS:
+        if tag.startswith(prefix) and isinstance(node, Mapping):
+            _check_arguments(tag.removeprefix(prefix), node, path)
+    for key, child in _children(node):
+        check_calls(child, f"{path}.{key}" if path else str(key))
+
+
+def _check_arguments(name: str, arguments: Mapping[str, Any], path: str) -> None:
+    target = _locate(name, path)
+    try:
+        parameters = inspect.signature(target).parameters
+    except ValueError:  # some C functions have none
+        return
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for key in arguments:
+        if key not in parameters:
+            raise UserError(
+                f"Unknown key '{key}' in {path} ({name}); {did_you_mean(key, parameters)}."
+            )
+
+
+def _locate(name: str, path: str) -> Any:
+    try:
+        target = pydoc.locate(name)
+    except pydoc.ErrorDuringImport as error:
+        raise UserError(f"{path}: importing {name} failed: {error}.") from error
+    if target is None:
+        raise UserError(f"{path}: there is no class or function '{name}'.")
+    return target
+
+
+def _children(node: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(node, Mapping):
+        yield from node.items()
+    elif isinstance(node, list):
+        yield from enumerate(node)
+
+
+def _references(line: str) -> Iterator[str]:
+    code = line.split("#")[0]
+    if "!ref" in code or "!copy" in code or "!applyref" in code:
+        yield from re.findall(r"<\s*([A-Za-z_]\w*)", code)
+
+
+def _comment(tree: CommentedMap, key: str) -> str:
+    tokens = tree.ca.items.get(key, [])
+    token = next((t for t in tokens if t is not None and not isinstance(t, list)), None)
+    if token is None:
+        return ""
+    return f" ({token.value.splitlines()[0].lstrip('# ').strip()})"

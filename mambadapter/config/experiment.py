@@ -1,0 +1,244 @@
+"""Load a recipe's YAML into an experiment with a folder of its own."""
+
+import functools
+import hashlib
+import io
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hyperpyyaml import load_hyperpyyaml, resolve_references
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
+from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.run_opts import RunOptions
+
+from mambadapter.config.checks import (
+    check_calls,
+    check_menus,
+    check_placeholders,
+    check_top_level,
+)
+from mambadapter.config.overrides import apply_changes, parse_command_line, tag_of
+from mambadapter.errors import UserError
+
+# Keys of every recipe that `load_experiment` reads itself.
+_OWN_KEYS = ("encoder", "adapter", "seed", "output_root", "output_folder")
+
+# Where and how fast, not what: these do not make another experiment.
+_MACHINE_KEYS = {
+    "data_folder": "-",
+    "output_root": "-",
+    "output_folder": "-",
+    "num_workers": 0,
+    "tensorboard": False,
+}
+
+# Run options that change the result.
+_RUN_OPTIONS = (
+    "precision",
+    "eval_precision",
+    "grad_accumulation_factor",
+    "max_grad_norm",
+    "optimizer_step_limit",
+    "debug",
+    "debug_batches",
+    "debug_epochs",
+)
+
+_RECORD = "experiment.json"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A recipe's YAML with a command line applied.
+
+    Attributes
+    ----------
+    hparams : dict
+        The loaded YAML, for SpeechBrain.
+    run_opts : RunOptions
+        SpeechBrain's run options.
+    hparams_file : Path
+        The YAML.
+    config : dict
+        All that defines the experiment, JSON-able: the resolved YAML with the chosen menu entries only,
+        and the run options that change results; nothing that belongs to the machine.
+    digest : str
+        Eight hexadecimal digits of `config`.
+    """
+
+    hparams: dict[str, Any]
+    run_opts: RunOptions
+    hparams_file: Path
+    config: dict[str, Any]
+    digest: str
+
+    @property
+    def folder(self) -> Path:
+        """Where the run writes."""
+        return Path(self.hparams["output_folder"])
+
+
+def load_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
+    """Read a command line and the YAML it names.
+
+    ``output_folder: auto`` becomes ``<output_root>/<encoder>-<adapter>-seed<seed>-<digest>``, so that two
+    different experiments never share checkpoints. Nothing is written.
+
+    Parameters
+    ----------
+    argv : Sequence[str]
+        ``HPARAMS.yaml [--key value ...]``; see `mambadapter.config.overrides`.
+    contract : Iterable[str]
+        The top-level keys that the program reads.
+
+    Returns
+    -------
+    Experiment
+
+    Raises
+    ------
+    UserError
+        For anything in the command line or the YAML that no one reads or that cannot be.
+    """
+    line = parse_command_line(argv)
+    text = line.hparams_file.read_text(encoding="utf-8")
+    try:
+        tree = YAML().load(text)
+    except YAMLError as error:
+        raise UserError(f"{line.hparams_file} is not valid YAML: {error}") from error
+    apply_changes(tree, line.changes, line.hparams_file.parent)
+    check_placeholders(tree)
+    check_top_level(tree, text, [*_OWN_KEYS, *contract])
+
+    config = _definition(tree, line.hparams_file, line.run_opts)
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
+    if tree["output_folder"] == "auto":
+        encoder = Path(str(tree["encoder"])).name
+        name = f"{encoder}-{tree['adapter']}-seed{tree['seed']}-{digest}"
+        tree["output_folder"] = str(Path(tree["output_root"]) / name)
+    _check_folder(Path(tree["output_folder"]), digest, config)
+    resolved = _resolve(tree, line.hparams_file)
+    try:
+        hparams = load_hyperpyyaml(resolved)
+    except (TypeError, ImportError) as error:
+        raise UserError(f"{line.hparams_file}: {_plain_message(error)}") from error
+    return Experiment(hparams, line.run_opts, line.hparams_file, config, digest)
+
+
+def record_experiment(experiment: Experiment) -> None:
+    """Write ``experiment.json`` and a copy of the YAML into the output folder, in the main process.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        What `load_experiment` returned.
+    """
+    if if_main_process():
+        experiment.folder.mkdir(parents=True, exist_ok=True)
+        record = {"digest": experiment.digest, "config": experiment.config}
+        (experiment.folder / _RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False))
+        shutil.copyfile(experiment.hparams_file, experiment.folder / experiment.hparams_file.name)
+
+
+def reporting_user_errors(main: Callable[..., None]) -> Callable[..., None]:
+    """Let `main` end with one line on stderr and exit status 2 on a `UserError`, without a traceback."""
+
+    @functools.wraps(main)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            main(*args, **kwargs)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+
+    return wrapped
+
+
+def _definition(tree: CommentedMap, path: Path, run_opts: RunOptions) -> dict[str, Any]:
+    """What makes this experiment another one than the next; checks it on the way."""
+    neutral = YAML().load(_dump(tree))
+    for key, value in _MACHINE_KEYS.items():
+        if key in neutral:
+            neutral[key] = value
+    resolved = YAML().load(_resolve(neutral, path).getvalue())
+    check_menus(resolved)
+    check_calls(resolved)
+    run = {name: run_opts[name] for name in _RUN_OPTIONS if name in run_opts.overridden_args}
+    omitted = {"adapters", "encoders", *_MACHINE_KEYS}
+    config = {key: _plain(node) for key, node in resolved.items() if key not in omitted}
+    return {**config, "run_options": run}
+
+
+def _resolve(tree: CommentedMap, path: Path) -> io.StringIO:
+    stream = io.StringIO(_dump(tree))
+    stream.name = str(path)  # HyperPyYAML looks for included files beside it
+    try:
+        return resolve_references(stream)
+    except UserError:
+        raise
+    except (ValueError, KeyError, ImportError, OSError) as error:
+        raise UserError(f"{path}: {_plain_message(error)}") from error
+
+
+def _dump(tree: CommentedMap) -> str:
+    stream = io.StringIO()
+    YAML().dump(tree, stream)
+    return stream.getvalue()
+
+
+def _plain(node: Any) -> Any:
+    """A YAML node as JSON can hold it; a tagged mapping becomes ``{tag: mapping}``."""
+    tag = tag_of(node)
+    if isinstance(node, Mapping):
+        plain: Any = {str(key): _plain(child) for key, child in node.items()}
+    elif isinstance(node, list):
+        plain = [_plain(child) for child in node]
+    elif isinstance(node, bool) or node is None:
+        plain = node
+    elif isinstance(node, int):
+        plain = int(node)
+    elif isinstance(node, float):
+        plain = float(node)
+    else:
+        plain = str(getattr(node, "value", node))
+    return {tag: plain} if tag.startswith("!") else plain
+
+
+def _check_folder(folder: Path, digest: str, config: dict[str, Any]) -> None:
+    record = folder / _RECORD
+    if not record.is_file():
+        return
+    there = json.loads(record.read_text(encoding="utf-8"))
+    if there["digest"] == digest:
+        return
+    old, new = _flat(there["config"]), _flat(config)
+    changed = [
+        f"{key}: {old.get(key, 'absent')} -> {new.get(key, 'absent')}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    raise UserError(
+        f"{folder} holds another experiment ({'; '.join(changed[:5])}{'; ...' if len(changed) > 5 else ''}). "
+        "Give another --output_folder, or delete this one."
+    )
+
+
+def _flat(node: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(node, dict):
+        return {path: node}
+    return {
+        below: value
+        for key, child in node.items()
+        for below, value in _flat(child, f"{path}.{key}" if path else key).items()
+    }
+
+
+def _plain_message(error: Exception) -> str:
+    return " ".join(str(part) for part in error.args) or type(error).__name__

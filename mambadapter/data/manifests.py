@@ -1,0 +1,109 @@
+"""Manifests: one JSON file a split, from clip to wav and label, and the datasets made from them."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import speechbrain as sb
+from speechbrain.dataio.dataset import DynamicItemDataset
+
+from mambadapter.data.audio import Clip, audio_pipeline
+from mambadapter.errors import UserError
+
+
+def write_manifest(path: str | Path, clips: Sequence[Clip], labels: Sequence[str], root: Path) -> Path:
+    """Write a manifest, whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        The JSON file.
+    clips : Sequence[Clip]
+        The clips.
+    labels : Sequence[str]
+        Their labels.
+    root : Path
+        The corpus; a clip is named by its path below it.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    entries = {
+        clip.path.relative_to(root).with_suffix("").as_posix(): {
+            "wav": str(clip.path.resolve()),
+            "duration": round(clip.seconds, 4),
+            "label": label,
+        }
+        for clip, label in zip(clips, labels, strict=True)
+    }
+    return write_json(path, entries)
+
+
+def write_json(path: str | Path, content: Any) -> Path:
+    """Write a JSON file atomically: a killed run leaves the old file or the new one, never half."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def classification_datasets(
+    manifests: Mapping[str, str | Path], sample_rate: int
+) -> tuple[dict[str, DynamicItemDataset], list[str]]:
+    """Make SpeechBrain datasets of labelled clips.
+
+    Labels are numbered in alphabetical order, whatever the order of the files.
+
+    Parameters
+    ----------
+    manifests : Mapping[str, str or Path]
+        A manifest for ``train`` and for each other split.
+    sample_rate : int
+        Hz of the signals.
+
+    Returns
+    -------
+    datasets : dict[str, DynamicItemDataset]
+        With ``id``, ``signal`` (T,) and ``label_index``.
+    labels : list[str]
+        Class names by index.
+
+    Raises
+    ------
+    UserError
+        If a split is empty, or has a label that training never sees.
+
+    Example
+    -------
+    >>> datasets, labels = classification_datasets({"train": "train.json"}, 16000)  # doctest: +SKIP
+    """
+    entries = {
+        split: json.loads(Path(path).read_text(encoding="utf-8"))
+        for split, path in manifests.items()
+    }
+    labels = sorted({entry["label"] for entry in entries["train"].values()})
+    index = {label: number for number, label in enumerate(labels)}
+
+    @sb.utils.data_pipeline.takes("label")
+    @sb.utils.data_pipeline.provides("label_index")
+    def encode(label: str) -> int:
+        return index[label]
+
+    items = [audio_pipeline(sample_rate), encode]
+    for split, content in entries.items():
+        if not content:
+            raise UserError(f"The {split} split is empty: {manifests[split]}.")
+        unseen = sorted({entry["label"] for entry in content.values()} - set(labels))
+        if unseen:
+            raise UserError(f"The {split} split has labels that training never sees: {', '.join(unseen)}.")
+    datasets = {
+        split: DynamicItemDataset(content, items, ["id", "signal", "label_index"])
+        for split, content in entries.items()
+    }
+    return datasets, labels
