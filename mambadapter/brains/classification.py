@@ -39,6 +39,9 @@ CONTRACT = (
     "proof_of_life",
 )
 
+# What SpeechBrain and this Brain add to the metrics in a checkpoint's meta data.
+_BOOKKEEPING = ("epoch", "unixtime", "end-of-epoch")
+
 
 class ClassificationBrain(sb.Brain):
     """A SpeechBrain `Brain` for clips of one label.
@@ -63,7 +66,8 @@ class ClassificationBrain(sb.Brain):
     Attributes
     ----------
     metrics : dict[str, dict[str, float]]
-        Metrics of the last validation (``valid``) and of the test (``test``).
+        Metrics on the validation set (``valid``) of the last epoch, and after testing of the best one;
+        on the test set (``test``).
     count : ParameterCount
         Parameters of the model.
 
@@ -188,7 +192,7 @@ class ClassificationBrain(sb.Brain):
             self._log({"epoch": epoch, "lr": lr}, train_stats=self.train_stats, valid_stats=stats)
             if self.checkpointer is not None:
                 self.checkpointer.save_and_keep_only(
-                    meta={"epoch": epoch, "accuracy": stats["accuracy"], "loss": stats["loss"]},
+                    meta={"epoch": epoch, **stats},
                     importance_keys=[validation_rank],
                 )
         else:
@@ -207,6 +211,9 @@ class ClassificationBrain(sb.Brain):
                 f"No finished epoch to test in {self.checkpointer.checkpoints_dir}: train first, without --test_only."
             )
         self.best_epoch = best.meta["epoch"]
+        self.metrics["valid"] = {
+            name: best.meta[name] for name in best.meta if name not in _BOOKKEEPING
+        }
 
     def _log(self, stats_meta: dict[str, Any], **stats: dict[str, float]) -> None:
         if not if_main_process():

@@ -3,8 +3,8 @@
 from mambadapter.config.experiment import (
     Experiment,
     load_experiment,
-    record_experiment,
     reporting_user_errors,
+    start_experiment,
 )
 from mambadapter.config.menus import choose_method, choose_source
 
@@ -13,6 +13,6 @@ __all__ = [
     "choose_method",
     "choose_source",
     "load_experiment",
-    "record_experiment",
     "reporting_user_errors",
+    "start_experiment",
 ]

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import io
 import json
-import shutil
+import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,8 +24,12 @@ from mambadapter.config.checks import (
     check_placeholders,
     check_top_level,
 )
+from mambadapter.config.logs import start_logging
 from mambadapter.config.overrides import apply_changes, parse_command_line, tag_of
+from mambadapter.data.manifests import write_json
 from mambadapter.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 # Keys of every recipe that `load_experiment` reads itself.
 _OWN_KEYS = ("encoder", "adapter", "seed", "output_root", "output_folder")
@@ -64,8 +68,8 @@ class Experiment:
         The loaded YAML, for SpeechBrain.
     run_opts : RunOptions
         SpeechBrain's run options.
-    hparams_file : Path
-        The YAML.
+    text : str
+        The YAML with everything resolved.
     config : dict
         All that defines the experiment, JSON-able: the resolved YAML with the chosen menu entries only,
         and the run options that change results; nothing that belongs to the machine.
@@ -75,7 +79,7 @@ class Experiment:
 
     hparams: dict[str, Any]
     run_opts: RunOptions
-    hparams_file: Path
+    text: str
     config: dict[str, Any]
     digest: str
 
@@ -124,16 +128,19 @@ def load_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
         name = f"{encoder}-{tree['adapter']}-seed{tree['seed']}-{digest}"
         tree["output_folder"] = str(Path(tree["output_root"]) / name)
     _check_folder(Path(tree["output_folder"]), digest, config)
-    resolved = _resolve(tree, line.hparams_file)
+    resolved = _resolve(tree, line.hparams_file).getvalue()
     try:
         hparams = load_hyperpyyaml(resolved)
     except (TypeError, ImportError) as error:
         raise UserError(f"{line.hparams_file}: {_plain_message(error)}") from error
-    return Experiment(hparams, line.run_opts, line.hparams_file, config, digest)
+    return Experiment(hparams, line.run_opts, resolved, config, digest)
 
 
-def record_experiment(experiment: Experiment) -> None:
-    """Write ``experiment.json`` and a copy of the YAML into the output folder, in the main process.
+def start_experiment(experiment: Experiment) -> None:
+    """Make the output folder, write down what runs in it, and start logging.
+
+    ``experiment.json`` holds the configuration and its digest, ``hyperparams.yaml`` the YAML with
+    everything resolved. Only the main process writes.
 
     Parameters
     ----------
@@ -141,10 +148,11 @@ def record_experiment(experiment: Experiment) -> None:
         What `load_experiment` returned.
     """
     if if_main_process():
-        experiment.folder.mkdir(parents=True, exist_ok=True)
         record = {"digest": experiment.digest, "config": experiment.config}
-        (experiment.folder / _RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False))
-        shutil.copyfile(experiment.hparams_file, experiment.folder / experiment.hparams_file.name)
+        write_json(experiment.folder / _RECORD, record)
+        (experiment.folder / "hyperparams.yaml").write_text(experiment.text, encoding="utf-8")
+    start_logging(experiment.folder)
+    logger.info("Output folder: %s", experiment.folder)
 
 
 def reporting_user_errors(main: Callable[..., None]) -> Callable[..., None]:
@@ -171,7 +179,7 @@ def _definition(tree: CommentedMap, path: Path, run_opts: RunOptions) -> dict[st
     check_menus(resolved)
     check_calls(resolved)
     run = {name: run_opts[name] for name in _RUN_OPTIONS if name in run_opts.overridden_args}
-    omitted = {"adapters", "encoders", *_MACHINE_KEYS}
+    omitted = {"adapters", "encoders", "chosen", *_MACHINE_KEYS}
     config = {key: _plain(node) for key, node in resolved.items() if key not in omitted}
     return {**config, "run_options": run}
 

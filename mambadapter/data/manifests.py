@@ -2,12 +2,13 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import speechbrain as sb
 from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from mambadapter.data.audio import Clip, audio_pipeline
 from mambadapter.errors import UserError
@@ -51,6 +52,27 @@ def write_json(path: str | Path, content: Any) -> Path:
     partial.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
     partial.replace(path)
     return path
+
+
+def main_first(prepare: Callable[[], Any]) -> Any:
+    """Run `prepare` in the main process, then in the others, which find its work done.
+
+    Parameters
+    ----------
+    prepare : Callable
+        Idempotent.
+
+    Returns
+    -------
+    Any
+        What `prepare` returns.
+    """
+    if not if_main_process():
+        ddp_barrier()
+        return prepare()
+    result = prepare()
+    ddp_barrier()
+    return result
 
 
 def classification_datasets(

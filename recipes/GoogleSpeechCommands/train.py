@@ -11,8 +11,8 @@ import time
 import speechbrain as sb
 
 from mambadapter.brains.classification import CONTRACT, ClassificationBrain
-from mambadapter.config import load_experiment, record_experiment, reporting_user_errors
-from mambadapter.data.manifests import classification_datasets
+from mambadapter.config import load_experiment, reporting_user_errors, start_experiment
+from mambadapter.data.manifests import classification_datasets, main_first
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.heads import PooledClassifier
 from mambadapter.inference import save_package
@@ -26,9 +26,8 @@ def main(argv: list[str]) -> None:
     experiment = load_experiment(argv, CONTRACT)
     hparams = experiment.hparams
     sb.utils.distributed.ddp_init_group(experiment.run_opts)
-    record_experiment(experiment)
-    sb.utils.distributed.run_on_main(hparams["prepare"])
-    manifests = hparams["prepare"]()
+    start_experiment(experiment)
+    manifests = main_first(hparams["prepare"])
 
     sb.utils.seed.seed_everything(hparams["seed"], verbose=False)
     encoder = AdaptedEncoder.from_pretrained(hparams["source"], hparams["method"])
