@@ -35,3 +35,5 @@ def start_logging(folder: Path) -> None:
     root.setLevel(logging.INFO)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # SpeechBrain gives these a level of their own.
+    logging.getLogger("speechbrain.core").setLevel(logging.WARNING)

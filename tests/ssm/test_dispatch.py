@@ -1,0 +1,140 @@
+"""The choice of a scan is explicit, made once, logged, and never a silent slow one."""
+
+import logging
+import sys
+import types
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mambadapter.errors import UserError
+from mambadapter.ssm import Mamba, backend_report, cpu, dispatch, mamba_kernels, reference, set_backend
+
+
+@pytest.fixture(autouse=True)
+def fresh_choice(monkeypatch):
+    monkeypatch.setattr(dispatch, "_requested", None)
+    monkeypatch.setattr(dispatch, "_chosen", {})
+    monkeypatch.delenv(dispatch.ENVIRONMENT, raising=False)
+    mamba_kernels._optional.cache_clear()
+    yield
+    mamba_kernels._optional.cache_clear()
+
+
+def test_a_cpu_gets_the_cpu_kernels_and_says_so_once(caplog):
+    caplog.set_level(logging.INFO, "mambadapter")
+    for _ in range(3):
+        Mamba(4)(torch.randn(1, 5, 4))
+    assert dispatch.backend_for("cpu") is cpu
+    assert [r.message for r in caplog.records] == ["Selective scan on cpu: cpu."]
+
+
+def test_a_name_is_honoured(monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "mambadapter")
+    set_backend("reference")
+    assert dispatch.backend_for("cpu") is reference
+    monkeypatch.setattr(dispatch, "_requested", None)
+    monkeypatch.setattr(dispatch, "_chosen", {})
+    monkeypatch.setenv(dispatch.ENVIRONMENT, "reference")
+    assert dispatch.backend_for("cpu") is reference
+    assert caplog.records[-1].message == "Selective scan on cpu: reference, as asked."
+
+
+def test_an_impossible_choice_is_refused():
+    set_backend("mamba_ssm")
+    with pytest.raises(UserError, match="'mamba_ssm' cannot serve cpu: its kernels run on CUDA"):
+        Mamba(4)(torch.randn(1, 5, 4))
+    with pytest.raises(UserError, match="did you mean 'reference'"):
+        set_backend("referense")
+
+
+def test_falling_back_to_the_reference_warns_once(monkeypatch, caplog):
+    monkeypatch.setattr(cpu, "numba", None)
+    for _ in range(2):
+        Mamba(4)(torch.randn(1, 5, 4))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "SLOW" in record.message
+    assert "pip install numba" in record.message
+
+
+def test_float64_is_the_oracles():
+    block = Mamba(4).double()
+    assert block(torch.randn(1, 5, 4, dtype=torch.float64)).dtype == torch.float64
+    assert dispatch._chosen == {}
+
+
+def test_report_names_every_backend():
+    report = {name: (usable, reason) for name, usable, reason in backend_report()}
+    assert report["cpu"] == (True, "on cpu")
+    assert report["reference"][0]
+    assert not report["mamba_ssm"][0]
+    assert set(report) == {"cpu", "mamba_ssm", "reference"}
+
+
+def fake_peers(monkeypatch, calls):
+    """mamba-ssm's and causal-conv1d's functions, by signature, computed in plain PyTorch."""
+
+    def selective_scan_fn(
+        u, delta, A, B, C, D=None, z=None, delta_bias=None, delta_softplus=False, return_last_state=False
+    ):
+        assert delta_softplus
+        assert u.shape == delta.shape == z.shape
+        assert B.shape == (u.shape[0], A.shape[1], u.shape[2])
+        assert all(t.is_contiguous() for t in (u, delta, B, C, z))
+        calls.append("scan")
+        turned = [t.transpose(1, 2) for t in (u, delta, B, C, z)]
+        u, delta, B, C, z = turned
+        return reference.selective_scan(u, delta, A, B, C, D, z, delta_bias).transpose(1, 2)
+
+    def causal_conv1d_fn(x, weight, bias=None, seq_idx=None, initial_states=None,
+                         return_final_states=False, final_states_out=None, activation=None):  # fmt: skip
+        assert activation == "silu"
+        assert weight.shape[0] == x.shape[1]
+        calls.append("conv")
+        padded = F.pad(x, (weight.shape[1] - 1, 0))
+        return F.silu(F.conv1d(padded, weight[:, None], bias, groups=x.shape[1]))
+
+    scan = types.ModuleType("mamba_ssm.ops.selective_scan_interface")
+    scan.selective_scan_fn = selective_scan_fn
+    conv = types.ModuleType("causal_conv1d")
+    conv.causal_conv1d_fn = causal_conv1d_fn
+    for name in ("mamba_ssm", "mamba_ssm.ops"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, scan.__name__, scan)
+    monkeypatch.setitem(sys.modules, "causal_conv1d", conv)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("lengths", [None, torch.tensor([20, 9])], ids=["whole", "padded"])
+@pytest.mark.parametrize(("taps", "kernels"), [(4, ["conv", "scan"]), (8, ["scan"])])
+def test_mamba_ssm_is_called_as_its_functions_want(monkeypatch, taps, kernels, lengths, reverse):
+    calls = []
+    fake_peers(monkeypatch, calls)
+    assert mamba_kernels.unusable("cuda") is None
+    torch.manual_seed(0)
+    block = Mamba(6, d_conv=taps)
+    x = torch.randn(2, 20, 6)
+    set_backend("reference")
+    wanted = block(x, lengths, reverse)
+    monkeypatch.setitem(dispatch._chosen, "cpu", mamba_kernels)
+    torch.testing.assert_close(block(x, lengths, reverse), wanted)
+    assert calls == kernels
+
+
+def test_mamba_ssm_scan_alone(monkeypatch):
+    fake_peers(monkeypatch, [])
+    torch.manual_seed(0)
+    u, delta, z = torch.randn(3, 2, 20, 6)
+    B, C = torch.randn(2, 2, 20, 4)
+    A, D, bias = -torch.rand(6, 4), torch.randn(6), torch.randn(6)
+    lengths = torch.tensor([20, 9])
+    arguments = (u, delta, A, B, C, D, z, bias, lengths, True)
+    torch.testing.assert_close(
+        mamba_kernels.selective_scan(*arguments), reference.selective_scan(*arguments)
+    )
+
+
+def test_missing_kernels_say_what_to_install():
+    assert "pip install mamba-ssm" in mamba_kernels.unusable("cuda")
