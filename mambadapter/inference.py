@@ -13,10 +13,12 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from speechbrain.utils.distributed import if_main_process
 from torch import nn
 
 from mambadapter.brains.checkpoints import load_trained, trained_tensors
 from mambadapter.data.audio import read_clip
+from mambadapter.data.manifests import write_json
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.errors import UserError
 from mambadapter.heads import PooledClassifier
@@ -32,7 +34,7 @@ def save_package(
     method: Any,
     labels: Sequence[str],
 ) -> Path:
-    """Write an adapter package.
+    """Write an adapter package; only the main process does.
 
     Parameters
     ----------
@@ -53,6 +55,8 @@ def save_package(
         The folder.
     """
     folder = Path(folder)
+    if not if_main_process():
+        return folder
     folder.mkdir(parents=True, exist_ok=True)
     tensors = trained_tensors(modules)
     save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, str(folder / _WEIGHTS))
@@ -62,7 +66,7 @@ def save_package(
         "method": method_to_dict(method),
         "labels": list(labels),
     }
-    (folder / _CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
+    write_json(folder / _CARD, card)
     return folder
 
 

@@ -10,7 +10,7 @@ import speechbrain as sb
 import torch
 import torch.nn.functional as F
 from speechbrain.utils.checkpoints import Checkpoint
-from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.distributed import main_process_only
 from torch import Tensor, nn
 
 from mambadapter.brains.checkpoints import TrainedTensors
@@ -94,8 +94,7 @@ class ClassificationBrain(sb.Brain):
         self._micro_step = 0
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("trained", TrainedTensors(modules))
-        if if_main_process():
-            logger.info("Parameters\n%s", self.count)
+        logger.info("Parameters\n%s", self.count)
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> Tensor:
         """(B, classes) logits of a batch."""
@@ -215,9 +214,9 @@ class ClassificationBrain(sb.Brain):
             name: best.meta[name] for name in best.meta if name not in _BOOKKEEPING
         }
 
+    # SpeechBrain's loggers are collective by themselves: a rank that left early would hang the rest.
+    @main_process_only
     def _log(self, stats_meta: dict[str, Any], **stats: dict[str, float]) -> None:
-        if not if_main_process():
-            return
         self.hparams.train_logger.log_stats(stats_meta, **stats)
         if self.hparams.tensorboard:
             self._tensorboard().log_stats(stats_meta, **stats)

@@ -194,10 +194,10 @@ class _Inner(torch.autograd.Function):
         taps, conv_bias, x_rows, dt_rows, dt_bias, a, D = (t.sum(0) for t in per_clip)
         return (
             grad_xz,
-            taps.t().unsqueeze(1),
+            taps.t().unsqueeze(1).contiguous(),
             conv_bias,
             x_rows,
-            dt_rows.t(),
+            dt_rows.t().contiguous(),
             dt_bias,
             a.t(),
             D,

@@ -91,30 +91,25 @@ def child(arguments, **environment):
 
 def test_two_folds_in_one_process_are_as_in_two(folder, tmp_path):
     """The peers' trap: class-level projections carry one fold's weights into the next."""
-    torch.set_num_threads(1)
-    try:
-        runs = {}
-        for order in ((1, 2), (2, 1)):
-            for seed in order:
-                name = f"{order[0]}{order[1]}-{seed}"
-                runs[order, seed] = train(folder, tmp_path / name, seed)[1]
-    finally:
-        torch.set_num_threads(2)
-    for seed in (1, 2):
-        output = tmp_path / f"own-{seed}"
-        done = child([sys.executable, str(SCRIPT), folder, str(output), str(seed)])
+    for seeds in (["1", "2"], ["2", "1"], ["1"], ["2"]):
+        done = child([sys.executable, str(SCRIPT), folder, str(tmp_path / "-".join(seeds)), *seeds])
         assert done.returncode == 0, done.stderr
-        own = torch.load(output / "rank0.pt")["weights"]
-        assert_same(runs[(1, 2), seed], own)
-        assert_same(runs[(2, 1), seed], own)
-    assert not torch.equal(runs[(1, 2), 1]["head.linear.weight"], runs[(1, 2), 2]["head.linear.weight"])
+
+    def weights(run, seed):
+        return torch.load(tmp_path / run / f"seed{seed}" / "rank0.pt")["weights"]
+
+    for seed in "12":
+        assert_same(weights("1-2", seed), weights(seed, seed))
+        assert_same(weights("2-1", seed), weights(seed, seed))
+    head = "head.linear.weight"
+    assert not torch.equal(weights("1", "1")[head], weights("2", "2")[head])
 
 
 def test_two_gloo_processes_train_and_agree(folder, tmp_path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = child([*launch, str(SCRIPT), folder, str(tmp_path), "1"], OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr[-3000:]
-    ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1)]
+    ranks = [torch.load(tmp_path / "seed1" / f"rank{rank}.pt") for rank in (0, 1)]
     assert_same(ranks[0]["weights"], ranks[1]["weights"])
     assert ranks[0]["metrics"] == ranks[1]["metrics"]
     brain, _, modules = build(folder, tmp_path / "fresh")

@@ -1,6 +1,6 @@
 """A training run of a few seconds, used by the tests and, as a script, by their child processes.
 
-    python tiny_run.py ENCODER OUTPUT SEED      (or under torchrun)
+    python tiny_run.py ENCODER OUTPUT SEED [SEED ...]      (or under torchrun)
 """
 
 import functools
@@ -82,9 +82,10 @@ def train(encoder_folder, output, seed=1, **kwargs):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    folder, output, seed = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    sb.utils.distributed.ddp_init_group({"distributed_backend": "gloo"})
+    folder, output, *seeds = sys.argv[1:]
     run_opts = {"distributed_backend": "gloo"}
-    metrics, weights = train(folder, output, seed, run_opts=run_opts)
+    sb.utils.distributed.ddp_init_group(run_opts)
     rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-    torch.save({"metrics": metrics, "weights": weights}, f"{output}/rank{rank}.pt")
+    for seed in seeds:
+        metrics, weights = train(folder, f"{output}/seed{seed}", int(seed), run_opts=run_opts)
+        torch.save({"metrics": metrics, "weights": weights}, f"{output}/seed{seed}/rank{rank}.pt")
