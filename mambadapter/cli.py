@@ -63,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     budget.set_defaults(run=_budget)
 
-    doctor = commands.add_parser("doctor", help="say what this machine has and which scan it will use")
+    doctor = commands.add_parser(
+        "doctor", help="say what this machine has and which scan it will use"
+    )
     doctor.set_defaults(run=_doctor)
     return parser
 
@@ -93,7 +95,9 @@ def _settings(pairs: Sequence[str]) -> dict[str, object]:
     for pair in pairs:
         name, separator, value = pair.partition("=")
         if not separator or name not in known:
-            raise UserError(f"'{pair}' is no setting of the form knob=value; {did_you_mean(name, known)}.")
+            raise UserError(
+                f"'{pair}' is no setting of the form knob=value; {did_you_mean(name, known)}."
+            )
         settings[name] = yaml.safe_load(value)
     return settings
 

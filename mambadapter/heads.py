@@ -32,7 +32,9 @@ class PooledClassifier(nn.Module):
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
         if classes < 2:
-            raise UserError(f"{classes} class leaves nothing to classify; give data with at least two.")
+            raise UserError(
+                f"{classes} class leaves nothing to classify; give data with at least two."
+            )
         self.linear = nn.Linear(width, classes)
 
     def forward(self, hidden: Tensor, frames: Tensor) -> Tensor:

@@ -59,7 +59,9 @@ def save_package(
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     tensors = trained_tensors(modules)
-    save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, str(folder / _WEIGHTS))
+    save_file(
+        {n: t.detach().cpu().contiguous() for n, t in tensors.items()}, str(folder / _WEIGHTS)
+    )
     card = {
         "encoder": source,
         "encoder_fingerprint": frozen_fingerprint(modules["encoder"]),

@@ -93,7 +93,9 @@ class MambAdapters:
         for name in ("rank", "d_state", "d_conv"):
             _positive_integer(name, getattr(self, name))
         if int(self.expand * self.rank) < 1:
-            raise UserError(f"expand={self.expand} leaves rank {self.rank} no inner channel; raise it.")
+            raise UserError(
+                f"expand={self.expand} leaves rank {self.rank} no inner channel; raise it."
+            )
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout={self.dropout} is no probability below 1; give 0 to 0.99.")
 

@@ -36,7 +36,9 @@ def prove_alive(encoder: AdaptedEncoder, head: nn.Module) -> None:
     model = nn.ModuleDict({"encoder": encoder, "head": head})
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trainable:
-        raise UserError("Nothing is trainable: the method matched no module and the head is frozen.")
+        raise UserError(
+            "Nothing is trainable: the method matched no module and the head is frozen."
+        )
     with _untouched(model):
         device = next(iter(trainable.values())).device
         wavs = torch.randn(2, encoder.sample_rate // 2, device=device)
@@ -82,7 +84,9 @@ def _reached_by_gradient(
         logits = model["head"](*model["encoder"](wavs, lens))
         (logits * torch.randn_like(logits)).sum().backward()
         reached |= {
-            name for name, p in trainable.items() if p.grad is not None and bool((p.grad != 0).any())
+            name
+            for name, p in trainable.items()
+            if p.grad is not None and bool((p.grad != 0).any())
         }
         optimiser.step()
     return reached

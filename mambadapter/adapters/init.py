@@ -9,7 +9,9 @@ from mambadapter.ssm import Mamba
 
 
 @torch.no_grad()
-def unit_variance_projections(down: nn.Linear, up: nn.Linear, norms: Iterable[nn.LayerNorm]) -> None:
+def unit_variance_projections(
+    down: nn.Linear, up: nn.Linear, norms: Iterable[nn.LayerNorm]
+) -> None:
     """Start W_down so that what enters the Mamba block has unit variance, and W_up at zero.
 
     A LayerNorm with gain g and bias b emits channels whose squares average to mean(g^2 + b^2), so

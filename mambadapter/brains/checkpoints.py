@@ -43,7 +43,9 @@ def trained_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     return {**learned, **buffers}
 
 
-def load_trained(modules: Mapping[str, nn.Module], saved: Mapping[str, Tensor], source: str) -> None:
+def load_trained(
+    modules: Mapping[str, nn.Module], saved: Mapping[str, Tensor], source: str
+) -> None:
     """Put saved tensors back, strictly: the same names and shapes, or an error and no change.
 
     Parameters

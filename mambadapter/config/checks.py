@@ -4,11 +4,12 @@ import inspect
 import pydoc
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml.comments import CommentedMap
 
-from mambadapter.config.overrides import tag_of
+from mambadapter.config.overrides import included_file, tag_of
 from mambadapter.errors import UserError, did_you_mean
 
 _CALLS = ("!new:", "!name:", "!apply:")
@@ -17,11 +18,11 @@ _CALLS = ("!new:", "!name:", "!apply:")
 ENTRY_KEYS = {"adapters": ("method", "lr"), "encoders": ("source",)}
 
 
-def check_placeholders(tree: CommentedMap) -> None:
+def check_placeholders(tree: CommentedMap, text: str) -> None:
     """Refuse keys still marked ``!PLACEHOLDER``, quoting the example in their comment."""
     for key, node in tree.items():
         if tag_of(node) == "!PLACEHOLDER":
-            raise UserError(f"{key} is not set: add --{key} VALUE{_comment(tree, key)}.")
+            raise UserError(f"{key} is not set: add --{key} VALUE{_comment(text, key)}.")
 
 
 def check_top_level(tree: CommentedMap, text: str, contract: Iterable[str]) -> None:
@@ -48,10 +49,11 @@ def check_top_level(tree: CommentedMap, text: str, contract: Iterable[str]) -> N
         raise UserError(f"The YAML lacks the key '{key}'; {did_you_mean(key, tree)}.")
 
 
-def check_menus(resolved: Mapping[str, Any]) -> None:
-    """Refuse unknown or missing keys in the entries of the menus."""
+def check_menus(tree: CommentedMap, folder: Path) -> None:
+    """Refuse menus that are not there, and unknown or missing keys in their entries."""
     for menu, keys in ENTRY_KEYS.items():
-        for name, entry in resolved.get(menu, {}).items():
+        entries = included_file(tree.get(menu), folder) or tree.get(menu, {})
+        for name, entry in entries.items():
             path = f"{menu}.{name}"
             if not isinstance(entry, Mapping):
                 raise UserError(f"{path} should be a mapping with {', '.join(keys)}.")
@@ -111,9 +113,6 @@ def _references(line: str) -> Iterator[str]:
         yield from re.findall(r"<\s*([A-Za-z_]\w*)", code)
 
 
-def _comment(tree: CommentedMap, key: str) -> str:
-    tokens = tree.ca.items.get(key, [])
-    token = next((t for t in tokens if t is not None and not isinstance(t, list)), None)
-    if token is None:
-        return ""
-    return f" ({token.value.splitlines()[0].lstrip('# ').strip()})"
+def _comment(text: str, key: str) -> str:
+    found = re.search(rf"^{re.escape(key)}:[^#\n]*#\s*(.+)$", text, re.MULTILINE)
+    return f" ({found[1].strip()})" if found else ""

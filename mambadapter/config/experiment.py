@@ -118,7 +118,8 @@ def load_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
     except YAMLError as error:
         raise UserError(f"{line.hparams_file} is not valid YAML: {error}") from error
     apply_changes(tree, line.changes, line.hparams_file.parent)
-    check_placeholders(tree)
+    check_placeholders(tree, text)
+    check_menus(tree, line.hparams_file.parent)
     check_top_level(tree, text, [*_OWN_KEYS, *contract])
 
     config = _definition(tree, line.hparams_file, line.run_opts)
@@ -176,7 +177,6 @@ def _definition(tree: CommentedMap, path: Path, run_opts: RunOptions) -> dict[st
         if key in neutral:
             neutral[key] = value
     resolved = YAML().load(_resolve(neutral, path).getvalue())
-    check_menus(resolved)
     check_calls(resolved)
     run = {name: run_opts[name] for name in _RUN_OPTIONS if name in run_opts.overridden_args}
     omitted = {"adapters", "encoders", "chosen", *_MACHINE_KEYS}

@@ -69,7 +69,9 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     ('bf16', [('adapter.lr', 0.001)])
     """
     if not argv or argv[0].startswith("--"):
-        raise UserError("Name the recipe's YAML first: train.py hparams/train.yaml [--key value ...].")
+        raise UserError(
+            "Name the recipe's YAML first: train.py hparams/train.yaml [--key value ...]."
+        )
     path = Path(argv[0])
     if not path.is_file():
         raise UserError(f"There is no hparams file {path}; give the path of a recipe's YAML.")
@@ -143,7 +145,7 @@ def apply_changes(tree: CommentedMap, changes: Iterable[tuple[str, Any]], folder
             first = _CHOSEN[first]
         if not below:
             tree[first] = value
-        elif included := _included(tree[first], folder):
+        elif included := included_file(tree[first], folder):
             _check_path(included, below, dotted)
             tree[first] = _overriding(tree[first], below, value)
         else:
@@ -153,7 +155,7 @@ def apply_changes(tree: CommentedMap, changes: Iterable[tuple[str, Any]], folder
 
 def _down_to(tree: CommentedMap, key: str, below: list[str], folder: Path) -> list[str]:
     """The path of a knob below the menu: the chosen entry, then the entry's own keys or its method's."""
-    name, menu = str(tree[key]), _included(tree[_CHOSEN[key]], folder) or tree[_CHOSEN[key]]
+    name, menu = str(tree[key]), included_file(tree[_CHOSEN[key]], folder) or tree[_CHOSEN[key]]
     if name not in menu:
         raise UserError(f"{key}: '{name}' is not on the menu; {did_you_mean(name, menu)}.")
     entry = menu[name]
@@ -169,7 +171,7 @@ def _down_to(tree: CommentedMap, key: str, below: list[str], folder: Path) -> li
     return [name, *below]
 
 
-def _included(node: Any, folder: Path) -> CommentedMap | None:
+def included_file(node: Any, folder: Path) -> CommentedMap | None:
     """The file that an ``!include:`` node names, loaded; None for any other node."""
     tag = tag_of(node)
     if not tag.startswith(_INCLUDE):
@@ -184,15 +186,17 @@ def _check_path(node: Any, path: Sequence[str], dotted: str) -> None:
     for key in path:
         if not isinstance(node, dict) or key not in node:
             known = node if isinstance(node, dict) else []
-            raise UserError(f"--{dotted}: there is no key '{key}' there; {did_you_mean(key, known)}.")
+            raise UserError(
+                f"--{dotted}: there is no key '{key}' there; {did_you_mean(key, known)}."
+            )
         node = node[key]
 
 
 def _overriding(node: Any, path: Sequence[str], value: Any) -> CommentedMap:
     """An ``!include:`` node whose body overrides one key of the included file."""
     if not isinstance(node, CommentedMap):
-        tag, node = tag_of(node), CommentedMap()
-        node.yaml_set_tag(tag)
+        tag, node = node.tag, CommentedMap()
+        node.yaml_set_ctag(tag)
     _set(node, path, value)
     return node
 

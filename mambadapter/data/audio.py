@@ -78,7 +78,9 @@ def read_clip(path: str | Path, sample_rate: int) -> Tensor:
         stored_rate = soundfile.info(path).samplerate
         wav = read_audio(str(path)).float()
     except (RuntimeError, OSError) as error:
-        raise UserError(f"{path} cannot be decoded ({error}); delete it or get it again.") from error
+        raise UserError(
+            f"{path} cannot be decoded ({error}); delete it or get it again."
+        ) from error
     if wav.dim() == 2:
         wav = wav.mean(1)
     if wav.numel() == 0:
@@ -127,7 +129,9 @@ def inspect_clips(
     with ThreadPoolExecutor() as pool:
         looked = list(pool.map(_look, paths, chunksize=64))
     usable = [clip for clip in looked if isinstance(clip, Clip)]
-    bad = [f"{path}: {what}" for path, what in zip(paths, looked, strict=True) if isinstance(what, str)]
+    bad = [
+        f"{path}: {what}" for path, what in zip(paths, looked, strict=True) if isinstance(what, str)
+    ]
     if bad:
         shown = "\n  ".join(bad[:5]) + ("\n  ..." if len(bad) > 5 else "")
         if not skip_unusable:
@@ -178,4 +182,3 @@ def _truncated(path: Path) -> bool:
 @cache
 def _resampler(stored_rate: int, sample_rate: int) -> Resample:
     return Resample(stored_rate, sample_rate)
-

@@ -14,7 +14,9 @@ from mambadapter.data.audio import Clip, audio_pipeline
 from mambadapter.errors import UserError
 
 
-def write_manifest(path: str | Path, clips: Sequence[Clip], labels: Sequence[str], root: Path) -> Path:
+def write_manifest(
+    path: str | Path, clips: Sequence[Clip], labels: Sequence[str], root: Path
+) -> Path:
     """Write a manifest, whole or not at all.
 
     Parameters
@@ -123,7 +125,9 @@ def classification_datasets(
             raise UserError(f"The {split} split is empty: {manifests[split]}.")
         unseen = sorted({entry["label"] for entry in content.values()} - set(labels))
         if unseen:
-            raise UserError(f"The {split} split has labels that training never sees: {', '.join(unseen)}.")
+            raise UserError(
+                f"The {split} split has labels that training never sees: {', '.join(unseen)}."
+            )
     datasets = {
         split: DynamicItemDataset(content, items, ["id", "signal", "label_index"])
         for split, content in entries.items()

@@ -97,7 +97,9 @@ class LengthAwareGroupNorm(nn.GroupNorm):
         total = features.shape[-1]
         frames = (self.state.samples - self.kernel) // self.stride + 1
         clips = [
-            F.pad(super(LengthAwareGroupNorm, self).forward(clip[None, :, :count]), (0, total - count))
+            F.pad(
+                super(LengthAwareGroupNorm, self).forward(clip[None, :, :count]), (0, total - count)
+            )
             for clip, count in zip(features, frames.tolist(), strict=True)
         ]
         return torch.cat(clips)

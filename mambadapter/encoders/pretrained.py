@@ -121,7 +121,9 @@ def _set_regularisers(config: PretrainedConfig, regularised: bool) -> None:
 
 
 def _waveform_format(source: str) -> tuple[int, bool]:
-    path = cached_file(source, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False)
+    path = cached_file(
+        source, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
+    )
     if path is None:
         logger.warning(
             "'%s' has no preprocessor_config.json: taking 16 kHz and normalised waveforms, as for facebook/wav2vec2-base.",

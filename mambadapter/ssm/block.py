@@ -146,7 +146,9 @@ class Mamba(nn.Module):
         return F.linear(y, self.out_proj.weight, self.out_proj.bias)
 
 
-def mamba_parameter_count(d_model: int, d_state: int = 16, d_conv: int = 4, expand: float = 2) -> int:
+def mamba_parameter_count(
+    d_model: int, d_state: int = 16, d_conv: int = 4, expand: float = 2
+) -> int:
     """Closed formula for the parameters of `Mamba`, with the default biases and step-size rank.
 
     ``D (3r + K + 2R + 3N + 3)`` with r = d_model, D = int(expand * r), R = ceil(r / 16), K = d_conv

@@ -97,7 +97,12 @@ class _Scan(torch.autograd.Function):
         out = torch.zeros_like(u)
         _use_torch_threads()
         scan_forward(
-            *_arrays(u, delta, rates, B, C, D, z, bias, frames), reverse, gated, saved.numpy(), keep, out.numpy()
+            *_arrays(u, delta, rates, B, C, D, z, bias, frames),
+            reverse,
+            gated,
+            saved.numpy(),
+            keep,
+            out.numpy(),
         )
         if keep:
             ctx.save_for_backward(u, delta, a, rates, B, C, D, z, bias, frames, saved)
@@ -186,7 +191,18 @@ class _Inner(torch.autograd.Function):
         _use_torch_threads()
         inner_backward(
             *_arrays(
-                _plain(grad), xz, taps, conv_bias, x_columns, x_rows, dt_rows, dt_bias, a, rates, D, frames
+                _plain(grad),
+                xz,
+                taps,
+                conv_bias,
+                x_columns,
+                x_rows,
+                dt_rows,
+                dt_bias,
+                a,
+                rates,
+                D,
+                frames,
             ),
             ctx.reverse,
             *_arrays(saved, grad_xz, *per_clip),

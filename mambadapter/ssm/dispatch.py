@@ -45,7 +45,9 @@ def set_backend(name: str) -> None:
     """
     global _requested
     if name != "auto" and name not in _BACKENDS:
-        raise UserError(f"Scan backend '{name}' is unknown; {did_you_mean(name, ['auto', *_BACKENDS])}.")
+        raise UserError(
+            f"Scan backend '{name}' is unknown; {did_you_mean(name, ['auto', *_BACKENDS])}."
+        )
     _requested = name
     _chosen.clear()
 

@@ -105,5 +105,3 @@ def _optional(name: str) -> ModuleType | None:
         return import_module(name)
     except (ImportError, OSError, RuntimeError):
         return None
-
-

@@ -57,12 +57,19 @@ def prepare_gsc(
     """
     root, manifest_folder = Path(data_folder).expanduser(), Path(manifest_folder)
     words = _find_words(root)
-    paths = {f"{word}/{path.name}": path for word in words for path in sorted((root / word).glob("*.wav"))}
+    paths = {
+        f"{word}/{path.name}": path
+        for word in words
+        for path in sorted((root / word).glob("*.wav"))
+    }
     listed = {split: _read_list(root / name) for split, name in LISTS.items()}
     _check_lists(listed, paths, words)
 
     manifests = {split: manifest_folder / f"{split}.json" for split in ("train", *LISTS)}
-    done, fingerprint = manifest_folder / "prepared.json", _fingerprint(root, paths, listed, skip_unusable_audio)
+    done, fingerprint = (
+        manifest_folder / "prepared.json",
+        _fingerprint(root, paths, listed, skip_unusable_audio),
+    )
     if done.is_file() and json.loads(done.read_text(encoding="utf-8")) == fingerprint:
         return manifests
 
@@ -85,18 +92,28 @@ def prepare_gsc(
 def _find_words(root: Path) -> list[str]:
     """The word folders that are there, in alphabetical order."""
     if not root.is_dir():
-        raise UserError(f"There is no folder {root}; give data_folder, the unpacked speech_commands_v0.02.")
+        raise UserError(
+            f"There is no folder {root}; give data_folder, the unpacked speech_commands_v0.02."
+        )
     folders = {path.name for path in root.iterdir() if path.is_dir()}
     words = [word for word in WORDS if word in folders]
     if not words:
-        nested = [path for path in root.iterdir() if path.is_dir() and (path / LISTS["test"]).is_file()]
+        nested = [
+            path for path in root.iterdir() if path.is_dir() and (path / LISTS["test"]).is_file()
+        ]
         hint = f"Did you mean {nested[0]}?" if nested else "It should hold a folder for each word."
-        raise UserError(f"{root} is not Speech Commands: it has no folder named after a word. {hint}")
+        raise UserError(
+            f"{root} is not Speech Commands: it has no folder named after a word. {hint}"
+        )
     others = sorted(folders - set(WORDS) - {NOISE})
     if others:
-        logger.warning("Left out folders that are no words of Speech Commands V2: %s", ", ".join(others))
+        logger.warning(
+            "Left out folders that are no words of Speech Commands V2: %s", ", ".join(others)
+        )
     if len(words) < len(WORDS):
-        logger.warning("%d of the %d words are in %s: %s", len(words), len(WORDS), root, ", ".join(words))
+        logger.warning(
+            "%d of the %d words are in %s: %s", len(words), len(WORDS), root, ", ".join(words)
+        )
     return words
 
 
@@ -119,7 +136,9 @@ def _check_lists(
             )
     both = sorted(set(listed["valid"]) & set(listed["test"]))
     if both:
-        raise UserError(f"{len(both)} files are in both lists, such as {both[0]}; unpack the corpus again.")
+        raise UserError(
+            f"{len(both)} files are in both lists, such as {both[0]}; unpack the corpus again."
+        )
 
 
 def _fingerprint(

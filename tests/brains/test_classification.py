@@ -85,7 +85,12 @@ def test_gradient_accumulation_resumes_between_whole_steps_only(folder, tmp_path
 
 def child(arguments, **environment):
     return subprocess.run(
-        arguments, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300, check=False
+        arguments,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
 
 
@@ -106,14 +111,23 @@ def test_two_folds_in_one_process_are_as_in_two(folder, tmp_path):
 
 
 def test_two_gloo_processes_train_and_agree(folder, tmp_path):
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+    ]
     done = child([*launch, str(SCRIPT), folder, str(tmp_path), "1"], OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr[-3000:]
     ranks = [torch.load(tmp_path / "seed1" / f"rank{rank}.pt") for rank in (0, 1)]
     assert_same(ranks[0]["weights"], ranks[1]["weights"])
     assert ranks[0]["metrics"] == ranks[1]["metrics"]
     brain, _, modules = build(folder, tmp_path / "fresh")
-    moved = [not torch.equal(t, ranks[0]["weights"][n]) for n, t in trained_tensors(modules).items()]
+    moved = [
+        not torch.equal(t, ranks[0]["weights"][n]) for n, t in trained_tensors(modules).items()
+    ]
     assert all(moved)
 
 
@@ -230,7 +244,9 @@ def test_scan_matrices_do_not_decay():
 
 
 def test_bfloat16_autocast_trains(folder, tmp_path):
-    metrics, weights = train(folder, tmp_path, run_opts={"precision": "bf16", "eval_precision": "bf16"})
+    metrics, weights = train(
+        folder, tmp_path, run_opts={"precision": "bf16", "eval_precision": "bf16"}
+    )
     assert all(t.dtype == torch.float32 and t.isfinite().all() for t in weights.values())
     assert metrics["test"]["clips"] == 12
 
@@ -240,7 +256,9 @@ def test_tensorboard_by_choice(folder, tmp_path):
     assert list(tmp_path.glob("tensorboard/**/events*"))
 
 
-@pytest.mark.parametrize("method", [LinearProbe(), FullFinetuning(), MambAdapters(bidirectional=True)], ids=repr)
+@pytest.mark.parametrize(
+    "method", [LinearProbe(), FullFinetuning(), MambAdapters(bidirectional=True)], ids=repr
+)
 def test_every_method_on_the_menu_trains(folder, tmp_path, method):
     metrics, _ = train(folder, tmp_path, method=method, number_of_epochs=1, lr=1e-4)
     assert math.isfinite(metrics["test"]["loss"])

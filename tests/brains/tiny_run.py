@@ -1,6 +1,6 @@
 """A training run of a few seconds, used by the tests and, as a script, by their child processes.
 
-    python tiny_run.py ENCODER OUTPUT SEED [SEED ...]      (or under torchrun)
+python tiny_run.py ENCODER OUTPUT SEED [SEED ...]      (or under torchrun)
 """
 
 import functools

@@ -67,7 +67,9 @@ def test_a_clip_alone_and_in_a_padded_batch_give_the_same_logits(encoder_folder,
 
 
 def test_padding_garbage_has_no_influence(encoder_folder):
-    encoder = perturb(AdaptedEncoder.from_pretrained(encoder_folder, METHODS["bidirectional"])).eval()
+    encoder = perturb(
+        AdaptedEncoder.from_pretrained(encoder_folder, METHODS["bidirectional"])
+    ).eval()
     head = PooledClassifier(encoder.width, 5)
     wavs, lens = waveforms(2), torch.tensor([1.0, 0.5])
     spoilt = wavs.clone()
@@ -80,7 +82,9 @@ def test_only_branches_and_chosen_norms_learn(encoder_folder):
     encoder = AdaptedEncoder.from_pretrained(encoder_folder, METHODS["houlsby"])
     learning = {n for n, p in encoder.named_parameters() if p.requires_grad}
     backbone = {n for n in learning if n.startswith("backbone.")}
-    assert learning - backbone == {n for n, _ in encoder.named_parameters() if n.startswith("branches.")}
+    assert learning - backbone == {
+        n for n, _ in encoder.named_parameters() if n.startswith("branches.")
+    }
     assert all("layer_norm" in name for name in backbone)
     layers = encoder.backbone.config.num_hidden_layers
     assert len(backbone) == 2 * (2 * layers + 1)  # weight and bias: two a layer, and the final one
@@ -139,7 +143,8 @@ def test_a_deep_copy_is_independent(encoder_folder):
 
 def test_projections_are_shared_within_an_encoder_and_never_between(encoder_folders):
     first, second = (
-        AdaptedEncoder.from_pretrained(encoder_folders["wav2vec2"], METHODS["pfeiffer"]) for _ in "ab"
+        AdaptedEncoder.from_pretrained(encoder_folders["wav2vec2"], METHODS["pfeiffer"])
+        for _ in "ab"
     )
     downs = {id(branch.down) for branch in first.branches.values()}
     assert len(downs) == 1
@@ -155,7 +160,9 @@ def test_the_backbones_parameter_names_stay_those_of_the_checkpoint(encoder_fold
 
 
 def test_what_enters_the_mamba_block_has_unit_variance(encoder_folder):
-    encoder = AdaptedEncoder.from_pretrained(encoder_folder, MambAdapters(rank=16, placement="houlsby"))
+    encoder = AdaptedEncoder.from_pretrained(
+        encoder_folder, MambAdapters(rank=16, placement="houlsby")
+    )
     torch.manual_seed(3)
     for sublayer in encoder.sublayers:  # real norms have gains and biases far from 1 and 0
         torch.nn.init.uniform_(sublayer.norm.weight, 0.1, 0.4)
@@ -171,7 +178,9 @@ def test_what_enters_the_mamba_block_has_unit_variance(encoder_folder):
 
 
 def test_gradient_checkpointing_gives_the_same_gradients(encoder_folders):
-    encoder = perturb(AdaptedEncoder.from_pretrained(encoder_folders["wavlm"], MambAdapters(dropout=0.0)))
+    encoder = perturb(
+        AdaptedEncoder.from_pretrained(encoder_folders["wavlm"], MambAdapters(dropout=0.0))
+    )
     wavs, lens = waveforms(), torch.tensor([1.0, 0.7, 0.5])
 
     def gradients():

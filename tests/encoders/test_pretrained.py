@@ -63,7 +63,9 @@ def test_normalisation_equals_transformers():
 def test_fused_wavlm_attention_equals_transformers(encoder_folders, variant):
     plain = WavLMModel.from_pretrained(encoder_folders[variant]).eval()
     torch.manual_seed(0)
-    with torch.no_grad():  # transformers starts the gate's constant and the bias too small to notice
+    with (
+        torch.no_grad()
+    ):  # transformers starts the gate's constant and the bias too small to notice
         for name, parameter in plain.named_parameters():
             if "gru_rel_pos" in name or "rel_attn_embed" in name:
                 parameter.normal_()
@@ -79,7 +81,9 @@ def test_fused_wavlm_attention_equals_transformers(encoder_folders, variant):
         valid = slice(None) if attention_mask is None else slice(0, 21)
         torch.testing.assert_close(got[:, valid], wanted[:, valid], rtol=1e-4, atol=1e-5)
         gradients = [
-            torch.autograd.grad(out[:, valid].square().sum(), model.encoder.layers[0].attention.q_proj.weight)[0]
+            torch.autograd.grad(
+                out[:, valid].square().sum(), model.encoder.layers[0].attention.q_proj.weight
+            )[0]
             for model, out in ((plain, wanted), (fused, got))
         ]
         torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-5)

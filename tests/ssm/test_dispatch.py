@@ -9,7 +9,15 @@ import torch
 import torch.nn.functional as F
 
 from mambadapter.errors import UserError
-from mambadapter.ssm import Mamba, backend_report, cpu, dispatch, mamba_kernels, reference, set_backend
+from mambadapter.ssm import (
+    Mamba,
+    backend_report,
+    cpu,
+    dispatch,
+    mamba_kernels,
+    reference,
+    set_backend,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +85,16 @@ def fake_peers(monkeypatch, calls):
     """mamba-ssm's and causal-conv1d's functions, by signature, computed in plain PyTorch."""
 
     def selective_scan_fn(
-        u, delta, A, B, C, D=None, z=None, delta_bias=None, delta_softplus=False, return_last_state=False
+        u,
+        delta,
+        A,
+        B,
+        C,
+        D=None,
+        z=None,
+        delta_bias=None,
+        delta_softplus=False,
+        return_last_state=False,
     ):
         assert delta_softplus
         assert u.shape == delta.shape == z.shape

@@ -51,9 +51,7 @@ def value_and_gradients(function, inputs, **options):
 
 
 def single(inputs):
-    return {
-        n: t if t is None else t.detach().float().requires_grad_() for n, t in inputs.items()
-    }
+    return {n: t if t is None else t.detach().float().requires_grad_() for n, t in inputs.items()}
 
 
 def assert_close(got, wanted, tolerance=5e-6):
@@ -125,7 +123,9 @@ def test_reference_gradients_by_finite_differences():
     for reverse in (False, True):
         assert torch.autograd.gradcheck(
             lambda *v: reference.selective_scan(
-                **dict(zip(names, v, strict=True)), lengths=lengths, reverse=reverse  # noqa: B023
+                **dict(zip(names, v, strict=True)),
+                lengths=lengths,
+                reverse=reverse,  # noqa: B023
             ),
             values,
         )
@@ -190,7 +190,9 @@ def test_bfloat16_autocast_runs_the_scan_in_float32():
         output.float().square().sum().backward()
     assert output.dtype == torch.bfloat16
     torch.testing.assert_close(output.float(), block(x), rtol=0.05, atol=0.02)
-    assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in block.parameters())
+    assert all(
+        p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in block.parameters()
+    )
 
 
 def test_inputs_need_not_be_contiguous():

@@ -1,0 +1,183 @@
+"""The Speech Commands recipe: its preparation, and the whole run as a user starts it."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mambadapter.errors import UserError
+
+RECIPE = Path(__file__).parents[2] / "recipes/GoogleSpeechCommands"
+
+
+def load_module(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+gsc = load_module(RECIPE / "gsc_prepare.py")
+
+
+@pytest.fixture
+def copy(corpus, tmp_path):
+    return Path(shutil.copytree(corpus, tmp_path / "speech_commands"))
+
+
+def read(manifests, split):
+    return json.loads(manifests[split].read_text())
+
+
+def test_official_lists_decide_and_noise_stays_out(corpus, tmp_path, caplog):
+    manifests = gsc.prepare_gsc(corpus, tmp_path)
+    for split, name in gsc.LISTS.items():
+        listed = {line.removesuffix(".wav") for line in (corpus / name).read_text().split()}
+        assert set(read(manifests, split)) == listed
+    names = [name for split in manifests for name in read(manifests, split)]
+    assert len(names) == len(set(names)) == len(list(corpus.glob("[!_]*/*.wav")))
+    entry = read(manifests, "test")["yes/00000004_nohash_0"]
+    assert entry["label"] == "yes"
+    assert entry["duration"] == 1.0
+    assert "8 of the 35 words are in" in caplog.text
+
+
+def test_a_second_run_reads_what_the_first_wrote(copy, tmp_path, monkeypatch):
+    first = gsc.prepare_gsc(copy, tmp_path / "m")
+    with monkeypatch.context() as patch:
+        patch.setattr(gsc, "inspect_clips", lambda *a: pytest.fail("prepared twice"))
+        assert gsc.prepare_gsc(copy, tmp_path / "m") == first
+    (copy / "yes/00000000_nohash_0.wav").unlink()
+    assert "yes/00000000_nohash_0" not in read(gsc.prepare_gsc(copy, tmp_path / "m"), "train")
+
+
+def test_a_word_may_be_absent_whole(copy, tmp_path):
+    shutil.rmtree(copy / "yes")
+    assert not any(
+        n.startswith("yes/") for n in read(gsc.prepare_gsc(copy, tmp_path / "m"), "test")
+    )
+
+
+def test_folders_that_are_no_words_are_left_out(copy, tmp_path, caplog):
+    shutil.copytree(copy / "yes", copy / "hullo")
+    manifests = gsc.prepare_gsc(copy, tmp_path / "m")
+    assert "no words of Speech Commands V2: hullo" in caplog.text
+    assert not any(n.startswith("hullo/") for n in read(manifests, "train"))
+
+
+def break_missing_list(corpus):
+    (corpus / "testing_list.txt").unlink()
+
+
+def break_listed_file(corpus):
+    (corpus / "yes/00000004_nohash_0.wav").unlink()
+
+
+def break_both_lists(corpus):
+    shutil.copy(corpus / "testing_list.txt", corpus / "validation_list.txt")
+
+
+def break_split(corpus):
+    (corpus / "validation_list.txt").write_text("")
+
+
+def break_audio(corpus):
+    (corpus / "yes/00000000_nohash_0.wav").write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (break_missing_list, r"testing_list\.txt is missing; it comes with the corpus"),
+        (
+            break_listed_file,
+            r"testing_list\.txt names 1 files that are not there, such as yes/00000004",
+        ),
+        (break_both_lists, "files are in both lists"),
+        (break_split, "valid split .* is empty"),
+        (break_audio, r"1 of \d+ audio files are unusable:\n.*yes/00000000_nohash_0.wav: empty"),
+    ],
+)
+def test_a_damaged_corpus_is_refused(copy, tmp_path, damage, message):
+    damage(copy)
+    with pytest.raises(UserError, match=message):
+        gsc.prepare_gsc(copy, tmp_path / "m")
+
+
+def test_a_wrong_folder_is_refused_with_the_right_one(copy, tmp_path):
+    with pytest.raises(UserError, match="There is no folder .*nowhere"):
+        gsc.prepare_gsc(tmp_path / "nowhere", tmp_path / "m")
+    with pytest.raises(UserError, match="is not Speech Commands.*Did you mean .*speech_commands"):
+        gsc.prepare_gsc(copy.parent, tmp_path / "m")
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "train.py", "hparams/train.yaml", *map(str, arguments), "--noprogressbar"],
+        cwd=RECIPE, capture_output=True, text=True, check=False, timeout=300,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def settings(corpus, encoder_folders, tmp_path):
+    return [
+        "--data_folder", corpus, "--encoder", encoder_folders["wavlm"], "--output_root", tmp_path,
+        "--number_of_epochs", 1, "--batch_size", 16, "--num_workers", 0,
+    ]  # fmt: skip
+
+
+def test_the_recipe_from_end_to_end(settings, corpus, tmp_path):
+    done = run(*settings, "--adapter.rank", 4)
+    assert done.returncode == 0, done.stderr
+    assert "Proof of life" in done.stdout
+    (folder,) = tmp_path.glob("wavlm-mambadapter-seed1986-*")
+    result = json.loads((folder / "result.json").read_text())
+    assert result["metrics"]["test"]["clips"] == 16
+    assert result["metrics"]["valid"].keys() == result["metrics"]["test"].keys()
+    assert result["parameters"]["trained"] == sum(
+        result["parameters"][part] for part in ("encoder", "layer_norm", "adapter", "head")
+    )
+    assert result["seed"] == 1986
+    assert result["config"]["method"]["!new:mambadapter.methods.MambAdapters"]["rank"] == 4
+    assert result["versions"]["torch"]
+    assert result["peak_memory_mib"]["resident"] > 100
+
+    again = run(*settings, "--adapter.rank", 4)  # finished: tests again, trains nothing
+    assert again.returncode == 0, again.stderr
+    assert json.loads((folder / "result.json").read_text())["metrics"] == result["metrics"]
+
+    from mambadapter.inference import Classifier
+
+    classifier = Classifier.from_package(folder / "adapter")
+    predictions = classifier.predict(next(corpus.glob("yes/*.wav")), top=8)
+    assert sum(value for _, value in predictions) == pytest.approx(1.0)
+    assert {label for label, _ in predictions} <= set(gsc.WORDS)
+
+
+def test_user_errors_are_one_line_without_a_traceback(settings):
+    done = run(*settings, "--adapter", "mambadaptor")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: adapter: 'mambadaptor' is not on the menu"
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_breaks_while_training_is_named(settings, corpus, tmp_path):
+    """Whatever the worker processes do to an exception, the file must be in the last line."""
+    broken = Path(shutil.copytree(corpus, tmp_path / "broken"))
+    path = broken / "yes/00000000_nohash_0.wav"
+    # The size in the header agrees with the file, so that only decoding tells.
+    data = bytearray(path.read_bytes())
+    data[20:22] = (0x11).to_bytes(2, "little")  # another codec than the samples are in
+    path.write_bytes(bytes(data))
+    done = run(*settings, "--data_folder", broken, "--num_workers", 1)
+    assert done.returncode == 2
+    assert "00000000_nohash_0.wav" in done.stderr.splitlines()[-1] + done.stderr
+    assert "Traceback" not in done.stderr
