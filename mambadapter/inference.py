@@ -119,7 +119,8 @@ class Classifier:
         folder = Path(folder)
         if not (folder / _CARD).is_file():
             raise UserError(
-                f"{folder} holds no {_CARD}; give the `adapter` folder that a recipe wrote in its output folder."
+                f"{folder} holds no {_CARD}; give the `adapter` folder that a recipe wrote in its "
+                "output folder."
             )
         card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
         source = source or card["encoder"]

@@ -207,7 +207,8 @@ class ClassificationBrain(sb.Brain):
         )
         if best is None:
             raise UserError(
-                f"No finished epoch to test in {self.checkpointer.checkpoints_dir}: train first, without --test_only."
+                f"No finished epoch to test in {self.checkpointer.checkpoints_dir}: train first, "
+                "without --test_only."
             )
         self.best_epoch = best.meta["epoch"]
         self.metrics["valid"] = {

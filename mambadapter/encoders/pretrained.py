@@ -91,7 +91,8 @@ def load_pretrained(source: str, regularised: bool = False) -> PretrainedEncoder
     except (OSError, KeyError) as error:
         raise UserError(
             f"Cannot load the encoder '{source}': it is neither a local folder nor a model that the "
-            f"hub handed over ({_first_line(error)}). Check the name, or download it once and give its folder."
+            f"hub handed over ({_first_line(error)}). Check the name, or download it once and give "
+            "its folder."
         ) from error
     # Unused unless time masking is on, and absent from many checkpoints.
     missing = [key for key in info["missing_keys"] if not key.endswith("masked_spec_embed")]
@@ -126,7 +127,8 @@ def _waveform_format(source: str) -> tuple[int, bool]:
     )
     if path is None:
         logger.warning(
-            "'%s' has no preprocessor_config.json: taking 16 kHz and normalised waveforms, as for facebook/wav2vec2-base.",
+            "'%s' has no preprocessor_config.json: taking 16 kHz and normalised waveforms, as for "
+            "facebook/wav2vec2-base.",
             source,
         )
         return 16000, True

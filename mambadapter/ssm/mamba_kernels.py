@@ -7,7 +7,6 @@ from functools import cache
 from importlib import import_module
 from types import ModuleType
 
-
 import torch.nn.functional as F
 from torch import Tensor
 

@@ -124,7 +124,7 @@ def test_two_gloo_processes_train_and_agree(folder, tmp_path):
     ranks = [torch.load(tmp_path / "seed1" / f"rank{rank}.pt") for rank in (0, 1)]
     assert_same(ranks[0]["weights"], ranks[1]["weights"])
     assert ranks[0]["metrics"] == ranks[1]["metrics"]
-    brain, _, modules = build(folder, tmp_path / "fresh")
+    _, _, modules = build(folder, tmp_path / "fresh")
     moved = [
         not torch.equal(t, ranks[0]["weights"][n]) for n, t in trained_tensors(modules).items()
     ]
