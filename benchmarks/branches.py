@@ -1,0 +1,185 @@
+"""Our scan, block and branch beside their peers', at several shapes, in one process.
+
+    python benchmarks/branches.py
+
+Ratios carry over to other machines, milliseconds do not. Needs `pip install -e ".[benchmarks]"`.
+"""
+
+import sys
+
+import torch
+import torch.nn.functional as F
+from mambapy.pscan import pscan
+from timing import alternate, describe_machine
+from torch import Tensor, nn
+from transformers import MambaConfig, Wav2Vec2Config
+from transformers.models.mamba.modeling_mamba import MambaMixer
+from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2EncoderLayer
+
+from mambadapter.adapters import MambAdapter
+from mambadapter.ssm import Mamba, selective_scan
+
+WIDTH = 768
+SHAPES = [(8, 250, 24, 16), (8, 500, 24, 16), (4, 1500, 48, 16), (1, 250, 24, 16)]
+TARGETS = dict(zip(SHAPES, (6, 8, 20, 4), strict=True))
+ROUNDS = 30
+
+
+def mambapy_scan(u, delta, A, B, C, D, z, bias):
+    """As mambapy.mamba.MambaBlock computes it around its parallel scan."""
+    delta = F.softplus(delta + bias)
+    decay = torch.exp(delta[..., None] * A)
+    drive = (delta * u)[..., None] * B[:, :, None]
+    y = (pscan(decay, drive) @ C[..., None]).squeeze(-1) + D * u
+    return y * F.silu(z)
+
+
+class Bottleneck(nn.Module):
+    """Houlsby et al. 2019."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(WIDTH, rank), nn.Linear(rank, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.up(F.gelu(self.down(x)))
+
+
+class Conformer(nn.Module):
+    """The convolution module of a Conformer as an adapter (PETL_AST), with its LayerNorm in use."""
+
+    def __init__(self, rank: int, kernel: int = 31) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(WIDTH)
+        self.pointwise_in = nn.Conv1d(WIDTH, 2 * rank, 1)
+        self.depthwise = nn.Conv1d(rank, rank, kernel, groups=rank, padding=kernel // 2)
+        self.batch_norm = nn.BatchNorm1d(rank)
+        self.pointwise_out = nn.Conv1d(rank, WIDTH, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.glu(self.pointwise_in(self.norm(x).transpose(1, 2)), dim=1)
+        return self.pointwise_out(F.silu(self.batch_norm(self.depthwise(x)))).transpose(1, 2)
+
+
+class LoRA(nn.Module):
+    """The additions that LoRA (Hu et al. 2021) makes to the query and value projections, as in PEFT."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self.pairs = nn.ModuleList(
+            nn.Sequential(
+                nn.Dropout(0.1),
+                nn.Linear(WIDTH, rank, bias=False),
+                nn.Linear(rank, WIDTH, bias=False),
+            )
+            for _ in "qv"
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, value = (pair(x) * 2.0 for pair in self.pairs)
+        return query + value
+
+
+def measure(functions: dict, inputs: dict, rounds: int) -> dict[str, tuple[float, float]]:
+    """Milliseconds forward, and forward and backward with gradients of inputs and parameters."""
+
+    def forward(name):
+        with torch.no_grad():
+            functions[name](*inputs[name])
+
+    def both(name):
+        output = functions[name](*inputs[name])
+        wanted = [t for t in inputs[name] if t.requires_grad]
+        if isinstance(functions[name], nn.Module):
+            wanted += [p for p in functions[name].parameters() if p.requires_grad]
+        torch.autograd.grad(output, wanted, torch.ones_like(output))
+
+    first = alternate({n: lambda n=n: forward(n) for n in functions}, rounds)
+    second = alternate({n: lambda n=n: both(n) for n in functions}, rounds)
+    return {name: (first[name], second[name]) for name in functions}
+
+
+def show(title: str, times: dict, reference: str) -> None:
+    print(f"\n{title}\n{'':34}{'fwd, ms':>10}{'fwd+bwd, ms':>13}{'x fwd':>9}{'x fwd+bwd':>11}")
+    for name, (forward, both) in times.items():
+        ratio_forward, ratio_both = forward / times[reference][0], both / times[reference][1]
+        print(f"{name:34}{forward:10.2f}{both:13.2f}{ratio_forward:9.2f}{ratio_both:11.2f}")
+
+
+def scans(shape: tuple[int, int, int, int]) -> None:
+    batch, time, channels, states = shape
+    inputs = [
+        torch.randn(batch, time, channels),
+        torch.randn(batch, time, channels),
+        -torch.rand(channels, states) * states - 0.1,
+        torch.randn(batch, time, states),
+        torch.randn(batch, time, states),
+        torch.randn(channels),
+        torch.randn(batch, time, channels),
+        torch.randn(channels) - 3,
+    ]
+    inputs = [tensor.requires_grad_() for tensor in inputs]
+    torch.testing.assert_close(selective_scan(*inputs), mambapy_scan(*inputs), rtol=1e-3, atol=1e-3)
+    functions = {"mambadapter scan": selective_scan, "mambapy pscan": mambapy_scan}
+    times = measure(functions, dict.fromkeys(functions, inputs), ROUNDS)
+    show("selective scan, with softplus and gate", times, "mambadapter scan")
+    reached = times["mambapy pscan"][1] / times["mambadapter scan"][1]
+    print(f"mambapy / ours, forward+backward: {reached:.1f}x (wanted: {TARGETS[shape]}x)")
+
+
+def blocks(shape: tuple[int, int, int, int]) -> None:
+    batch, time, channels, states = shape
+    rank = channels // 2
+    ours = Mamba(rank, states)
+    config = MambaConfig(
+        hidden_size=rank,
+        state_size=states,
+        time_step_rank=ours.dt_proj.in_features,
+        use_mambapy=False,
+    )
+    peer = MambaMixer(config, layer_idx=0)
+    peer.load_state_dict(ours.state_dict())
+    x = torch.randn(batch, time, rank, requires_grad=True)
+    torch.testing.assert_close(ours(x), peer(x), rtol=1e-3, atol=1e-4)
+    functions = {"mambadapter Mamba": ours, "transformers MambaMixer": peer}
+    times = measure(functions, dict.fromkeys(functions, [x]), 3)
+    show("Mamba block", times, "mambadapter Mamba")
+
+
+def branches(shape: tuple[int, int, int, int]) -> None:
+    batch, time, channels, states = shape
+    rank = channels // 2
+    down, up = nn.Linear(WIDTH, rank), nn.Linear(rank, WIDTH)
+    alpha = nn.Parameter(torch.tensor(0.1))
+    layer = Wav2Vec2EncoderLayer(Wav2Vec2Config(attn_implementation="sdpa"))
+    functions = {
+        "MambAdapter": MambAdapter(down, up, Mamba(rank, states), alpha=alpha),
+        "MambAdapter, bidirectional": MambAdapter(
+            down, up, Mamba(rank, states), Mamba(rank, states), alpha
+        ),
+        f"bottleneck, r={rank}": Bottleneck(rank),
+        f"Conformer, r={rank}, k=31": Conformer(rank),
+        "LoRA on q and v, r=8": LoRA(8),
+        "frozen wav2vec2-base layer": layer.eval().requires_grad_(False),
+    }
+    x = torch.randn(batch, time, WIDTH, requires_grad=True)
+    rounds = 15 if batch * time < 3000 else 8
+    times = measure(functions, dict.fromkeys(functions, [x]), rounds)
+    show("branches (train mode), and the frozen layer they stand beside", times, "MambAdapter")
+    step = times["frozen wav2vec2-base layer"][1]
+    shares = [f"{name} {100 * both / step:.1f} %" for name, (_, both) in times.items()][:-1]
+    print("forward+backward as a share of the layer's: " + ", ".join(shares))
+
+
+def main() -> None:
+    print(describe_machine())
+    for shape in SHAPES:
+        torch.manual_seed(0)
+        print("\n" + "=" * 78 + f"\n(B, L, d_inner, N) = {shape}")
+        scans(shape)
+        blocks(shape)
+        branches(shape)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""What the documents tell a reader to type works, and the examples in docstrings are true."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import mambadapter
+from mambadapter import cli
+from mambadapter.brains.classification import CONTRACT
+from mambadapter.config import load_experiment
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [
+    path
+    for path in [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("*/*.md"),
+        *ROOT.glob("recipes/**/*.md"),
+    ]
+    if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+]
+MODULES = [
+    info.name
+    for info in pkgutil.walk_packages(mambadapter.__path__, "mambadapter.")
+    if not info.name.endswith("__main__")
+]
+
+
+def commands():
+    for path in sorted(set(DOCUMENTS)):
+        for block in re.findall(r"^```[a-z]*\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE):
+            for line in block.splitlines():
+                yield pytest.param(line.split("#")[0].strip(), id=f"{path.relative_to(ROOT)}: {line}")
+
+
+COMMANDS = list(commands())
+TRAINING = [c for c in COMMANDS if "train.py hparams/" in c.values[0]]
+COUNTING = [c for c in COMMANDS if c.values[0].startswith("mambadapter budget")]
+
+
+def test_there_are_commands_to_run():
+    assert len(TRAINING) >= 5
+    assert len(COUNTING) >= 2
+
+
+@pytest.mark.parametrize("command", TRAINING)
+def test_training_commands_are_accepted(command, monkeypatch, tmp_path):
+    """Everything up to the training itself, which other tests run."""
+    recipe = ROOT / "recipes/GoogleSpeechCommands"
+    words = [word for word in shlex.split(command) if word != "..."]
+    arguments = words[words.index("train.py") + 2 :]
+    if "--data_folder" not in arguments or arguments[-1] == "--data_folder":
+        arguments = [a for a in arguments if a != "--data_folder"] + ["--data_folder", "/data"]
+    elif arguments[arguments.index("--data_folder") + 1].startswith("--"):
+        arguments.insert(arguments.index("--data_folder") + 1, "/data")
+    monkeypatch.syspath_prepend(str(recipe))
+    load_experiment(
+        [str(recipe / "hparams/train.yaml"), *arguments, "--output_root", str(tmp_path)], CONTRACT
+    )
+
+
+@pytest.mark.parametrize("command", COUNTING)
+def test_counting_commands_run(command, capsys):
+    assert cli.main(shlex.split(command)[1:]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    from_modules = next(line for line in lines if line.startswith("trained without head"))
+    assert lines[-1].startswith("by the formula")
+    assert from_modules.split()[-1] == lines[-1].split()[-1]
+
+
+def test_the_papers_column_is_in_the_readme(capsys):
+    readme = (ROOT / "README.md").read_text()
+    for knobs in ([], ["placement=houlsby"], ["shared=false"]):
+        cli.main(["budget", "--encoder", "ast-base", *knobs])
+        assert capsys.readouterr().out.split()[-1] in readme
+
+
+def test_doctor_runs(capsys):
+    assert cli.main(["doctor"]) == 0
+    assert "scan backend cpu: usable" in capsys.readouterr().out
+
+
+def test_a_wrong_setting_is_one_line(capsys):
+    assert cli.main(["budget", "rnk=3"]) == 2
+    assert "did you mean 'rank'" in capsys.readouterr().err
+
+
+def test_every_method_on_the_menu_is_in_the_readme():
+    from ruamel.yaml import YAML
+
+    readme = (ROOT / "README.md").read_text()
+    for name in YAML().load((ROOT / "hparams/adapters.yaml").read_text()):
+        assert f"`{name}`" in readme or f"--adapter {name}`" in readme, name
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_links_lead_somewhere():
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path}: {target}"
