@@ -17,8 +17,8 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/pip install --quiet --editable ".[benchmarks]"
-	$(BIN)/python benchmarks/branches.py
-	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/branches.py | tee benchmarks/results/branches.txt
+	$(BIN)/python benchmarks/training_step.py | tee benchmarks/results/training_step.txt
 
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -68,7 +68,6 @@ class LoRA(nn.Module):
         super().__init__()
         self.pairs = nn.ModuleList(
             nn.Sequential(
-                nn.Dropout(0.1),
                 nn.Linear(WIDTH, rank, bias=False),
                 nn.Linear(rank, WIDTH, bias=False),
             )
@@ -80,7 +79,9 @@ class LoRA(nn.Module):
         return query + value
 
 
-def measure(functions: dict, inputs: dict, rounds: int) -> dict[str, tuple[float, float]]:
+def measure(
+    functions: dict, inputs: dict, rounds: int, burst: int = 5
+) -> dict[str, tuple[float, float]]:
     """Milliseconds forward, and forward and backward with gradients of inputs and parameters."""
 
     def forward(name):
@@ -94,8 +95,8 @@ def measure(functions: dict, inputs: dict, rounds: int) -> dict[str, tuple[float
             wanted += [p for p in functions[name].parameters() if p.requires_grad]
         torch.autograd.grad(output, wanted, torch.ones_like(output))
 
-    first = alternate({n: lambda n=n: forward(n) for n in functions}, rounds)
-    second = alternate({n: lambda n=n: both(n) for n in functions}, rounds)
+    first = alternate({n: lambda n=n: forward(n) for n in functions}, rounds, burst=burst)
+    second = alternate({n: lambda n=n: both(n) for n in functions}, rounds, burst=burst)
     return {name: (first[name], second[name]) for name in functions}
 
 
@@ -121,7 +122,7 @@ def scans(shape: tuple[int, int, int, int]) -> None:
     inputs = [tensor.requires_grad_() for tensor in inputs]
     torch.testing.assert_close(selective_scan(*inputs), mambapy_scan(*inputs), rtol=1e-3, atol=1e-3)
     functions = {"mambadapter scan": selective_scan, "mambapy pscan": mambapy_scan}
-    times = measure(functions, dict.fromkeys(functions, inputs), ROUNDS)
+    times = measure(functions, {name: inputs for name in functions}, ROUNDS)
     show("selective scan, with softplus and gate", times, "mambadapter scan")
     reached = times["mambapy pscan"][1] / times["mambadapter scan"][1]
     print(f"mambapy / ours, forward+backward: {reached:.1f}x (wanted: {TARGETS[shape]}x)")
@@ -142,7 +143,7 @@ def blocks(shape: tuple[int, int, int, int]) -> None:
     x = torch.randn(batch, time, rank, requires_grad=True)
     torch.testing.assert_close(ours(x), peer(x), rtol=1e-3, atol=1e-4)
     functions = {"mambadapter Mamba": ours, "transformers MambaMixer": peer}
-    times = measure(functions, dict.fromkeys(functions, [x]), 3)
+    times = measure(functions, dict.fromkeys(functions, (x,)), 3, burst=2)
     show("Mamba block", times, "mambadapter Mamba")
 
 
@@ -163,8 +164,8 @@ def branches(shape: tuple[int, int, int, int]) -> None:
         "frozen wav2vec2-base layer": layer.eval().requires_grad_(False),
     }
     x = torch.randn(batch, time, WIDTH, requires_grad=True)
-    rounds = 15 if batch * time < 3000 else 8
-    times = measure(functions, dict.fromkeys(functions, [x]), rounds)
+    rounds = 12 if batch * time < 3000 else 4
+    times = measure(functions, dict.fromkeys(functions, (x,)), rounds, burst=3)
     show("branches (train mode), and the frozen layer they stand beside", times, "MambAdapter")
     step = times["frozen wav2vec2-base layer"][1]
     shares = [f"{name} {100 * both / step:.1f} %" for name, (_, both) in times.items()][:-1]

@@ -21,7 +21,10 @@ from mambadapter.ssm import set_backend
 CLIPS, SECONDS = 4, 5
 ROUNDS = 5
 
-FAMILIES = {"wav2vec2-base": (Wav2Vec2Config, Wav2Vec2Model), "wavlm-base": (WavLMConfig, WavLMModel)}
+FAMILIES = {
+    "wav2vec2-base": (Wav2Vec2Config, Wav2Vec2Model),
+    "wavlm-base": (WavLMConfig, WavLMModel),
+}
 
 
 class Step:
@@ -30,7 +33,7 @@ class Step:
     def __init__(self, family: str, naive: bool) -> None:
         config_class, model_class = FAMILIES[family]
         self.naive = naive
-        off = {name: 0.0 for name in ("hidden_dropout", "attention_dropout", "activation_dropout")}
+        off = dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout"), 0.0)
         config = config_class(
             layerdrop=0.0,
             apply_spec_augment=naive,

@@ -63,7 +63,8 @@ def save_package(
         {n: t.detach().cpu().contiguous() for n, t in tensors.items()}, str(folder / _WEIGHTS)
     )
     card = {
-        "encoder": source,
+        # A folder must be found again from wherever the package is used.
+        "encoder": str(Path(source).resolve()) if Path(source).is_dir() else source,
         "encoder_fingerprint": frozen_fingerprint(modules["encoder"]),
         "method": method_to_dict(method),
         "labels": list(labels),

@@ -33,9 +33,13 @@ MODULES = [
 
 def commands():
     for path in sorted(set(DOCUMENTS)):
-        for block in re.findall(r"^```[a-z]*\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE):
+        for block in re.findall(
+            r"^```[a-z]*\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE
+        ):
             for line in block.splitlines():
-                yield pytest.param(line.split("#")[0].strip(), id=f"{path.relative_to(ROOT)}: {line}")
+                yield pytest.param(
+                    line.split("#")[0].strip(), id=f"{path.relative_to(ROOT)}: {line}"
+                )
 
 
 COMMANDS = list(commands())

@@ -65,7 +65,7 @@ def choose_source(menu: Mapping[str, Any], name: str) -> str:
     if name in menu:
         return menu[name]["source"]
     if Path(name).expanduser().is_dir():
-        return str(Path(name).expanduser().resolve())
+        return str(Path(name).expanduser())
     raise UserError(
         f"encoder: '{name}' is neither on the menu nor a folder; {did_you_mean(name, menu)}."
     )

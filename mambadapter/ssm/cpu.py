@@ -47,7 +47,8 @@ def selective_scan(
     """See `mambadapter.ssm.selective_scan`."""
     bias = torch.zeros_like(D) if delta_bias is None else delta_bias
     keep = _needs_grad(u, delta, A, B, C, D, z, bias)
-    y = _Scan.apply(u, delta, A, B, C, D, z, bias, _frames(u, lengths), reverse, keep)
+    padded = lengths is not None
+    y = _Scan.apply(u, delta, A, B, C, D, z, bias, _frames(u, lengths), padded, reverse, keep)
     return y.to(u.dtype)
 
 
@@ -67,7 +68,8 @@ def mamba_inner(
     bias = torch.zeros_like(D) if conv_bias is None else conv_bias
     parameters = (conv_weight, bias, x_proj, dt_proj, dt_bias, A, D)
     keep = _needs_grad(xz, *parameters)
-    y = _Inner.apply(xz, *parameters, _frames(xz, lengths), reverse, keep)
+    padded = lengths is not None
+    y = _Inner.apply(xz, *parameters, _frames(xz, lengths), padded, reverse, keep)
     return y.to(xz.dtype)
 
 
@@ -85,6 +87,7 @@ class _Scan(torch.autograd.Function):
         z: Tensor | None,
         bias: Tensor,
         frames: Tensor,
+        padded: bool,
         reverse: bool,
         keep: bool,
     ) -> Tensor:
@@ -94,8 +97,8 @@ class _Scan(torch.autograd.Function):
         a = _plain(A.t())
         rates = a * float(LOG2_E)
         saved = _saved_states(u, a, keep)
-        out = torch.zeros_like(u)
-        _use_torch_threads()
+        out = _blank(u, padded)
+        _use_threads(len(u))
         scan_forward(
             *_arrays(u, delta, rates, B, C, D, z, bias, frames),
             reverse,
@@ -106,7 +109,7 @@ class _Scan(torch.autograd.Function):
         )
         if keep:
             ctx.save_for_backward(u, delta, a, rates, B, C, D, z, bias, frames, saved)
-            ctx.reverse, ctx.gated = reverse, gated
+            ctx.padded, ctx.reverse, ctx.gated = padded, reverse, gated
         return out
 
     @staticmethod
@@ -114,10 +117,10 @@ class _Scan(torch.autograd.Function):
     @torch.amp.custom_bwd(device_type="cpu")
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         u, delta, a, rates, B, C, D, z, bias, frames, saved = ctx.saved_tensors
-        grad_u, grad_delta, grad_B, grad_C = (torch.zeros_like(t) for t in (u, delta, B, C))
-        grad_z = torch.zeros_like(z) if ctx.gated else grad_u
+        grad_u, grad_delta, grad_B, grad_C = (_blank(t, ctx.padded) for t in (u, delta, B, C))
+        grad_z = _blank(z, ctx.padded) if ctx.gated else grad_u
         grad_a, grad_D, grad_bias = (u.new_zeros(u.shape[0], *t.shape) for t in (a, D, bias))
-        _use_torch_threads()
+        _use_threads(len(u))
         scan_backward(
             *_arrays(_plain(grad), u, delta, a, rates, B, C, D, z, bias, frames),
             ctx.reverse,
@@ -127,12 +130,13 @@ class _Scan(torch.autograd.Function):
         return (
             grad_u,
             grad_delta,
-            grad_a.sum(0).t(),
+            _over_clips(grad_a).t(),
             grad_B,
             grad_C,
-            grad_D.sum(0),
+            _over_clips(grad_D),
             grad_z if ctx.gated else None,
-            grad_bias.sum(0),
+            _over_clips(grad_bias),
+            None,
             None,
             None,
             None,
@@ -153,6 +157,7 @@ class _Inner(torch.autograd.Function):
         A: Tensor,
         D: Tensor,
         frames: Tensor,
+        padded: bool,
         reverse: bool,
         keep: bool,
     ) -> Tensor:
@@ -162,8 +167,8 @@ class _Inner(torch.autograd.Function):
         a = _plain(A.t())
         rates = a * float(LOG2_E)
         saved = _saved_states(xz, a, keep)
-        out = xz.new_zeros(*xz.shape[:2], a.shape[1])
-        _use_torch_threads()
+        out = _blank(xz[..., : a.shape[1]], padded)
+        _use_threads(len(xz))
         inner_forward(
             *_arrays(xz, taps, conv_bias, x_columns, dt_rows, dt_bias, rates, D, frames),
             reverse,
@@ -188,7 +193,7 @@ class _Inner(torch.autograd.Function):
         grad_xz = torch.zeros_like(xz)
         parameters = (taps, conv_bias, x_rows, dt_rows, dt_bias, a, D)
         per_clip = [xz.new_zeros(xz.shape[0], *t.shape) for t in parameters]
-        _use_torch_threads()
+        _use_threads(len(xz))
         inner_backward(
             *_arrays(
                 _plain(grad),
@@ -207,7 +212,7 @@ class _Inner(torch.autograd.Function):
             ctx.reverse,
             *_arrays(saved, grad_xz, *per_clip),
         )
-        taps, conv_bias, x_rows, dt_rows, dt_bias, a, D = (t.sum(0) for t in per_clip)
+        taps, conv_bias, x_rows, dt_rows, dt_bias, a, D = map(_over_clips, per_clip)
         return (
             grad_xz,
             taps.t().unsqueeze(1).contiguous(),
@@ -217,6 +222,7 @@ class _Inner(torch.autograd.Function):
             dt_bias,
             a.t(),
             D,
+            None,
             None,
             None,
             None,
@@ -241,10 +247,22 @@ def _needs_grad(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
+def _blank(like: Tensor, padded: bool) -> Tensor:
+    """Room for what the kernels write: every valid frame, so only padding must come zeroed."""
+    shape = like.shape
+    return like.new_zeros(shape) if padded else like.new_empty(shape)
+
+
 def _saved_states(x: Tensor, a: Tensor, keep: bool) -> Tensor:
     chunks = -(-x.shape[1] // CHUNK) if keep else 0
     return torch.empty(x.shape[0], chunks, *a.shape)
 
 
-def _use_torch_threads() -> None:
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+def _use_threads(clips: int) -> None:
+    """As many threads as torch uses, and no more than there are clips to share out."""
+    wanted = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS, clips)
+    numba.set_num_threads(max(wanted, 1))
+
+
+def _over_clips(gradient: Tensor) -> Tensor:
+    return gradient[0] if gradient.shape[0] == 1 else gradient.sum(0)

@@ -189,7 +189,7 @@ def inner_backward(
                     grad_y[d] = grad[i, p, d] * gate * s
                 retreat(
                     adjoint, h, decays, k, grad_y, dt, drive, a, b, c,
-                    grad_dt, grad_drive, b_parts, c_parts, 0, grad_a, i,
+                    grad_dt, grad_drive, b_parts, c_parts, grad_a, i,
                 )  # fmt: skip
                 for d in range(channels):
                     through_softplus = (grad_dt[d] + grad_drive[d] * u[k, d]) * sigmoid(raw[k, d])

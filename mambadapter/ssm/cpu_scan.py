@@ -92,10 +92,9 @@ def scan_backward(
         y = np.empty((CHUNK, channels), np.float32)
         b = np.empty((CHUNK, states), np.float32)
         c = np.empty((CHUNK, states), np.float32)
-        b_parts = np.empty((states, channels), np.float32)
-        c_parts = np.empty((states, channels), np.float32)
-        grad_b = np.empty(states, np.float32)
-        grad_c = np.empty(states, np.float32)
+        parts = np.empty((2 * states, channels), np.float32)
+        b_parts, c_parts = parts[:states], parts[states:]
+        sums = np.empty(2 * states, np.float32)
         grad_dt = np.empty(channels, np.float32)
         grad_drive = np.empty(channels, np.float32)
         grad_y = np.empty(channels, np.float32)
@@ -129,13 +128,12 @@ def scan_backward(
                         grad_y[d] = grad[i, p, d]
                 retreat(
                     adjoint, h, decays, k, grad_y, dt, drive, a, b, c,
-                    grad_dt, grad_drive, b_parts, c_parts, 0, grad_a, i,
+                    grad_dt, grad_drive, b_parts, c_parts, grad_a, i,
                 )  # fmt: skip
-                sum_channels(b_parts, grad_b)
-                sum_channels(c_parts, grad_c)
+                sum_channels(parts, sums)
                 for n in range(states):
-                    grad_B[i, p, n] = grad_b[n]
-                    grad_C[i, p, n] = grad_c[n]
+                    grad_B[i, p, n] = sums[n]
+                    grad_C[i, p, n] = sums[states + n]
                 for d in range(channels):
                     x = u[i, p, d]
                     grad_u[i, p, d] = grad_drive[d] * dt[k, d] + grad_y[d] * D[d]

@@ -73,15 +73,14 @@ def retreat(
     grad_drive: np.ndarray,
     grad_b_parts: np.ndarray,
     grad_c_parts: np.ndarray,
-    first: int,
     grad_a: np.ndarray,
     sample: int,
 ) -> None:
     """Step k backward.
 
     `adjoint` (N, D) is the gradient of the state, carried down in time. Adds to ``grad_a[sample]``;
-    sets grad_dt (through the decay only) and grad_drive; leaves in rows ``first + n`` of the two
-    `parts` arrays the products whose sums over channels are the gradients of b and c.
+    sets grad_dt (through the decay only) and grad_drive; leaves in the two `parts` arrays (N, D) the
+    products whose sums over channels are the gradients of b and c.
     """
     for d in range(a.shape[1]):
         grad_dt[d] = ZERO
@@ -91,8 +90,8 @@ def retreat(
         cn = c[k, n]
         for d in range(a.shape[1]):
             g = adjoint[n, d] + grad_y[d] * cn
-            grad_b_parts[first + n, d] = g * drive[k, d]
-            grad_c_parts[first + n, d] = grad_y[d] * states[k + 1, n, d]
+            grad_b_parts[n, d] = g * drive[k, d]
+            grad_c_parts[n, d] = grad_y[d] * states[k + 1, n, d]
             grad_drive[d] += g * bn
             carried = g * decays[k, n, d]
             adjoint[n, d] = carried
