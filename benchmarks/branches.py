@@ -119,10 +119,10 @@ def scans(shape: tuple[int, int, int, int]) -> None:
         torch.randn(batch, time, channels),
         torch.randn(channels) - 3,
     ]
-    inputs = [tensor.requires_grad_() for tensor in inputs]
+    inputs = tuple(tensor.requires_grad_() for tensor in inputs)
     torch.testing.assert_close(selective_scan(*inputs), mambapy_scan(*inputs), rtol=1e-3, atol=1e-3)
     functions = {"mambadapter scan": selective_scan, "mambapy pscan": mambapy_scan}
-    times = measure(functions, {name: inputs for name in functions}, ROUNDS)
+    times = measure(functions, dict.fromkeys(functions, inputs), ROUNDS)
     show("selective scan, with softplus and gate", times, "mambadapter scan")
     reached = times["mambapy pscan"][1] / times["mambadapter scan"][1]
     print(f"mambapy / ours, forward+backward: {reached:.1f}x (wanted: {TARGETS[shape]}x)")
