@@ -10,6 +10,7 @@ from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
+import transformers
 import yaml
 
 from mambadapter import __version__
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; user errors become one line on stderr and exit status 2."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    transformers.utils.logging.disable_progress_bar()
     try:
         arguments.run(arguments)
     except UserError as error:

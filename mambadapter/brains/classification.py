@@ -85,7 +85,10 @@ class ClassificationBrain(sb.Brain):
         run_opts: Any = None,
         checkpointer: Any = None,
     ) -> None:
-        super().__init__(modules, opt_class, hparams, run_opts, checkpointer)
+        try:
+            super().__init__(modules, opt_class, hparams, run_opts, checkpointer)
+        except ValueError as error:  # run options that do not go together, such as fp16 on a CPU
+            raise UserError(str(error)) from error
         self.count: ParameterCount = count_parameters(modules["encoder"], modules["head"])
         self.metrics: dict[str, dict[str, float]] = {}
         self.train_stats: dict[str, float] = {}

@@ -15,7 +15,7 @@ from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
-from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.distributed import ddp_init_group, if_main_process
 from speechbrain.utils.run_opts import RunOptions
 
 from mambadapter.config.checks import (
@@ -138,7 +138,7 @@ def load_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
 
 
 def start_experiment(experiment: Experiment) -> None:
-    """Make the output folder, write down what runs in it, and start logging.
+    """Join the other processes, make the output folder, write down what runs in it, start logging.
 
     ``experiment.json`` holds the configuration and its digest, ``hyperparams.yaml`` the YAML with
     everything resolved. Only the main process writes.
@@ -147,7 +147,19 @@ def start_experiment(experiment: Experiment) -> None:
     ----------
     experiment : Experiment
         What `load_experiment` returned.
+
+    Raises
+    ------
+    UserError
+        If ``torchrun`` started more processes than there are GPUs, and not for the CPU.
     """
+    try:
+        ddp_init_group(experiment.run_opts)
+    except ValueError as error:
+        raise UserError(
+            "There are fewer GPUs than processes; start fewer, or add --device cpu "
+            "--distributed_backend gloo."
+        ) from error
     if if_main_process():
         record = {"digest": experiment.digest, "config": experiment.config}
         write_json(experiment.folder / _RECORD, record)

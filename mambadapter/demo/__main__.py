@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import transformers
+
 from mambadapter.demo.corpus import write_corpus
 from mambadapter.demo.encoder import write_encoder
 from mambadapter.errors import UserError
@@ -24,6 +26,7 @@ def main() -> None:
     if not RECIPE.is_dir():
         raise UserError(f"Run the demo from the root of the repository: there is no {RECIPE} here.")
     started = time.time()
+    transformers.utils.logging.disable_progress_bar()
     shutil.rmtree(FOLDER, ignore_errors=True)
     corpus = write_corpus(FOLDER / "speech_commands").resolve()
     encoder = write_encoder(FOLDER / "encoder").resolve()

@@ -5,6 +5,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig
 from transformers.utils import cached_file
@@ -87,7 +88,9 @@ def load_pretrained(source: str, regularised: bool = False) -> PretrainedEncoder
         check_family(config.model_type)
         _refuse_unsupported(config, source)
         _set_regularisers(config, regularised)
-        backbone, info = AutoModel.from_pretrained(source, config=config, output_loading_info=True)
+        backbone, info = AutoModel.from_pretrained(
+            source, config=config, dtype=torch.float32, output_loading_info=True
+        )
     except (OSError, KeyError) as error:
         raise UserError(
             f"Cannot load the encoder '{source}': it is neither a local folder nor a model that the "

@@ -8,7 +8,7 @@ torchrun --nproc_per_node 2 train.py hparams/train.yaml --data_folder ...
 import sys
 import time
 
-import speechbrain as sb
+from speechbrain.utils.seed import seed_everything
 
 from mambadapter.brains.classification import CONTRACT, ClassificationBrain
 from mambadapter.config import load_experiment, reporting_user_errors, start_experiment
@@ -25,11 +25,10 @@ def main(argv: list[str]) -> None:
     started = time.time()
     experiment = load_experiment(argv, CONTRACT)
     hparams = experiment.hparams
-    sb.utils.distributed.ddp_init_group(experiment.run_opts)
     start_experiment(experiment)
     manifests = main_first(hparams["prepare"])
 
-    sb.utils.seed.seed_everything(hparams["seed"], verbose=False)
+    seed_everything(hparams["seed"], verbose=False)
     encoder = AdaptedEncoder.from_pretrained(hparams["source"], hparams["method"])
     datasets, labels = classification_datasets(manifests, encoder.sample_rate)
     modules = {"encoder": encoder, "head": PooledClassifier(encoder.width, len(labels))}

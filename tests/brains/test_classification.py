@@ -251,6 +251,11 @@ def test_bfloat16_autocast_trains(folder, tmp_path):
     assert metrics["test"]["clips"] == 12
 
 
+def test_float16_on_a_cpu_is_refused(folder, tmp_path):
+    with pytest.raises(UserError, match="fp16.*bf16"):
+        build(folder, tmp_path, run_opts={"precision": "fp16"})
+
+
 def test_tensorboard_by_choice(folder, tmp_path):
     train(folder, tmp_path, number_of_epochs=1, tensorboard=True)
     assert list(tmp_path.glob("tensorboard/**/events*"))
