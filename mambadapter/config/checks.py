@@ -14,6 +14,9 @@ from mambadapter.errors import UserError, did_you_mean
 
 _CALLS = ("!new:", "!name:", "!apply:")
 
+# Untagged mappings that become the arguments of a call.
+_ARGUMENTS = {"loader_options": "torch.utils.data.DataLoader"}
+
 # What an entry of each menu may hold.
 ENTRY_KEYS = {"adapters": ("method", "lr"), "encoders": ("source",)}
 
@@ -68,6 +71,8 @@ def check_menus(tree: CommentedMap, folder: Path) -> None:
 def check_calls(node: Any, path: str = "") -> None:
     """Refuse arguments that the class or function of a ``!new:``, ``!name:`` or ``!apply:`` does not take."""
     tag = tag_of(node)
+    if path in _ARGUMENTS:
+        _check_arguments(_ARGUMENTS[path], node, path)
     for prefix in _CALLS:
         if tag.startswith(prefix) and isinstance(node, Mapping):
             _check_arguments(tag.removeprefix(prefix), node, path)

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ def load_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
     """Read a command line and the YAML it names.
 
     ``output_folder: auto`` becomes ``<output_root>/<encoder>-<adapter>-seed<seed>-<digest>``, so that two
-    different experiments never share checkpoints. Nothing is written.
+    different experiments never share checkpoints. Writes nothing itself.
 
     Parameters
     ----------
@@ -191,6 +192,8 @@ def _definition(tree: CommentedMap, path: Path, run_opts: RunOptions) -> dict[st
     resolved = YAML().load(_resolve(neutral, path).getvalue())
     check_calls(resolved)
     run = {name: run_opts[name] for name in _RUN_OPTIONS if name in run_opts.overridden_args}
+    # Each process takes batches of its own.
+    run["processes"] = int(os.environ.get("WORLD_SIZE", "1"))
     omitted = {"adapters", "encoders", "chosen", *_MACHINE_KEYS}
     config = {key: _plain(node) for key, node in resolved.items() if key not in omitted}
     return {**config, "run_options": run}

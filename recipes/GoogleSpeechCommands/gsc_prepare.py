@@ -30,6 +30,8 @@ def prepare_gsc(
 ) -> dict[str, Path]:
     """Write ``train.json``, ``valid.json`` and ``test.json``; nothing is done twice.
 
+    The corpus may move, but not change, between two runs in the same output folder.
+
     Parameters
     ----------
     data_folder : str or Path
@@ -48,7 +50,7 @@ def prepare_gsc(
     ------
     UserError
         If the folder is not the corpus, a list is missing or names a file that is not there, a split
-        is empty, or files are unusable.
+        is empty, or files are unusable; if the manifest folder was prepared from other data.
 
     Example
     -------
@@ -70,8 +72,15 @@ def prepare_gsc(
         manifest_folder / "prepared.json",
         _fingerprint(root, paths, listed, skip_unusable_audio),
     )
-    if done.is_file() and json.loads(done.read_text(encoding="utf-8")) == fingerprint:
-        return manifests
+    if done.is_file():
+        before = json.loads(done.read_text(encoding="utf-8"))
+        if before == fingerprint:
+            return manifests
+        if before["names"] != fingerprint["names"]:
+            raise UserError(
+                f"{manifest_folder} was prepared from other data: {before['files']} files then, "
+                f"{len(paths)} now. Give another --output_folder, or delete that one."
+            )
 
     split_of = {name: split for split, names in listed.items() for name in names}
     clips = inspect_clips(paths.values(), SAMPLE_RATE, skip_unusable_audio)

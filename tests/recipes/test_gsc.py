@@ -52,8 +52,12 @@ def test_a_second_run_reads_what_the_first_wrote(copy, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(gsc, "inspect_clips", lambda *a: pytest.fail("prepared twice"))
         assert gsc.prepare_gsc(copy, tmp_path / "m") == first
-    (copy / "yes/00000000_nohash_0.wav").unlink()
-    assert "yes/00000000_nohash_0" not in read(gsc.prepare_gsc(copy, tmp_path / "m"), "train")
+    moved = copy.rename(tmp_path / "moved")
+    entries = read(gsc.prepare_gsc(moved, tmp_path / "m"), "train")
+    assert all(entry["wav"].startswith(str(moved)) for entry in entries.values())
+    (moved / "yes/00000000_nohash_0.wav").unlink()
+    with pytest.raises(UserError, match="prepared from other data: 80 files then, 79 now"):
+        gsc.prepare_gsc(moved, tmp_path / "m")
 
 
 def test_a_word_may_be_absent_whole(copy, tmp_path):
