@@ -4,6 +4,7 @@ Padding is neither computed nor masked: the kernels walk each clip's valid frame
 backwards. Memory kept for the backward is the input and one state in sixteen.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -260,8 +261,18 @@ def _saved_states(x: Tensor, a: Tensor, keep: bool) -> Tensor:
 
 def _use_threads(clips: int) -> None:
     """As many threads as torch uses, and no more than there are clips to share out."""
+    _launch_threads()
     wanted = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS, clips)
     numba.set_num_threads(max(wanted, 1))
+
+
+@cache
+def _launch_threads() -> None:
+    # numba starts its OpenMP threads by setting OpenMP's thread count, which is torch's as well: without
+    # this, a process told to use one thread (as torchrun does) would from here on use all cores.
+    threads = torch.get_num_threads()
+    numba.set_num_threads(1)
+    torch.set_num_threads(threads)
 
 
 def _over_clips(gradient: Tensor) -> Tensor:

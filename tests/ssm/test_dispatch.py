@@ -1,6 +1,7 @@
 """The choice of a scan is explicit, made once, logged, and never a silent slow one."""
 
 import logging
+import subprocess
 import sys
 import types
 
@@ -151,6 +152,18 @@ def test_mamba_ssm_scan_alone(monkeypatch):
     torch.testing.assert_close(
         mamba_kernels.selective_scan(*arguments), reference.selective_scan(*arguments)
     )
+
+
+def test_the_cpu_kernels_leave_torchs_thread_count_alone():
+    """numba's OpenMP layer would set it to the number of cores at its first kernel."""
+    script = (
+        "import torch; torch.set_num_threads(1); from mambadapter.ssm import Mamba; "
+        "Mamba(4)(torch.randn(3, 40, 4)).sum().backward(); print(torch.get_num_threads())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.strip() == "1"
 
 
 def test_missing_kernels_say_what_to_install():
