@@ -19,7 +19,7 @@ from mambadapter.methods import MambAdapters
 from mambadapter.ssm import set_backend
 
 CLIPS, SECONDS = 4, 5
-ROUNDS = 5
+ROUNDS = 3
 
 FAMILIES = {
     "wav2vec2-base": (Wav2Vec2Config, Wav2Vec2Model),
@@ -87,7 +87,7 @@ def main() -> None:
     print(f"{CLIPS} clips of {SECONDS} s, MambAdapters(): Pfeiffer, rank 12")
     for family in FAMILIES:
         steps = {"naive": Step(family, naive=True), "mambadapter": Step(family, naive=False)}
-        milliseconds = alternate(steps, ROUNDS, warmup=1)
+        milliseconds = alternate(steps, ROUNDS, warmup=1, burst=3)
         kept = {name: step.kept_mib() for name, step in steps.items()}
         print(f"\n{family}\n{'':14}{'step, ms':>10}{'kept activations, MiB':>24}")
         for name in steps:
