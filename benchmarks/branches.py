@@ -17,6 +17,7 @@ from transformers.models.mamba.modeling_mamba import MambaMixer
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2EncoderLayer
 
 from mambadapter.adapters import MambAdapter
+from mambadapter.encoders.linear import use_onednn
 from mambadapter.ssm import Mamba, selective_scan
 
 WIDTH = 768
@@ -153,6 +154,7 @@ def branches(shape: tuple[int, int, int, int]) -> None:
     down, up = nn.Linear(WIDTH, rank), nn.Linear(rank, WIDTH)
     alpha = nn.Parameter(torch.tensor(0.1))
     layer = Wav2Vec2EncoderLayer(Wav2Vec2Config(attn_implementation="sdpa"))
+    use_onednn(layer)
     functions = {
         "MambAdapter": MambAdapter(down, up, Mamba(rank, states), alpha=alpha),
         "MambAdapter, bidirectional": MambAdapter(

@@ -43,8 +43,8 @@ class Step:
         self.encoder = AdaptedEncoder(model_class(config), MambAdapters())
         if naive:
             self.encoder.backbone.feature_extractor._requires_grad = True
-            for layer in self.encoder.backbone.encoder.layers:
-                vars(layer.attention).pop("forward", None)  # WavLM's own attention again
+            for module in self.encoder.backbone.modules():
+                vars(module).pop("forward", None)  # transformers' and PyTorch's own again
         self.head = PooledClassifier(self.encoder.width, 35)
         self.encoder.train()
         if naive:

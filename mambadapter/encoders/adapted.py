@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from mambadapter.encoders.linear import use_onednn
 from mambadapter.encoders.padding import (
     frame_mask,
     make_length_aware,
@@ -97,6 +98,7 @@ class AdaptedEncoder(nn.Module):
         if backbone.config.model_type in WAVEFORM_FAMILIES:
             make_length_aware(backbone, self.state)
             use_fused_attention(backbone)
+        use_onednn(backbone)
         method.adapt(self)
         self.train(self.training)
 

@@ -2,7 +2,8 @@
 
 transformers computes it with materialised attention weights and a position bias repeated for every
 clip. The bias is one per batch, and the gate's eight outputs are only ever summed in fours, so both
-can be folded. Same numbers (WavLM, arXiv 2110.13900, section III.B), less memory and time.
+can be folded. Same numbers (WavLM, arXiv 2110.13900, section III.B), less memory and time: what is kept
+for the backward does not grow with the square of the frames.
 """
 
 from types import MethodType
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 
@@ -52,21 +54,65 @@ def fused_attention(
     gate_bias = self.gru_rel_pos_linear.bias.view(2, 4).sum(1)
     gates = torch.sigmoid(F.linear(heads, gate_weight, gate_bias)).transpose(1, 2)
     gate_a, gate_b = gates.chunk(2, dim=-1)
-    bias = (gate_a * (gate_b * self.gru_rel_pos_const - 1.0) + 2.0) * position_bias
-    if attention_mask is not None:
-        bias = bias.masked_fill(~attention_mask.bool()[:, None, None], float("-inf"))
+    gate = gate_a * (gate_b * self.gru_rel_pos_const - 1.0) + 2.0
+    padding = None if attention_mask is None else ~attention_mask.bool()[:, None, None]
     query, key, value = (
         projection(hidden_states).view(heads.shape).transpose(1, 2)
         for projection in (self.q_proj, self.k_proj, self.v_proj)
     )
-    output = F.scaled_dot_product_attention(
-        query,
-        key,
-        value,
-        attn_mask=bias.to(query.dtype),
-        dropout_p=self.dropout if self.training else 0.0,
-    )
+    dropout = self.dropout if self.training else 0.0
+    if (
+        query.is_cpu
+        and query.dtype == torch.float32
+        and not (dropout or position_bias.requires_grad)
+    ):
+        output = _FrozenBiasAttention.apply(query, key, value, gate, position_bias, padding)
+    else:
+        bias = _gated(gate, position_bias, padding).to(query.dtype)
+        output = F.scaled_dot_product_attention(query, key, value, bias, dropout)
     return self.out_proj(output.transpose(1, 2).reshape(batch, time, width)), None, position_bias
+
+
+class _FrozenBiasAttention(torch.autograd.Function):
+    """Attention that computes its weights again in the backward.
+
+    PyTorch's fused CPU kernel has no backward to the bias, whose gate depends on the input; its fallback
+    keeps every (B, H, T, T) weight.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        gate: Tensor,
+        position_bias: Tensor,
+        padding: Tensor | None,
+    ) -> Tensor:
+        bias = _gated(gate, position_bias, padding)
+        output = F.scaled_dot_product_attention(query, key, value, bias)
+        ctx.save_for_backward(query, key, value, gate, position_bias, padding, output)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, gate, position_bias, padding, output = ctx.saved_tensors
+        query = query * query.shape[-1] ** -0.5
+        scores = (query @ key.mT).add_(_gated(gate, position_bias, padding))
+        weights = torch.softmax(scores, dim=-1)
+        to_scores = gradient @ value.mT
+        to_scores.sub_((gradient * output).sum(-1, keepdim=True)).mul_(weights)
+        to_query = (to_scores @ key) * query.shape[-1] ** -0.5
+        to_gate = torch.linalg.vecdot(to_scores, position_bias)[..., None]
+        return to_query, to_scores.mT @ query, weights.mT @ gradient, to_gate, None, None
+
+
+def _gated(gate: Tensor, position_bias: Tensor, padding: Tensor | None) -> Tensor:
+    """(B, H, T, 1) gates of the (1, H, T, T) bias, closed to padded keys (B, 1, 1, T)."""
+    bias = gate * position_bias
+    return bias if padding is None else bias.masked_fill(padding, float("-inf"))
 
 
 def use_fused_attention(backbone: nn.Module) -> None:
