@@ -131,7 +131,7 @@ class _Scan(torch.autograd.Function):
         return (
             grad_u,
             grad_delta,
-            _over_clips(grad_a).t(),
+            _turned(_over_clips(grad_a)),
             grad_B,
             grad_C,
             _over_clips(grad_D),
@@ -216,12 +216,12 @@ class _Inner(torch.autograd.Function):
         taps, conv_bias, x_rows, dt_rows, dt_bias, a, D = map(_over_clips, per_clip)
         return (
             grad_xz,
-            taps.t().unsqueeze(1).contiguous(),
+            _turned(taps).unsqueeze(1),
             conv_bias,
             x_rows,
-            dt_rows.t().contiguous(),
+            _turned(dt_rows),
             dt_bias,
-            a.t(),
+            _turned(a),
             D,
             None,
             None,
@@ -232,6 +232,11 @@ class _Inner(torch.autograd.Function):
 
 def _plain(x: Tensor) -> Tensor:
     return x.detach().float().contiguous()
+
+
+def _turned(x: Tensor) -> Tensor:
+    """Transpose into the strides of a parameter, which DDP's buckets have, even where a size is 1."""
+    return x.t().clone(memory_format=torch.contiguous_format)
 
 
 def _arrays(*tensors: Tensor) -> list:

@@ -75,3 +75,11 @@ def test_scan_matrices_are_marked_against_decay():
 def test_impossible_sizes_are_refused(knobs, message):
     with pytest.raises(UserError, match=message):
         Mamba(**knobs)
+
+
+def test_gradients_have_the_layout_of_their_parameters():
+    """Or DistributedDataParallel copies each one, every step, and says so."""
+    block = Mamba(12, 4)
+    block(torch.randn(2, 20, 12)).sum().backward()
+    for name, parameter in block.named_parameters():
+        assert parameter.grad.stride() == parameter.stride(), name
