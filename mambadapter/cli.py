@@ -7,7 +7,6 @@ import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
-from importlib.metadata import PackageNotFoundError, version
 
 import torch
 import transformers
@@ -25,6 +24,7 @@ from mambadapter.errors import UserError, did_you_mean
 from mambadapter.inference import Classifier
 from mambadapter.methods import MambAdapters
 from mambadapter.ssm import backend_report
+from mambadapter.versions import package_versions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,11 +106,8 @@ def _settings(pairs: Sequence[str]) -> dict[str, object]:
 
 def _doctor(arguments: argparse.Namespace) -> None:
     print(f"mambadapter {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    for package in ("torch", "torchaudio", "transformers", "speechbrain", "numba", "mamba-ssm"):
-        try:
-            print(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            print(f"{package} not installed")
+    for package, version in package_versions().items():
+        print(f"{package} {version or 'not installed'}")
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     print(f"{torch.get_num_threads()} threads, GPUs: {json.dumps(gpus)}")
     for name, usable, reason in backend_report():

@@ -6,7 +6,6 @@ import resource
 import sys
 import time
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ from mambadapter import __version__
 from mambadapter.brains.classification import ClassificationBrain
 from mambadapter.config import Experiment
 from mambadapter.data.manifests import write_json
-
-_PACKAGES = ("torch", "torchaudio", "transformers", "speechbrain", "numba", "mamba-ssm")
+from mambadapter.versions import package_versions
 
 
 def write_result(brain: ClassificationBrain, experiment: Experiment, started: float) -> Path:
@@ -67,13 +65,8 @@ def peak_memory_mib() -> dict[str, float]:
 
 
 def _versions() -> dict[str, str]:
-    found = {"mambadapter": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    installed = {name: number for name, number in package_versions().items() if number}
+    return {"mambadapter": __version__, "python": platform.python_version(), **installed}
 
 
 def _machine() -> dict[str, Any]:

@@ -137,32 +137,29 @@ def test_a_key_that_abbreviates_a_run_option_is_not_swallowed(recipe):
 
 
 def test_every_setting_makes_another_experiment_and_machines_do_not(recipe):
-    digests = {
-        load(recipe, *arguments).digest
-        for arguments in [
-            (),
-            ("--adapter", "linear_probe"),
-            ("--adapter.rank", "13"),
-            ("--lr", "0.1"),
-            ("--batch_size", "5"),
-            ("--seed", "8"),
-            ("--precision", "bf16"),
-            ("--encoder", "wav2vec2"),
-        ]
-    }
-    assert len(digests) == 8
-    same = {
-        load(recipe, *arguments).digest
-        for arguments in [
-            (),
-            ("--data_folder", "/elsewhere"),
-            ("--output_root", "/tmp/x"),
-            ("--output_folder", "/tmp/y"),
-            ("--device", "cpu"),
-            ("--tensorboard", "true"),
-            ("--adapters.linear_probe.lr", "9"),
-        ]
-    }
+    def digests(*commands):
+        return {load(recipe, *command).digest for command in commands}
+
+    different = digests(
+        (),
+        ("--adapter", "linear_probe"),
+        ("--adapter.rank", "13"),
+        ("--lr", "0.1"),
+        ("--batch_size", "5"),
+        ("--seed", "8"),
+        ("--precision", "bf16"),
+        ("--encoder", "wav2vec2"),
+    )
+    assert len(different) == 8
+    same = digests(
+        (),
+        ("--data_folder", "/elsewhere"),
+        ("--output_root", "/tmp/x"),
+        ("--output_folder", "/tmp/y"),
+        ("--device", "cpu"),
+        ("--tensorboard", "true"),
+        ("--adapters.linear_probe.lr", "9"),
+    )
     assert len(same) == 1
 
 

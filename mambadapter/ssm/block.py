@@ -3,7 +3,6 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambadapter.errors import UserError
@@ -143,7 +142,7 @@ class Mamba(nn.Module):
             lengths,
             reverse,
         )
-        return F.linear(y, self.out_proj.weight, self.out_proj.bias)
+        return self.out_proj(y)
 
 
 def mamba_parameter_count(
