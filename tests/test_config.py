@@ -1,11 +1,13 @@
 """A YAML and a command line say what they mean, or are refused with one clear message."""
 
+import functools
 import json
 from pathlib import Path
 
 import pytest
+import torch
 
-from mambadapter.config import load_experiment, reporting_user_errors, start_experiment
+from mambadapter.config import load_experiment, recipe_main, start_experiment
 from mambadapter.config.overrides import parse_command_line
 from mambadapter.errors import UserError
 from mambadapter.methods import LinearProbe, MambAdapters
@@ -268,7 +270,7 @@ def test_nothing_is_written_by_loading(recipe, tmp_path):
 
 
 def test_a_user_error_is_one_line_and_status_2(capsys):
-    @reporting_user_errors
+    @recipe_main
     def main():
         raise UserError("the thing and the mend")
 
@@ -276,6 +278,30 @@ def test_a_user_error_is_one_line_and_status_2(capsys):
         main()
     assert exit_info.value.code == 2
     assert capsys.readouterr().err == "error: the thing and the mend\n"
+
+
+def test_a_recipe_closes_its_process_group_on_success_only(tmp_path):
+    """Left open, gloo's threads abort the process at its end, now and then."""
+    open_group = functools.partial(
+        torch.distributed.init_process_group,
+        "gloo",
+        init_method=f"file://{tmp_path}/store",
+        rank=0,
+        world_size=1,
+    )
+
+    @recipe_main
+    def main(fails):
+        open_group()
+        if fails:
+            raise UserError("others may be waiting")
+
+    main(fails=False)
+    assert not torch.distributed.is_initialized()
+    with pytest.raises(SystemExit):
+        main(fails=True)
+    assert torch.distributed.is_initialized()
+    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize("adapter", ["mambadapter", "linear_probe", "full_finetuning"])

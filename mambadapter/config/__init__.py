@@ -3,7 +3,7 @@
 from mambadapter.config.experiment import (
     Experiment,
     load_experiment,
-    reporting_user_errors,
+    recipe_main,
     start_experiment,
 )
 from mambadapter.config.menus import choose_method, choose_source
@@ -13,6 +13,6 @@ __all__ = [
     "choose_method",
     "choose_source",
     "load_experiment",
-    "reporting_user_errors",
+    "recipe_main",
     "start_experiment",
 ]

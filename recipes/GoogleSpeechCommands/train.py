@@ -11,7 +11,7 @@ import time
 from speechbrain.utils.seed import seed_everything
 
 from mambadapter.brains.classification import CONTRACT, ClassificationBrain
-from mambadapter.config import load_experiment, reporting_user_errors, start_experiment
+from mambadapter.config import load_experiment, recipe_main, start_experiment
 from mambadapter.data.manifests import classification_datasets, main_first
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.heads import PooledClassifier
@@ -19,7 +19,7 @@ from mambadapter.inference import save_package
 from mambadapter.results import write_result
 
 
-@reporting_user_errors
+@recipe_main
 def main(argv: list[str]) -> None:
     """Prepare, build, train, test, and write down what came out."""
     started = time.time()

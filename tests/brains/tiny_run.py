@@ -15,6 +15,7 @@ from speechbrain.utils.train_logger import FileTrainLogger
 
 from mambadapter.brains.checkpoints import trained_tensors
 from mambadapter.brains.classification import ClassificationBrain
+from mambadapter.config import recipe_main
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.heads import PooledClassifier
 from mambadapter.methods import MambAdapters
@@ -80,12 +81,16 @@ def train(encoder_folder, output, seed=1, **kwargs):
     return brain.metrics, {n: t.detach().clone() for n, t in trained_tensors(modules).items()}
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    folder, output, *seeds = sys.argv[1:]
+@recipe_main
+def main(folder, output, *seeds):
     run_opts = {"distributed_backend": "gloo"}
     sb.utils.distributed.ddp_init_group(run_opts)
     rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
     for seed in seeds:
         metrics, weights = train(folder, f"{output}/seed{seed}", int(seed), run_opts=run_opts)
         torch.save({"metrics": metrics, "weights": weights}, f"{output}/seed{seed}/rank{rank}.pt")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(*sys.argv[1:])
