@@ -4,12 +4,31 @@ Padding is neither computed nor masked: the kernels walk each clip's valid frame
 backwards. Memory kept for the backward is the input and one state in sixteen.
 """
 
+import ctypes
+import os
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+# numba brings another OpenMP library than torch, and the idle threads of each spin in the way of the
+# other's. With torch's symbols global, numba takes its threads from torch.
+for _library in Path(torch.__file__).with_name("lib").glob("libgomp*.so*"):
+    ctypes.CDLL(str(_library), mode=ctypes.RTLD_GLOBAL)
+
+# numba's cache on disk looks at the age of a kernel's own file, not of those that the kernel calls into: a
+# kernel must not be older than they are, or a change to one of them would go unnoticed.
+_sources = list(Path(__file__).parent.glob("cpu_*.py"))
+_newest = max(source.stat().st_mtime_ns for source in _sources)
+for _source in _sources:
+    if _source.stat().st_mtime_ns < _newest:
+        with suppress(OSError):  # installed where nothing can be changed
+            os.utime(_source, ns=(_newest, _newest))
 
 try:
     import numba
@@ -20,6 +39,7 @@ try:
     from mambadapter.ssm.cpu_math import LOG2_E
     from mambadapter.ssm.cpu_scan import scan_backward, scan_forward
     from mambadapter.ssm.cpu_steps import CHUNK
+    from mambadapter.ssm.cpu_vector import LANES
 except ImportError:  # numba lags behind new Python versions
     numba = None
 
@@ -46,11 +66,15 @@ def selective_scan(
     reverse: bool = False,
 ) -> Tensor:
     """See `mambadapter.ssm.selective_scan`."""
+    channels, dtype = u.shape[-1], u.dtype
     bias = torch.zeros_like(D) if delta_bias is None else delta_bias
+    u, delta, D, bias = (_whole_vectors(t) for t in (u, delta, D, bias))
+    z = None if z is None else _whole_vectors(z)
+    A = _whole_vectors(A, dim=0)
     keep = _needs_grad(u, delta, A, B, C, D, z, bias)
     padded = lengths is not None
     y = _Scan.apply(u, delta, A, B, C, D, z, bias, _frames(u, lengths), padded, reverse, keep)
-    return y.to(u.dtype)
+    return y[..., :channels].to(dtype)
 
 
 def mamba_inner(
@@ -66,12 +90,16 @@ def mamba_inner(
     reverse: bool = False,
 ) -> Tensor:
     """See `mambadapter.ssm.mamba_inner`."""
+    channels, dtype = D.shape[0], xz.dtype
     bias = torch.zeros_like(D) if conv_bias is None else conv_bias
+    xz = _whole_vectors(xz.unflatten(-1, (2, channels))).flatten(-2)
+    bias, x_proj, dt_bias, D = (_whole_vectors(t) for t in (bias, x_proj, dt_bias, D))
+    conv_weight, dt_proj, A = (_whole_vectors(t, dim=0) for t in (conv_weight, dt_proj, A))
     parameters = (conv_weight, bias, x_proj, dt_proj, dt_bias, A, D)
     keep = _needs_grad(xz, *parameters)
     padded = lengths is not None
     y = _Inner.apply(xz, *parameters, _frames(xz, lengths), padded, reverse, keep)
-    return y.to(xz.dtype)
+    return y[..., :channels].to(dtype)
 
 
 class _Scan(torch.autograd.Function):
@@ -164,7 +192,7 @@ class _Inner(torch.autograd.Function):
     ) -> Tensor:
         xz, conv_bias, dt_bias, D = (_plain(t) for t in (xz, conv_bias, dt_bias, D))
         taps, dt_rows = _plain(conv_weight.squeeze(1).t()), _plain(dt_proj.t())
-        x_rows, x_columns = _plain(x_proj), _plain(x_proj.t())
+        x_rows, x_columns = _plain(x_proj), _plain(_whole_vectors(x_proj.t()))
         a = _plain(A.t())
         rates = a * float(LOG2_E)
         saved = _saved_states(xz, a, keep)
@@ -228,6 +256,14 @@ class _Inner(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _whole_vectors(x: Tensor, dim: int = -1) -> Tensor:
+    """Zeros after the channels of a tensor, up to a whole number of vectors: they scan zeros to zeros."""
+    missing = -x.shape[dim] % LANES
+    if not missing:
+        return x
+    return F.pad(x, (0, 0) * (x.dim() - 1 - dim % x.dim()) + (0, missing))
 
 
 def _plain(x: Tensor) -> Tensor:

@@ -1,18 +1,15 @@
-"""Elementary functions that LLVM vectorises, for the CPU kernels.
+"""Elementary functions of vectors, for the CPU kernels.
 
 The C library's exp is one call for each number. Here exp is 2^x as a polynomial on [-1/2, 1/2] times
 a power of two put straight into the exponent bits: relative error about 1e-7, float32's own.
 """
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
+
+from mambadapter.ssm.cpu_vector import at_least, at_most, raise_exponent, splat, vector
 
 f32 = np.float32
-
-# No "reassoc": adding and subtracting MAGIC is what rounds, and must not be simplified away.
-FAST = {"contract", "nsz", "nnan", "ninf", "arcp"}
 
 LOG2_E = f32(1.4426950408889634)
 ZERO, ONE, TWO = f32(0.0), f32(1.0), f32(2.0)
@@ -36,51 +33,41 @@ _S0, _S1, _S2, _S3, _S4 = (
 )
 
 
-@intrinsic
-def _as_float(typingctx, bits):  # noqa: ANN001, ANN202 - numba's intrinsic protocol
-    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
-        return builder.bitcast(args[0], ir.FloatType())
-
-    return types.float32(types.int32), generate
-
-
-@intrinsic
-def _as_bits(typingctx, value):  # noqa: ANN001, ANN202 - numba's intrinsic protocol
-    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
-        return builder.bitcast(args[0], ir.IntType(32))
-
-    return types.int32(types.float32), generate
+@njit(inline="always")
+def exp2(x: vector) -> vector:
+    """2^x for x up to 127; what would be no normal float32 number is 2^-126."""
+    x = at_least(splat(_LOWEST), x)
+    shifted = x + splat(_MAGIC)
+    rest = x - (shifted - splat(_MAGIC))
+    power = splat(_E5) * rest + splat(_E4)
+    power = power * rest + splat(_E3)
+    power = power * rest + splat(_E2)
+    power = power * rest + splat(_E1)
+    power = power * rest + splat(ONE)
+    return raise_exponent(power, shifted)
 
 
-@njit(fastmath=FAST, inline="always")
-def exp2(x: float) -> float:
-    """2^x, clamped to the range of normal float32 numbers."""
-    x = min(max(x, _LOWEST), _HIGHEST)
-    shifted = x + _MAGIC
-    rest = x - (shifted - _MAGIC)
-    power = _E5
-    power = power * rest + _E4
-    power = power * rest + _E3
-    power = power * rest + _E2
-    power = power * rest + _E1
-    power = power * rest + ONE
-    return _as_float(np.int32(_as_bits(power) + np.int32(_as_bits(shifted) << np.int32(23))))
-
-
-@njit(fastmath=FAST, inline="always")
-def sigmoid(x: float) -> float:
+@njit(inline="always")
+def sigmoid(x: vector) -> vector:
     """1 / (1 + e^-x)."""
-    return ONE / (ONE + exp2(-x * LOG2_E))
+    return splat(ONE) / (splat(ONE) + exp2(at_most(splat(_HIGHEST), x * splat(-LOG2_E))))
 
 
-@njit(fastmath=FAST, inline="always")
-def softplus(x: float) -> float:
+@njit(inline="always")
+def silu_slope(x: vector, s: vector) -> vector:
+    """The derivative of x sigmoid(x), given s = sigmoid(x)."""
+    return s + x * s * (splat(ONE) - s)
+
+
+@njit(inline="always")
+def softplus(x: vector) -> vector:
     """log(1 + e^x), without overflow."""
-    e = exp2(-abs(x) * LOG2_E)
-    s = e / (TWO + e)
+    size = at_least(splat(ZERO) - x, x)
+    e = exp2(size * splat(-LOG2_E))
+    s = e / (splat(TWO) + e)
     square = s * s
-    series = _S4 * square + _S3
-    series = series * square + _S2
-    series = series * square + _S1
-    series = series * square + _S0
-    return max(x, ZERO) + series * s
+    series = splat(_S4) * square + splat(_S3)
+    series = series * square + splat(_S2)
+    series = series * square + splat(_S1)
+    series = series * square + splat(_S0)
+    return at_least(splat(ZERO), x) + series * s

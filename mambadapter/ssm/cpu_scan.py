@@ -1,13 +1,27 @@
-"""The selective scan on a CPU, forward and backward."""
+"""The selective scan on a CPU, forward and backward. Channels come in whole vectors."""
 
 import numpy as np
 from numba import njit, prange
 
-from mambadapter.ssm.cpu_math import FAST, ONE, sigmoid, softplus
-from mambadapter.ssm.cpu_steps import CHUNK, advance, advance_keeping, retreat, sum_channels
+from mambadapter.ssm.cpu_math import sigmoid, silu_slope, softplus
+from mambadapter.ssm.cpu_steps import (
+    CHUNK,
+    DRIVE,
+    DT,
+    GRAD_DRIVE,
+    GRAD_DT,
+    GRAD_Y,
+    ROW,
+    ROWS,
+    Y,
+    advance,
+    pair,
+    retreat,
+)
+from mambadapter.ssm.cpu_vector import LANES, load, store, total
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@njit(parallel=True, cache=True)
 def scan_forward(
     u: np.ndarray,
     delta: np.ndarray,
@@ -25,38 +39,47 @@ def scan_forward(
     out: np.ndarray,
 ) -> None:
     """Fill `out` (B, T, D) on valid frames and, if `keep`, `saved` (B, ceil(T / CHUNK), N, D)."""
-    states, channels = rates.shape
     for i in prange(u.shape[0]):
-        state = np.zeros((states, channels), np.float32)
-        dt = np.empty(channels, np.float32)
-        drive = np.empty(channels, np.float32)
-        y = np.empty(channels, np.float32)
-        b = np.empty(states, np.float32)
-        c = np.empty(states, np.float32)
-        for t in range(lengths[i]):
-            if keep and t % CHUNK == 0:
-                for n in range(states):
-                    for d in range(channels):
-                        saved[i, t // CHUNK, n, d] = state[n, d]
-            p = lengths[i] - 1 - t if reverse else t
-            for d in range(channels):
-                step = softplus(delta[i, p, d] + bias[d])
-                dt[d] = step
-                drive[d] = step * u[i, p, d]
-                y[d] = D[d] * u[i, p, d]
-            for n in range(states):
-                b[n] = B[i, p, n]
-                c[n] = C[i, p, n]
-            advance(state, dt, drive, rates, b, c, y)
+        _clip_forward(
+            u[i], delta[i], rates, B[i], C[i], D, z[i], bias, lengths[i], reverse, gated,
+            saved[i], keep, out[i],
+        )  # fmt: skip
+
+
+@njit
+def _clip_forward(
+    u: np.ndarray,
+    delta: np.ndarray,
+    rates: np.ndarray,
+    B: np.ndarray,
+    C: np.ndarray,
+    D: np.ndarray,
+    z: np.ndarray,
+    bias: np.ndarray,
+    length: int,
+    reverse: bool,
+    gated: bool,
+    saved: np.ndarray,
+    keep: bool,
+    out: np.ndarray,
+) -> None:
+    channels = rates.shape[1]
+    state = np.zeros(rates.shape, np.float32)
+    for t in range(length):
+        if keep and t % CHUNK == 0:
+            saved[t // CHUNK] = state
+        p = length - 1 - t if reverse else t
+        for d in range(0, channels, LANES):
+            x = load(u, (p, d))
+            dt = softplus(load(delta, (p, d)) + load(bias, d))
+            y = advance(state, d, dt, dt * x, load(D, d) * x, rates, B, C, p)
             if gated:
-                for d in range(channels):
-                    out[i, p, d] = y[d] * z[i, p, d] * sigmoid(z[i, p, d])
-            else:
-                for d in range(channels):
-                    out[i, p, d] = y[d]
+                gate = load(z, (p, d))
+                y = y * gate * sigmoid(gate)
+            store(out, (p, d), y)
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@njit(parallel=True, cache=True)
 def scan_backward(
     grad: np.ndarray,
     u: np.ndarray,
@@ -81,63 +104,88 @@ def scan_backward(
     grad_D: np.ndarray,
     grad_bias: np.ndarray,
 ) -> None:
-    """Fill the gradients; those of A, D and bias are a row for each clip."""
-    states, channels = a.shape
+    """Fill the gradients; those of A, D and bias are a slice for each clip and come zeroed."""
     for i in prange(u.shape[0]):
-        h = np.empty((CHUNK + 1, states, channels), np.float32)
-        decays = np.empty((CHUNK, states, channels), np.float32)
-        adjoint = np.zeros((states, channels), np.float32)
-        dt = np.empty((CHUNK, channels), np.float32)
-        drive = np.empty((CHUNK, channels), np.float32)
-        y = np.empty((CHUNK, channels), np.float32)
-        b = np.empty((CHUNK, states), np.float32)
-        c = np.empty((CHUNK, states), np.float32)
-        parts = np.empty((2 * states, channels), np.float32)
-        b_parts, c_parts = parts[:states], parts[states:]
-        sums = np.empty(2 * states, np.float32)
-        grad_dt = np.empty(channels, np.float32)
-        grad_drive = np.empty(channels, np.float32)
-        grad_y = np.empty(channels, np.float32)
-        for chunk in range((lengths[i] + CHUNK - 1) // CHUNK - 1, -1, -1):
-            start = chunk * CHUNK
-            steps = min(CHUNK, lengths[i] - start)
+        _clip_backward(
+            grad[i], u[i], delta[i], a, rates, B[i], C[i], D, z[i], bias, lengths[i], reverse, gated,
+            saved[i], grad_u[i], grad_delta[i], grad_z[i], grad_B[i], grad_C[i], grad_a[i], grad_D[i],
+            grad_bias[i],
+        )  # fmt: skip
+
+
+@njit
+def _clip_backward(
+    grad: np.ndarray,
+    u: np.ndarray,
+    delta: np.ndarray,
+    a: np.ndarray,
+    rates: np.ndarray,
+    B: np.ndarray,
+    C: np.ndarray,
+    D: np.ndarray,
+    z: np.ndarray,
+    bias: np.ndarray,
+    length: int,
+    reverse: bool,
+    gated: bool,
+    saved: np.ndarray,
+    grad_u: np.ndarray,
+    grad_delta: np.ndarray,
+    grad_z: np.ndarray,
+    grad_B: np.ndarray,
+    grad_C: np.ndarray,
+    grad_a: np.ndarray,
+    grad_D: np.ndarray,
+    grad_bias: np.ndarray,
+) -> None:
+    states, channels = a.shape
+    adjoint = np.zeros((states, channels), np.float32)
+    work = np.empty(ROWS * ROW, np.float32)
+    bc = np.empty(2 * states * CHUNK, np.float32)
+    parts = np.empty(2 * states * CHUNK * LANES, np.float32)
+    stride = -1 if reverse else 1
+    for chunk in range((length + CHUNK - 1) // CHUNK - 1, -1, -1):
+        start = chunk * CHUNK
+        steps = min(CHUNK, length - start)
+        first = length - 1 - start if reverse else start
+        parts[:] = 0
+        for k in range(steps):
             for n in range(states):
-                for d in range(channels):
-                    h[0, n, d] = saved[i, chunk, n, d]
+                bc[pair(n, k)] = B[first + k * stride, n]
+                bc[pair(n, k) + 1] = C[first + k * stride, n]
+        for d in range(0, channels, LANES):
             for k in range(steps):
-                p = lengths[i] - 1 - start - k if reverse else start + k
-                for d in range(channels):
-                    step = softplus(delta[i, p, d] + bias[d])
-                    dt[k, d] = step
-                    drive[k, d] = step * u[i, p, d]
-                    y[k, d] = D[d] * u[i, p, d]
-                for n in range(states):
-                    b[k, n] = B[i, p, n]
-                    c[k, n] = C[i, p, n]
-                advance_keeping(h, decays, k, dt, drive, rates, b, c, y)
-            for k in range(steps - 1, -1, -1):
-                p = lengths[i] - 1 - start - k if reverse else start + k
+                p, row = first + k * stride, k * LANES
+                x, from_out = load(u, (p, d)), load(grad, (p, d))
+                step = softplus(load(delta, (p, d)) + load(bias, d))
+                store(work, row + DT, step)
+                store(work, row + DRIVE, step * x)
+                store(work, row + Y, load(D, d) * x)
                 if gated:
-                    for d in range(channels):
-                        gate = z[i, p, d]
-                        s = sigmoid(gate)
-                        grad_z[i, p, d] = grad[i, p, d] * y[k, d] * (s + gate * s * (ONE - s))
-                        grad_y[d] = grad[i, p, d] * gate * s
-                else:
-                    for d in range(channels):
-                        grad_y[d] = grad[i, p, d]
-                retreat(
-                    adjoint, h, decays, k, grad_y, dt, drive, a, b, c,
-                    grad_dt, grad_drive, b_parts, c_parts, grad_a, i,
-                )  # fmt: skip
-                sum_channels(parts, sums)
-                for n in range(states):
-                    grad_B[i, p, n] = sums[n]
-                    grad_C[i, p, n] = sums[states + n]
-                for d in range(channels):
-                    x = u[i, p, d]
-                    grad_u[i, p, d] = grad_drive[d] * dt[k, d] + grad_y[d] * D[d]
-                    raw = (grad_dt[d] + grad_drive[d] * x) * sigmoid(delta[i, p, d] + bias[d])
-                    grad_delta[i, p, d] = raw
-                    grad_bias[i, d] += raw
-                    grad_D[i, d] += grad_y[d] * x
+                    gate = load(z, (p, d))
+                    from_out = from_out * gate * sigmoid(gate)
+                store(work, row + GRAD_Y, from_out)
+            retreat(steps, d, saved[chunk], adjoint, a, rates, bc, work, 0, parts, grad_a)
+            sum_D, sum_bias = load(grad_D, d), load(grad_bias, d)
+            for k in range(steps):
+                p, row = first + k * stride, k * LANES
+                x, from_y = load(u, (p, d)), load(work, row + GRAD_Y)
+                from_drive = load(work, row + GRAD_DRIVE)
+                if gated:
+                    gate = load(z, (p, d))
+                    slope = silu_slope(gate, sigmoid(gate))
+                    store(grad_z, (p, d), load(grad, (p, d)) * load(work, row + Y) * slope)
+                store(grad_u, (p, d), from_drive * load(work, row + DT) + from_y * load(D, d))
+                raw = load(delta, (p, d)) + load(bias, d)
+                from_raw = (load(work, row + GRAD_DT) + from_drive * x) * sigmoid(raw)
+                store(grad_delta, (p, d), from_raw)
+                sum_bias = sum_bias + from_raw
+                sum_D = sum_D + from_y * x
+            store(grad_D, d, sum_D)
+            store(grad_bias, d, sum_bias)
+        for k in range(steps):
+            p = first + k * stride
+            for n in range(states):
+                part = pair(n, k) * LANES
+                grad_B[p, n] = total(load(parts, part))
+                grad_C[p, n] = total(load(parts, part + LANES))
