@@ -24,8 +24,12 @@ def twins(folder, method):
     return ours, reference
 
 
+@pytest.mark.parametrize("onednn", [False, True])
 @pytest.mark.parametrize("padded", [False, True])
-def test_the_transformer_against_transformers_in_float64(encoder_folder, padded):
+def test_the_transformer_against_transformers_in_float64(
+    encoder_folder, padded, onednn, monkeypatch
+):
+    monkeypatch.setattr("mambadapter.encoders.linear.onednn_is_faster", lambda: onednn)
     ours, reference = twins(encoder_folder, LinearProbe())
     hidden, direction = torch.randn(3, 20, 32), torch.randn(3, 20, 32)
     valid = torch.arange(20) < torch.tensor([[20], [13], [4]]) if padded else None
