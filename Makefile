@@ -15,10 +15,14 @@ test: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
+# A folder for each kind of processor: what is fast on one need not be on the next.
+bench: RESULTS = benchmarks/results/$(shell $(BIN)/python -c \
+	"import torch; print(torch.backends.cpu.get_cpu_capability().lower())")
 bench: $(READY)
 	$(BIN)/pip install --quiet --editable ".[benchmarks]"
-	$(BIN)/python benchmarks/branches.py | tee benchmarks/results/branches.txt
-	$(BIN)/python benchmarks/training_step.py | tee benchmarks/results/training_step.txt
+	mkdir -p $(RESULTS)
+	$(BIN)/python benchmarks/branches.py | tee $(RESULTS)/branches.txt
+	$(BIN)/python benchmarks/training_step.py | tee $(RESULTS)/training_step.txt
 
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -34,4 +34,8 @@ def describe_machine() -> str:
     lines = information.read_text().splitlines() if information.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     processor = names[0] if names else platform.processor()
-    return f"{processor}, {torch.get_num_threads()} threads, torch {torch.__version__}, float32"
+    capability = torch.backends.cpu.get_cpu_capability()
+    return (
+        f"{processor} with {capability}, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}, float32"
+    )
