@@ -4,7 +4,6 @@ A package holds ``adapter.safetensors`` (what was trained, KBs to MBs) and ``ada
 encoder, which method, which labels); the frozen encoder stays where it was.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from mambadapter.brains.checkpoints import load_trained, trained_tensors
 from mambadapter.data.audio import read_clip
 from mambadapter.data.manifests import write_json
 from mambadapter.encoders import AdaptedEncoder
+from mambadapter.encoders.fingerprint import frozen_fingerprint
 from mambadapter.errors import UserError
 from mambadapter.heads import PooledClassifier
 from mambadapter.methods import method_from_dict, method_to_dict
@@ -59,13 +59,14 @@ def save_package(
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     tensors = trained_tensors(modules)
-    save_file(
-        {n: t.detach().cpu().contiguous() for n, t in tensors.items()}, str(folder / _WEIGHTS)
-    )
+    # Whole or not at all, as the card is.
+    partial = folder / f"{_WEIGHTS}.partial"
+    save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, str(partial))
+    partial.replace(folder / _WEIGHTS)
     card = {
         # A folder must be found again from wherever the package is used.
         "encoder": str(Path(source).resolve()) if Path(source).is_dir() else source,
-        "encoder_fingerprint": frozen_fingerprint(modules["encoder"]),
+        "encoder_fingerprint": frozen_fingerprint(modules["encoder"].backbone),
         "method": method_to_dict(method),
         "labels": list(labels),
     }
@@ -126,7 +127,7 @@ class Classifier:
         card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
         source = source or card["encoder"]
         encoder = AdaptedEncoder.from_pretrained(source, method_from_dict(card["method"]))
-        if frozen_fingerprint(encoder) != card["encoder_fingerprint"]:
+        if frozen_fingerprint(encoder.backbone) != card["encoder_fingerprint"]:
             raise UserError(
                 f"'{source}' is not the encoder this adapter was trained on ({card['encoder']}): its "
                 "frozen weights differ."
@@ -159,25 +160,3 @@ class Classifier:
             (self.labels[index], value)
             for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ]
-
-
-def frozen_fingerprint(encoder: AdaptedEncoder) -> str:
-    """SHA-256 over the names and values of an encoder's frozen parameters.
-
-    Parameters
-    ----------
-    encoder : AdaptedEncoder
-        On any device.
-
-    Returns
-    -------
-    str
-        Hexadecimal digest.
-    """
-    digest = hashlib.sha256()
-    for name, parameter in encoder.backbone.named_parameters():
-        if not parameter.requires_grad:
-            digest.update(name.encode())
-            flat = parameter.detach().cpu().contiguous().reshape(-1)
-            digest.update(flat.view(torch.uint8).numpy())
-    return digest.hexdigest()

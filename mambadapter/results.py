@@ -4,7 +4,6 @@ import os
 import platform
 import resource
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,10 @@ from mambadapter.data.manifests import write_json
 from mambadapter.versions import package_versions
 
 
-def write_result(brain: ClassificationBrain, experiment: Experiment, started: float) -> Path:
+def write_result(brain: ClassificationBrain, experiment: Experiment) -> Path:
     """Write ``result.json`` into the run's folder atomically; only the main process does.
+
+    Its ``wall_time_s`` is the Brain's, earlier starts of a resumed run included.
 
     Parameters
     ----------
@@ -28,8 +29,6 @@ def write_result(brain: ClassificationBrain, experiment: Experiment, started: fl
         After testing.
     experiment : Experiment
         What it trained.
-    started : float
-        ``time.time()`` when this process started the run.
 
     Returns
     -------
@@ -44,7 +43,7 @@ def write_result(brain: ClassificationBrain, experiment: Experiment, started: fl
             "best_epoch": brain.best_epoch,
             "parameters": {**asdict(count), "adapted": count.adapted, "trained": count.trained},
             "seed": experiment.hparams["seed"],
-            "wall_time_s": round(time.time() - started, 1),
+            "wall_time_s": round(brain.stopwatch.seconds, 1),
             "peak_memory_mib": peak_memory_mib(),
             "versions": _versions(),
             "machine": _machine(),

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from safetensors.torch import load_file, save_file
 from test_proof import build
 
 from mambadapter import cli
@@ -71,6 +73,18 @@ def test_another_encoder_is_refused(encoder_folders, tmp_path, clip, capsys):
     Classifier.from_package(tmp_path, str(moved))
     assert cli.main(["predict", str(tmp_path), str(clip), "--encoder", str(moved)]) == 0
     assert "clip.wav: " in capsys.readouterr().out
+
+
+def test_an_embedding_that_checkpoints_lack_makes_no_other_encoder(encoder_folders, tmp_path):
+    """transformers draws the mask embedding at random where a checkpoint has none."""
+    folder = Path(shutil.copytree(encoder_folders["wav2vec2"], tmp_path / "finetuned"))
+    weights = load_file(str(folder / "model.safetensors"))
+    weights.pop("masked_spec_embed")
+    save_file(weights, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    method = LinearProbe()
+    save_package(tmp_path / "a", trained(str(folder), method), str(folder), method, LABELS)
+    torch.manual_seed(99)
+    Classifier.from_package(tmp_path / "a")
 
 
 def test_a_folder_that_is_no_package_is_refused(tmp_path, capsys):

@@ -2,16 +2,22 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from speechbrain.utils.checkpoints import (
+    METAFNAME,
+    Checkpoint,
+    Checkpointer,
     mark_as_loader,
     mark_as_saver,
     register_checkpoint_hooks,
 )
 from torch import Tensor, nn
 
+from mambadapter.encoders.fingerprint import frozen_fingerprint
 from mambadapter.errors import UserError
 
 
@@ -85,6 +91,8 @@ def load_trained(
 class TrainedTensors:
     """A SpeechBrain recoverable that saves `trained_tensors` of some modules as safetensors.
 
+    With them goes a fingerprint of what was frozen, so that a run does not go on with another encoder.
+
     Parameters
     ----------
     modules : Mapping[str, nn.Module]
@@ -93,14 +101,50 @@ class TrainedTensors:
 
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:
         self.modules = dict(modules)
+        self.frozen = frozen_fingerprint(nn.ModuleDict(modules))
 
     @mark_as_saver
     def save(self, path: Path) -> None:
         """Write the tensors."""
         tensors = trained_tensors(self.modules)
-        save_file({name: t.detach().contiguous() for name, t in tensors.items()}, str(path))
+        contiguous = {name: t.detach().contiguous() for name, t in tensors.items()}
+        save_file(contiguous, str(path), metadata={"frozen": self.frozen})
 
     @mark_as_loader
     def load(self, path: Path, end_of_epoch: bool) -> None:
         """Read the tensors back, strictly."""
+        with safe_open(str(path), "pt") as file:
+            frozen = file.metadata()["frozen"]
+        if frozen != self.frozen:
+            raise UserError(
+                f"{path} was trained on an encoder with other frozen weights. Put that encoder back, or "
+                "give another --output_folder."
+            )
         load_trained(self.modules, load_file(str(path)), str(path))
+
+
+class WholeCheckpointer(Checkpointer):
+    """SpeechBrain's `Checkpointer`, for which a checkpoint counts once all of it is written.
+
+    SpeechBrain writes the file that marks a folder as a checkpoint first: a run killed while it saves
+    would find half a checkpoint, take it for the latest, and fail.
+
+    Parameters
+    ----------
+    checkpoints_dir, recoverables : Any
+        As for SpeechBrain's.
+    """
+
+    def save_checkpoint(self, *args: Any, **kwargs: Any) -> Checkpoint | None:
+        """Save, and mark as a checkpoint last."""
+        checkpoint = super().save_checkpoint(*args, **kwargs)
+        if checkpoint is not None:
+            _unmarked(checkpoint.path / METAFNAME).rename(checkpoint.path / METAFNAME)
+        return checkpoint
+
+    def _save_checkpoint_metafile(self, fpath: Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return super()._save_checkpoint_metafile(_unmarked(fpath), *args, **kwargs)
+
+
+def _unmarked(path: Path) -> Path:
+    return path.with_name(f"{path.name}.partial")

@@ -12,10 +12,12 @@ import torch.nn.functional as F
 from speechbrain.utils.checkpoints import Checkpoint
 from speechbrain.utils.distributed import main_process_only
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from mambadapter.brains.checkpoints import TrainedTensors
 from mambadapter.brains.metrics import classification_metrics
 from mambadapter.brains.optimisation import cosine_lr, weight_decay_groups
+from mambadapter.brains.stopwatch import Stopwatch
 from mambadapter.budget import ParameterCount, count_parameters
 from mambadapter.errors import UserError
 from mambadapter.proof import prove_alive
@@ -70,6 +72,8 @@ class ClassificationBrain(sb.Brain):
         on the test set (``test``).
     count : ParameterCount
         Parameters of the model.
+    stopwatch : Stopwatch
+        Time since this run was first built.
 
     Example
     -------
@@ -93,10 +97,12 @@ class ClassificationBrain(sb.Brain):
         self.metrics: dict[str, dict[str, float]] = {}
         self.train_stats: dict[str, float] = {}
         self.total_steps = 0
+        self.stopwatch = Stopwatch()
         self._clips: Sequence[str] = ()
         self._micro_step = 0
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("trained", TrainedTensors(modules))
+            self.checkpointer.add_recoverable("stopwatch", self.stopwatch)
         logger.info("Parameters\n%s", self.count)
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> Tensor:
@@ -108,20 +114,42 @@ class ClassificationBrain(sb.Brain):
     def compute_objectives(self, predictions: Tensor, batch: Any, stage: sb.Stage) -> Tensor:
         """Cross-entropy; outside training the predictions are kept for the metrics."""
         targets = torch.as_tensor(batch.label_index, device=self.device)
+        loss = F.cross_entropy(predictions.float(), targets)
         if stage != sb.Stage.TRAIN:
+            # SpeechBrain looks at the training loss only, and leaves the others out of its average.
+            if not torch.isfinite(loss):
+                raise UserError(
+                    f"The {stage.name.lower()} loss is {loss.item()} ({_shortened(batch.id)}). Lower "
+                    f"--lr or set --eval_precision fp32. {self._kept()}"
+                )
             self._targets += targets.tolist()
             self._predictions += predictions.argmax(-1).tolist()
-        return F.cross_entropy(predictions.float(), targets)
+        return loss
+
+    def fit(self, epoch_counter: Any, train_set: Any, *args: Any, **kwargs: Any) -> None:
+        """As SpeechBrain's; `train_set` may be a dataset or a loader."""
+        if isinstance(train_set, DataLoader):
+            self._plan(train_set)
+        super().fit(epoch_counter, train_set, *args, **kwargs)
 
     def make_dataloader(
         self, dataset: Any, stage: sb.Stage, ckpt_prefix: str | None = "dataloader-", **kwargs: Any
     ) -> Any:
-        """As SpeechBrain's; also learns how many optimiser steps the run will take."""
+        """As SpeechBrain's."""
         loader = super().make_dataloader(dataset, stage, ckpt_prefix, **kwargs)
         if stage == sb.Stage.TRAIN:
-            steps_per_epoch = max(len(loader) // self.grad_accumulation_factor, 1)
-            self.total_steps = steps_per_epoch * self.hparams.number_of_epochs
+            self._plan(loader)
         return loader
+
+    def _plan(self, loader: DataLoader) -> None:
+        """Learn how many optimiser steps the run will take; the schedule depends on it."""
+        steps_per_epoch = len(loader) // self.grad_accumulation_factor
+        if steps_per_epoch < 1:
+            raise UserError(
+                f"An epoch of {len(loader)} batches makes no optimiser step with "
+                f"grad_accumulation_factor {self.grad_accumulation_factor}; lower it, or the batch size."
+            )
+        self.total_steps = steps_per_epoch * self.hparams.number_of_epochs
 
     def on_fit_start(self) -> None:
         """Prove the model alive while it is fresh, then as SpeechBrain does."""
@@ -163,11 +191,13 @@ class ClassificationBrain(sb.Brain):
         if not torch.isfinite(loss):
             raise UserError(
                 f"The loss is {loss.item()} at optimiser step {self.optimizer_step} "
-                f"(learning rate {self.optimizer.param_groups[0]['lr']:.2g}; clips "
-                f"{', '.join(self._clips[:3])}{' ...' if len(self._clips) > 3 else ''}). Lower --lr, set "
-                "--max_grad_norm, or leave those clips out. Checkpoints so far are kept in "
-                f"{self.hparams.output_folder}."
+                f"(learning rate {self.optimizer.param_groups[0]['lr']:.2g}; "
+                f"{_shortened(self._clips)}). Lower --lr, set --max_grad_norm, or leave those clips out. "
+                f"{self._kept()}"
             )
+
+    def _kept(self) -> str:
+        return f"Checkpoints so far are kept in {self.hparams.output_folder}."
 
     def _should_save_intra_epoch_ckpt(self, last_ckpt_time: float, steps_since_ckpt: int) -> bool:
         # Between the batches of one accumulated step the gradients would be lost.
@@ -232,6 +262,10 @@ class ClassificationBrain(sb.Brain):
             folder = f"{self.hparams.output_folder}/tensorboard"
             self._tensorboard_logger = TensorboardLogger(folder)
         return self._tensorboard_logger
+
+
+def _shortened(clips: Sequence[str]) -> str:
+    return f"clips {', '.join(clips[:3])}{' ...' if len(clips) > 3 else ''}"
 
 
 def validation_rank(checkpoint: Checkpoint) -> tuple[float, float]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig
 from transformers.utils import cached_file
@@ -91,11 +92,12 @@ def load_pretrained(source: str, regularised: bool = False) -> PretrainedEncoder
         backbone, info = AutoModel.from_pretrained(
             source, config=config, dtype=torch.float32, output_loading_info=True
         )
-    except (OSError, KeyError) as error:
+    except UserError:
+        raise
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise UserError(
-            f"Cannot load the encoder '{source}': it is neither a local folder nor a model that the "
-            f"hub handed over ({_first_line(error)}). Check the name, or download it once and give "
-            "its folder."
+            f"Cannot load the encoder '{source}' ({_first_line(error)}). Check the name of the hub's model "
+            "or the files of the folder, or download it once more and give its folder."
         ) from error
     # Unused unless time masking is on, and absent from many checkpoints.
     missing = [key for key in info["missing_keys"] if not key.endswith("masked_spec_embed")]

@@ -4,11 +4,6 @@ Padding is neither computed nor masked: the kernels walk each clip's valid frame
 backwards. Memory kept for the backward is the input and one state in sixteen.
 """
 
-import ctypes
-import os
-from contextlib import suppress
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,32 +11,23 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# numba brings another OpenMP library than torch, and the idle threads of each spin in the way of the
-# other's. With torch's symbols global, numba takes its threads from torch.
-for _library in Path(torch.__file__).with_name("lib").glob("libgomp*.so*"):
-    ctypes.CDLL(str(_library), mode=ctypes.RTLD_GLOBAL)
-
-# numba's cache on disk looks at the age of a kernel's own file, not of those that the kernel calls into: a
-# kernel must not be older than they are, or a change to one of them would go unnoticed.
-_sources = list(Path(__file__).parent.glob("cpu_*.py"))
-_newest = max(source.stat().st_mtime_ns for source in _sources)
-for _source in _sources:
-    if _source.stat().st_mtime_ns < _newest:
-        with suppress(OSError):  # installed where nothing can be changed
-            os.utime(_source, ns=(_newest, _newest))
-
 try:
-    import numba
-
-    # The layer that shares threads with torch's own comes first; the last is always there.
-    numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
-    from mambadapter.ssm.cpu_inner import inner_backward, inner_forward
-    from mambadapter.ssm.cpu_math import LOG2_E
-    from mambadapter.ssm.cpu_scan import scan_backward, scan_forward
-    from mambadapter.ssm.cpu_steps import CHUNK
-    from mambadapter.ssm.cpu_vector import LANES
+    from mambadapter.ssm.cpu_runtime import (
+        caching_kernels,
+        share_threads_with_torch,
+        use_threads,
+    )
 except ImportError:  # numba lags behind new Python versions
-    numba = None
+    HAVE_NUMBA = False
+else:
+    HAVE_NUMBA = True
+    share_threads_with_torch()
+    with caching_kernels():
+        from mambadapter.ssm.cpu_inner import inner_backward, inner_forward
+        from mambadapter.ssm.cpu_math import LOG2_E
+        from mambadapter.ssm.cpu_scan import scan_backward, scan_forward
+        from mambadapter.ssm.cpu_steps import CHUNK
+        from mambadapter.ssm.cpu_vector import LANES
 
 NAME = "cpu"
 
@@ -50,7 +36,7 @@ def unusable(device_type: str) -> str | None:
     """Say why this backend cannot serve a device; None when it can."""
     if device_type != "cpu":
         return "its kernels run on CPU tensors only"
-    return "numba cannot be imported; `pip install numba`" if numba is None else None
+    return None if HAVE_NUMBA else "numba cannot be imported; `pip install numba`"
 
 
 def selective_scan(
@@ -127,7 +113,7 @@ class _Scan(torch.autograd.Function):
         rates = a * float(LOG2_E)
         saved = _saved_states(u, a, keep)
         out = _blank(u, padded)
-        _use_threads(len(u))
+        use_threads(len(u))
         scan_forward(
             *_arrays(u, delta, rates, B, C, D, z, bias, frames),
             reverse,
@@ -149,7 +135,7 @@ class _Scan(torch.autograd.Function):
         grad_u, grad_delta, grad_B, grad_C = (_blank(t, ctx.padded) for t in (u, delta, B, C))
         grad_z = _blank(z, ctx.padded) if ctx.gated else grad_u
         grad_a, grad_D, grad_bias = (u.new_zeros(u.shape[0], *t.shape) for t in (a, D, bias))
-        _use_threads(len(u))
+        use_threads(len(u))
         scan_backward(
             *_arrays(_plain(grad), u, delta, a, rates, B, C, D, z, bias, frames),
             ctx.reverse,
@@ -197,7 +183,7 @@ class _Inner(torch.autograd.Function):
         rates = a * float(LOG2_E)
         saved = _saved_states(xz, a, keep)
         out = _blank(xz[..., : a.shape[1]], padded)
-        _use_threads(len(xz))
+        use_threads(len(xz))
         inner_forward(
             *_arrays(xz, taps, conv_bias, x_columns, dt_rows, dt_bias, rates, D, frames),
             reverse,
@@ -222,7 +208,7 @@ class _Inner(torch.autograd.Function):
         grad_xz = torch.zeros_like(xz)
         parameters = (taps, conv_bias, x_rows, dt_rows, dt_bias, a, D)
         per_clip = [xz.new_zeros(xz.shape[0], *t.shape) for t in parameters]
-        _use_threads(len(xz))
+        use_threads(len(xz))
         inner_backward(
             *_arrays(
                 _plain(grad),
@@ -298,22 +284,6 @@ def _blank(like: Tensor, padded: bool) -> Tensor:
 def _saved_states(x: Tensor, a: Tensor, keep: bool) -> Tensor:
     chunks = -(-x.shape[1] // CHUNK) if keep else 0
     return torch.empty(x.shape[0], chunks, *a.shape)
-
-
-def _use_threads(clips: int) -> None:
-    """As many threads as torch uses, and no more than there are clips to share out."""
-    _launch_threads()
-    wanted = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS, clips)
-    numba.set_num_threads(max(wanted, 1))
-
-
-@cache
-def _launch_threads() -> None:
-    # numba starts its OpenMP threads by setting OpenMP's thread count, which is torch's as well: without
-    # this, a process told to use one thread (as torchrun does) would from here on use all cores.
-    threads = torch.get_num_threads()
-    numba.set_num_threads(1)
-    torch.set_num_threads(threads)
 
 
 def _over_clips(gradient: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ torchrun --nproc_per_node 2 train.py hparams/train.yaml --data_folder ...
 """
 
 import sys
-import time
 
 from speechbrain.utils.seed import seed_everything
 
@@ -22,7 +21,6 @@ from mambadapter.results import write_result
 @recipe_main
 def main(argv: list[str]) -> None:
     """Prepare, build, train, test, and write down what came out."""
-    started = time.time()
     experiment = load_experiment(argv, CONTRACT)
     hparams = experiment.hparams
     start_experiment(experiment)
@@ -48,7 +46,7 @@ def main(argv: list[str]) -> None:
 
     package = experiment.folder / "adapter"
     save_package(package, modules, hparams["source"], hparams["method"], labels)
-    write_result(brain, experiment, started)
+    write_result(brain, experiment)
 
 
 if __name__ == "__main__":

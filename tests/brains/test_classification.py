@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.dataio.dataloader import SaveableDataLoader
 from speechbrain.utils.checkpoints import Checkpoint
 from tiny_run import build, dataset, fit, train
 from torch import nn
@@ -17,6 +19,7 @@ from mambadapter.brains.checkpoints import load_trained, trained_tensors
 from mambadapter.brains.classification import validation_rank
 from mambadapter.brains.metrics import classification_metrics
 from mambadapter.brains.optimisation import cosine_lr, weight_decay_groups
+from mambadapter.brains.stopwatch import Stopwatch
 from mambadapter.errors import UserError
 from mambadapter.methods import FullFinetuning, LinearProbe, MambAdapters
 
@@ -81,6 +84,51 @@ def test_gradient_accumulation_resumes_between_whole_steps_only(folder, tmp_path
         fit(brain, counter)
     _, resumed = train(folder, tmp_path / "killed", run_opts=run_opts)
     assert_same(resumed, whole)
+
+
+def test_a_run_killed_while_it_saves_resumes_from_the_checkpoint_before(folder, tmp_path):
+    run_opts = {"ckpt_interval_steps": 1}
+    _, whole = train(folder, tmp_path / "whole", run_opts=run_opts)
+    brain, counter, _ = build(folder, tmp_path / "killed", run_opts=run_opts)
+    save = brain.optimizers_step
+
+    class Killed(BaseException):
+        pass
+
+    def die(obj, path):
+        Path(path).write_bytes(b"half")
+        raise Killed
+
+    def step():
+        save()
+        if brain.optimizer_step == 5:
+            brain.checkpointer.custom_save_hooks["trained"] = die
+
+    brain.optimizers_step = step
+    with pytest.raises(Killed):
+        fit(brain, counter)
+    assert len(list((tmp_path / "killed/save").iterdir())) > len(
+        brain.checkpointer.list_checkpoints()
+    )
+    _, resumed = train(folder, tmp_path / "killed", run_opts=run_opts)
+    assert_same(resumed, whole)
+
+
+def test_a_run_does_not_go_on_with_another_encoder(folder, encoder_folders, tmp_path):
+    train(folder, tmp_path, number_of_epochs=1)
+    with pytest.raises(UserError, match="trained on an encoder with other frozen weights"):
+        train(encoder_folders["hubert"], tmp_path, number_of_epochs=1)
+
+
+def test_time_goes_on_when_a_run_is_resumed(tmp_path):
+    first = Stopwatch()
+    first._started -= 100
+    first.save(tmp_path / "latest")
+    again = Stopwatch()
+    again.load(tmp_path / "latest", end_of_epoch=True)
+    assert 100 <= again.seconds < 110
+    first.load(tmp_path / "latest", end_of_epoch=True)  # the best epoch, restored for testing
+    assert 100 <= first.seconds < 110
 
 
 def child(arguments, **environment):
@@ -218,6 +266,35 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoints(folde
         fit(brain, counter)
     (saved,) = tmp_path.glob("save/*/trained.ckpt")
     assert all(t.isfinite().all() for t in load_file(str(saved)).values())
+
+
+def test_a_validation_loss_that_is_not_finite_stops_the_run(folder, tmp_path):
+    brain, counter, modules = build(folder, tmp_path)
+    original = brain.on_stage_start
+
+    def spoil(stage, epoch=None):
+        original(stage, epoch)
+        if stage.name == "VALID":
+            with torch.no_grad():
+                modules["head"].linear.bias[0] = math.inf
+
+    brain.on_stage_start = spoil
+    with pytest.raises(UserError, match=r"The valid loss is (nan|inf) \(clips 1000, 1001"):
+        fit(brain, counter)
+
+
+def test_an_epoch_must_make_an_optimiser_step(folder, tmp_path):
+    brain, counter, _ = build(folder, tmp_path, run_opts={"grad_accumulation_factor": 7})
+    with pytest.raises(UserError, match="6 batches makes no optimiser step .* 7; lower it"):
+        fit(brain, counter)
+
+
+def test_a_ready_loader_is_planned_like_a_dataset(folder, tmp_path):
+    brain, counter, _ = build(folder, tmp_path)
+    loader = SaveableDataLoader(dataset(24, 0), batch_size=4, collate_fn=PaddedBatch)
+    brain.fit(counter, loader, dataset(9, 1000), valid_loader_kwargs={"batch_size": 4})
+    assert brain.total_steps == 18
+    assert 0 < brain.optimizer.param_groups[0]["lr"] < brain.peak_lr / 10
 
 
 def test_every_parameter_group_is_clipped(folder, tmp_path):

@@ -9,11 +9,10 @@ import sys
 import speechbrain as sb
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
-from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.epoch_loop import EpochCounter
 from speechbrain.utils.train_logger import FileTrainLogger
 
-from mambadapter.brains.checkpoints import trained_tensors
+from mambadapter.brains.checkpoints import WholeCheckpointer, trained_tensors
 from mambadapter.brains.classification import ClassificationBrain
 from mambadapter.config import recipe_main
 from mambadapter.encoders import AdaptedEncoder
@@ -58,7 +57,7 @@ def build(encoder_folder, output, seed=1, method=None, lr=0.005, run_opts=None, 
         functools.partial(torch.optim.AdamW, lr=lr, betas=(0.9, 0.98), weight_decay=0.1),
         settings,
         {"device": "cpu", "noprogressbar": True, **(run_opts or {})},
-        Checkpointer(f"{output}/save", {"counter": counter}),
+        WholeCheckpointer(f"{output}/save", {"counter": counter}),
     )
     return brain, counter, modules
 

@@ -36,6 +36,27 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
         load_pretrained(str(tmp_path))
 
 
+def truncate(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+
+def unname(folder):
+    (folder / "config.json").write_text('{"hidden_size": 32}')
+
+
+def garble(folder):
+    (folder / "config.json").write_text("{")
+
+
+@pytest.mark.parametrize("damage", [truncate, unname, garble])
+def test_a_damaged_checkpoint_is_refused(encoder_folders, tmp_path, damage):
+    folder = shutil.copytree(encoder_folders["wav2vec2"], tmp_path / "damaged")
+    damage(folder)
+    with pytest.raises(UserError, match="Cannot load the encoder '.*damaged'"):
+        load_pretrained(str(folder))
+
+
 def test_an_unreachable_name_is_refused():
     with pytest.raises(UserError, match="Cannot load the encoder 'nobody/nothing'"):
         load_pretrained("nobody/nothing")

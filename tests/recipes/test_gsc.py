@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile as sf
 
 from mambadapter.errors import UserError
 
@@ -120,9 +122,9 @@ def test_a_wrong_folder_is_refused_with_the_right_one(copy, tmp_path):
         gsc.prepare_gsc(copy.parent, tmp_path / "m")
 
 
-def run(*arguments):
+def run(*arguments, launch=("train.py",)):
     return subprocess.run(
-        [sys.executable, "train.py", "hparams/train.yaml", *map(str, arguments), "--noprogressbar"],
+        [sys.executable, *launch, "hparams/train.yaml", *map(str, arguments), "--noprogressbar"],
         cwd=RECIPE, capture_output=True, text=True, check=False, timeout=300,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
@@ -174,14 +176,26 @@ def test_user_errors_are_one_line_without_a_traceback(settings):
 
 
 def test_a_file_that_breaks_while_training_is_named(settings, corpus, tmp_path):
-    """Whatever the worker processes do to an exception, the file must be in the last line."""
+    """A worker process hands its error over as text, traceback and all."""
     broken = Path(shutil.copytree(corpus, tmp_path / "broken"))
     path = broken / "yes/00000000_nohash_0.wav"
-    # The size in the header agrees with the file, so that only decoding tells.
-    data = bytearray(path.read_bytes())
-    data[20:22] = (0x11).to_bytes(2, "little")  # another codec than the samples are in
-    path.write_bytes(bytes(data))
+    samples = np.zeros(16000, np.float32)
+    samples[100] = np.nan  # no header tells
+    sf.write(path, samples, 16000, subtype="FLOAT")
     done = run(*settings, "--data_folder", broken, "--num_workers", 1)
     assert done.returncode == 2
-    assert "00000000_nohash_0.wav" in done.stderr.splitlines()[-1] + done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "00000000_nohash_0.wav holds samples that are not finite" in last
     assert "Traceback" not in done.stderr
+
+
+def test_two_processes_run_the_recipe(settings, tmp_path):
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "train.py"]
+    options = ["--device", "cpu", "--distributed_backend", "gloo", "--adapter.rank", 4]
+    done = run(*settings, *options, launch=launch)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (folder,) = tmp_path.glob("wavlm-mambadapter-seed1986-*")
+    result = json.loads((folder / "result.json").read_text())
+    assert result["machine"]["processes"] == 2
+    assert result["metrics"]["test"]["clips"] == 16

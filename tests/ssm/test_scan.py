@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from mambadapter.ssm import Mamba, cpu, mamba_inner, reference, selective_scan
+from mambadapter.ssm.cpu_runtime import source_digest
 
 LENGTHS = {"whole": None, "padded": torch.tensor([37, 20, 1])}
 
@@ -248,3 +249,23 @@ def test_softplus_gate_and_exp_are_accurate_over_their_range():
     gate = cpu.selective_scan(one, one, -torch.ones(1, 1), one * 0, one, torch.ones(1), z=x)
     silu = F.silu(x.double())
     assert (gate.double() - silu).abs().max() < 4e-6
+
+
+def test_compiled_kernels_are_kept_apart_for_every_version_of_their_source(tmp_path):
+    """numba alone would look at a kernel's own file only, and run old code on."""
+    (tmp_path / "cpu_scan.py").write_text("kernel")
+    (tmp_path / "cpu_math.py").write_text("called by it")
+    before = source_digest(tmp_path)
+    assert source_digest(tmp_path) == before
+    (tmp_path / "cpu_math.py").write_text("called by it, changed")
+    assert source_digest(tmp_path) != before
+    kept = cpu.scan_forward.stats.cache_path
+    assert f"kernels-{source_digest()}" in kept
+
+
+def test_what_is_no_number_is_passed_on():
+    inputs = single(scan_inputs(1, 20, 8, 4))
+    inputs["delta"].data[0, 3, 2] = float("nan")
+    output = cpu.selective_scan(**inputs)
+    assert output[0, 3:, 2].isnan().all()
+    assert output[0, :, [0, 1, 3]].isfinite().all()
