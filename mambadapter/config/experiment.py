@@ -95,7 +95,8 @@ def load_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
     """Read a command line and the YAML it names.
 
     ``output_folder: auto`` becomes ``<output_root>/<encoder>-<adapter>-seed<seed>-<digest>``, so that two
-    different experiments never share checkpoints. Writes nothing itself.
+    different experiments never share checkpoints. Writes nothing, but objects of the YAML may:
+    SpeechBrain's checkpointer makes its folder.
 
     Parameters
     ----------
@@ -134,7 +135,9 @@ def load_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
     resolved = _resolve(tree, line.hparams_file).getvalue()
     try:
         hparams = load_hyperpyyaml(resolved)
-    except (TypeError, ImportError) as error:
+    except UserError:
+        raise
+    except (TypeError, ValueError, ImportError, OSError) as error:
         raise UserError(f"{line.hparams_file}: {_plain_message(error)}") from error
     return Experiment(hparams, line.run_opts, resolved, config, digest)
 
@@ -192,7 +195,9 @@ def recipe_main(main: Callable[..., None]) -> Callable[..., None]:
         try:
             main(*args, **kwargs)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            # A process that loads data hands its errors over as one text, its traceback in front.
+            message = str(error).rpartition(f"{UserError.__module__}.{UserError.__name__}: ")[2]
+            print(f"error: {message.strip()}", file=sys.stderr)
             sys.exit(2)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
