@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mambadapter.errors import UserError, did_you_mean
 from mambadapter.ssm import cpu, mamba_kernels, reference
+from mambadapter.ssm.arguments import check_inner, check_scan
 
 logger = logging.getLogger("mambadapter")
 
@@ -76,7 +77,7 @@ def backend_for(device_type: str) -> ModuleType:
     Parameters
     ----------
     device_type : str
-        ``cpu``, ``cuda``.
+        ``cpu``, ``cuda``, or what else torch runs on.
 
     Returns
     -------
@@ -124,13 +125,14 @@ def _choose(device_type: str) -> ModuleType:
 
 
 def _backend(x: Tensor) -> ModuleType:
+    device_type = x.device.type
     # float64 asks for the oracle; the CPU kernels are float32.
-    if x.dtype == torch.float64 and x.device.type == "cpu":
+    if x.dtype == torch.float64 and device_type == "cpu":
         return reference
-    # Shapes only, as on the meta device.
-    if x.device.type not in ("cpu", "cuda"):
+    # Nothing is computed there, only shapes: no choice to make or to log.
+    if device_type == "meta":
         return reference
-    return backend_for(x.device.type)
+    return backend_for(device_type)
 
 
 def selective_scan(
@@ -174,6 +176,12 @@ def selective_scan(
     Tensor
         (B, T, D); zero on padding.
 
+    Raises
+    ------
+    UserError
+        If shapes disagree, or lengths are not B integers from 0 to T. On a GPU their values are not
+        looked at.
+
     Example
     -------
     >>> u = torch.randn(2, 50, 4)
@@ -181,6 +189,7 @@ def selective_scan(
     >>> y.shape
     torch.Size([2, 50, 4])
     """
+    check_scan(u, delta, A, B, C, D, z, delta_bias, lengths)
     return _backend(u).selective_scan(u, delta, A, B, C, D, z, delta_bias, lengths, reverse)
 
 
@@ -228,7 +237,13 @@ def mamba_inner(
     -------
     Tensor
         (B, T, D); zero on padding.
+
+    Raises
+    ------
+    UserError
+        As `selective_scan`.
     """
+    check_inner(xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, lengths)
     return _backend(xz).mamba_inner(
         xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, lengths, reverse
     )

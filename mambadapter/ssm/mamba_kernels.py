@@ -1,12 +1,14 @@
 """The kernels of mamba-ssm and causal-conv1d, where they are installed and there is a GPU.
 
-Neither is a requirement. causal-conv1d serves convolutions of 2 to 4 taps; others run in PyTorch.
+Neither is a requirement. causal-conv1d serves convolutions of 2 to 4 taps; others run in PyTorch. Channels
+in multiples of 8 spare it a copy.
 """
 
 from functools import cache
 from importlib import import_module
 from types import ModuleType
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -14,6 +16,7 @@ from mambadapter.ssm.reference import oriented, valid_only
 
 NAME = "mamba_ssm"
 _FUSED_TAPS = (2, 3, 4)
+_FUSED_CHANNELS = 8
 
 
 def unusable(device_type: str) -> str | None:
@@ -93,8 +96,24 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     fused = _optional("causal_conv1d")
     taps = weight.shape[-1]
     if fused is not None and taps in _FUSED_TAPS:
-        return fused.causal_conv1d_fn(x, weight.squeeze(1), bias, activation="silu")
+        return fused.causal_conv1d_fn(_loadable(x), weight.squeeze(1), bias, activation="silu")
     return F.silu(F.conv1d(F.pad(x, (taps - 1, 0)), weight, bias, groups=x.shape[1]))
+
+
+def _loadable(x: Tensor) -> Tensor:
+    """(B, D, T) as it is where causal_conv1d's vectors fit the channels of a frame, else copied.
+
+    Its channels-last kernels load up to eight channels at once, and its C++ code refuses other sizes and
+    strides; x is half of a wider tensor, and has the strides of that. Its channels-first kernels take
+    any size, but take frames to be neighbours without looking.
+    """
+    # The gradient of a single frame can come in strides that the channels-last backward refuses.
+    channels_last = x.stride(1) == 1 and x.stride(2) > 1 and x.shape[2] > 1
+    steps = (x.shape[1], x.stride(0), x.stride(2), x.storage_offset())
+    if channels_last and all(step % _FUSED_CHANNELS == 0 for step in steps):
+        return x
+    # Not contiguous(), which leaves the strides of (1, D, 1) alone: they would still say channels last.
+    return x.clone(memory_format=torch.contiguous_format)
 
 
 @cache

@@ -59,7 +59,7 @@ def test_an_impossible_choice_is_refused():
 
 
 def test_falling_back_to_the_reference_warns_once(monkeypatch, caplog):
-    monkeypatch.setattr(cpu, "numba", None)
+    monkeypatch.setattr(cpu, "HAVE_NUMBA", False)
     for _ in range(2):
         Mamba(4)(torch.randn(1, 5, 4))
     (record,) = caplog.records
@@ -74,12 +74,56 @@ def test_float64_is_the_oracles():
     assert dispatch._chosen == {}
 
 
+def on_device(device_type):
+    """What the choice looks at of a tensor, on hardware that is not here."""
+    return types.SimpleNamespace(device=torch.device(device_type), dtype=torch.float32)
+
+
+@pytest.mark.parametrize("device_type", ["mps", "xpu"])
+def test_other_devices_get_the_reference_with_a_warning(device_type, caplog):
+    for _ in range(2):
+        assert dispatch._backend(on_device(device_type)) is reference
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"Selective scan on {device_type}: the plain reference, which is SLOW" in record.message
+
+
+def test_a_name_is_not_ignored_on_other_devices():
+    set_backend("cpu")
+    with pytest.raises(UserError, match="'cpu' cannot serve mps: its kernels run on CPU"):
+        dispatch._backend(on_device("mps"))
+    set_backend("reference")
+    assert dispatch._backend(on_device("mps")) is reference
+
+
+def test_shapes_alone_choose_nothing(caplog):
+    set_backend("cpu")
+    block = Mamba(4).to("meta")
+    lengths = torch.tensor([5, 3], device="meta")
+    x = torch.randn(2, 5, 4, device="meta")
+    assert block(x, lengths, reverse=True).shape == (2, 5, 4)
+    assert dispatch._chosen == {}
+    assert not caplog.records
+
+
 def test_report_names_every_backend():
     report = {name: (usable, reason) for name, usable, reason in backend_report()}
     assert report["cpu"] == (True, "on cpu")
     assert report["reference"][0]
     assert not report["mamba_ssm"][0]
     assert set(report) == {"cpu", "mamba_ssm", "reference"}
+
+
+def assert_loadable(x):
+    """What csrc/causal_conv1d.cpp checks of (B, D, T), and what its kernels rely on unchecked."""
+    assert x.stride(1) == 1 or x.stride(2) == 1
+    if x.stride(1) == 1 and x.stride(2) > 1:
+        assert x.shape[1] % 8 == 0
+        assert x.stride(0) % 8 == 0
+        assert x.stride(2) % 8 == 0
+        assert x.storage_offset() % 8 == 0
+    else:
+        assert x.is_contiguous()
 
 
 def fake_peers(monkeypatch, calls):
@@ -110,6 +154,7 @@ def fake_peers(monkeypatch, calls):
                          return_final_states=False, final_states_out=None, activation=None):  # fmt: skip
         assert activation == "silu"
         assert weight.shape[0] == x.shape[1]
+        assert_loadable(x)
         calls.append("conv")
         padded = F.pad(x, (weight.shape[1] - 1, 0))
         return F.silu(F.conv1d(padded, weight[:, None], bias, groups=x.shape[1]))
@@ -127,18 +172,53 @@ def fake_peers(monkeypatch, calls):
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("lengths", [None, torch.tensor([20, 9])], ids=["whole", "padded"])
 @pytest.mark.parametrize(("taps", "kernels"), [(4, ["conv", "scan"]), (8, ["scan"])])
-def test_mamba_ssm_is_called_as_its_functions_want(monkeypatch, taps, kernels, lengths, reverse):
+@pytest.mark.parametrize("width", [12, 13], ids=["24 channels", "26 channels"])
+def test_mamba_ssm_is_called_as_its_functions_want(
+    monkeypatch, width, taps, kernels, lengths, reverse
+):
     calls = []
     fake_peers(monkeypatch, calls)
     assert mamba_kernels.unusable("cuda") is None
     torch.manual_seed(0)
-    block = Mamba(6, d_conv=taps)
-    x = torch.randn(2, 20, 6)
+    block = Mamba(width, d_conv=taps)
+    x = torch.randn(2, 20, width)
     set_backend("reference")
     wanted = block(x, lengths, reverse)
     monkeypatch.setitem(dispatch._chosen, "cpu", mamba_kernels)
     torch.testing.assert_close(block(x, lengths, reverse), wanted)
     assert calls == kernels
+
+
+def half_of(*shape, channels=24, skipped=0):
+    """x of a tensor xz that is itself part of another, as (B, D, T)."""
+    return torch.randn(shape)[..., skipped : skipped + channels].transpose(1, 2)
+
+
+def test_whole_vectors_of_channels_are_not_copied():
+    x = half_of(2, 20, 48)
+    assert_loadable(x)
+    assert mamba_kernels._loadable(x) is x
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        half_of(2, 20, 52, channels=26),
+        half_of(2, 20, 50),
+        half_of(2, 20, 56, skipped=4),
+        half_of(1, 1, 52, channels=26),
+        half_of(2, 1, 48),
+        half_of(2, 20, 2, channels=1),
+        torch.randn(2, 1, 48)[..., :24].expand(2, 20, 24).transpose(1, 2),
+        torch.randn(20, 24, 2).permute(2, 1, 0),
+    ],
+    ids=["channels", "frame", "offset", "one frame", "a gradient", "one", "repeated", "turned"],
+)
+def test_other_layouts_are_copied_for_the_convolution(x):
+    got = mamba_kernels._loadable(x)
+    assert got.stride(2) == 1
+    assert_loadable(got)
+    assert torch.equal(got, x)
 
 
 def test_mamba_ssm_scan_alone(monkeypatch):
