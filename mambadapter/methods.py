@@ -1,7 +1,8 @@
 """What a YAML names: where branches go, what is trained and what stays frozen."""
 
+import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 import torch
@@ -60,7 +61,7 @@ class MambAdapters:
     Raises
     ------
     UserError
-        If a value is out of range or a name unknown.
+        If a value is of another type or out of range, or a name unknown.
 
     Example
     -------
@@ -85,6 +86,7 @@ class MambAdapters:
     trains_backbone: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        _check_types(self)
         _one_of("placement", self.placement, PLACEMENTS)
         _one_of("insertion", self.insertion, ("parallel", "sequential"))
         _one_of("backward_parameters", self.backward_parameters, ("own", "shared"))
@@ -145,6 +147,7 @@ class LinearProbe:
     trains_backbone: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        _check_types(self)
         _one_of("norms", self.norms, ("final", "none"))
 
     def adapt(self, encoder: AdaptedEncoder) -> None:
@@ -166,6 +169,9 @@ class FullFinetuning:
     train_cnn: bool = False
 
     trains_backbone: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check_types(self)
 
     def adapt(self, encoder: AdaptedEncoder) -> None:
         """Set the backbone free."""
@@ -223,6 +229,22 @@ def method_from_dict(written: dict[str, Any]) -> Any:
     name = arguments.pop("name", None)
     _one_of("method", name, METHODS)
     return METHODS[name](**arguments)
+
+
+def _check_types(method: Any) -> None:
+    """Refuse what is not of its field's type: to Python, YAML's texts ``no`` and ``off`` are true."""
+    for field in fields(method):
+        value = getattr(method, field.name)
+        if field.type is bool and not isinstance(value, bool):
+            raise UserError(f"{field.name}={value!r} is impossible: give true or false.")
+        if field.type is float and not _is_number(value):
+            raise UserError(f"{field.name}={value!r} is impossible: give a number.")
+        if field.type is str and not isinstance(value, str):
+            raise UserError(f"{field.name}={value!r} is impossible: give a name.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _one_of(knob: str, value: Any, known: Iterable[str]) -> None:

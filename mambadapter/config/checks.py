@@ -1,6 +1,9 @@
-"""Refuse what a YAML should not say: unknown keys, unset placeholders, arguments that no one takes."""
+"""Refuse what a YAML should not say: unknown keys, unset placeholders, arguments that no one takes,
+impossible values.
+"""
 
 import inspect
+import math
 import pydoc
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.scalarbool import ScalarBoolean
 
 from mambadapter.config.overrides import included_file, tag_of
 from mambadapter.errors import UserError, did_you_mean
@@ -16,6 +20,17 @@ _CALLS = ("!new:", "!name:", "!apply:")
 
 # Untagged mappings that become the arguments of a call.
 _ARGUMENTS = {"loader_options": "torch.utils.data.DataLoader"}
+
+# Top-level keys that recipes share, where a wrong value would fail late or not at all.
+_SWITCHES = ("skip_unusable_audio", "tensorboard", "proof_of_life")
+_WHOLE = {  # least and greatest
+    "seed": (0, 2**32 - 1),  # beyond it SpeechBrain takes 0
+    "number_of_epochs": (1, math.inf),
+    "batch_size": (1, math.inf),
+    "num_workers": (0, math.inf),
+}
+_NOT_NEGATIVE = ("lr", "weight_decay")
+_PATHS = ("data_folder", "output_root", "output_folder")
 
 # What an entry of each menu may hold.
 ENTRY_KEYS = {"adapters": ("method", "lr"), "encoders": ("source",)}
@@ -29,7 +44,7 @@ def check_placeholders(tree: CommentedMap, text: str) -> None:
 
 
 def check_top_level(tree: CommentedMap, text: str, contract: Iterable[str]) -> None:
-    """Refuse a top-level key that neither the program nor another key reads.
+    """Refuse a top-level key that neither the program nor another key reads, or with an impossible value.
 
     Parameters
     ----------
@@ -50,12 +65,15 @@ def check_top_level(tree: CommentedMap, text: str, contract: Iterable[str]) -> N
             )
     for key in sorted((contract | referenced) - set(tree)):
         raise UserError(f"The YAML lacks the key '{key}'; {did_you_mean(key, tree)}.")
+    _check_values(tree)
 
 
 def check_menus(tree: CommentedMap, folder: Path) -> None:
     """Refuse menus that are not there, and unknown or missing keys in their entries."""
     for menu, keys in ENTRY_KEYS.items():
         entries = included_file(tree.get(menu), folder) or tree.get(menu, {})
+        if not isinstance(entries, Mapping):
+            raise UserError(f"{menu} should be a mapping of names to {', '.join(keys)}.")
         for name, entry in entries.items():
             path = f"{menu}.{name}"
             if not isinstance(entry, Mapping):
@@ -69,7 +87,12 @@ def check_menus(tree: CommentedMap, folder: Path) -> None:
 
 
 def check_calls(node: Any, path: str = "") -> None:
-    """Refuse arguments that the class or function of a ``!new:``, ``!name:`` or ``!apply:`` does not take."""
+    """Refuse arguments that the class or function of a ``!new:``, ``!name:`` or ``!apply:`` does not take.
+
+    At the root of a resolved YAML, also what its references turned out to be, such as a negative ``lr``.
+    """
+    if not path and isinstance(node, Mapping):
+        _check_values(node)
     tag = tag_of(node)
     if path in _ARGUMENTS:
         _check_arguments(_ARGUMENTS[path], node, path)
@@ -78,6 +101,32 @@ def check_calls(node: Any, path: str = "") -> None:
             _check_arguments(tag.removeprefix(prefix), node, path)
     for key, child in _children(node):
         check_calls(child, f"{path}.{key}" if path else str(key))
+
+
+def _check_values(tree: Mapping[str, Any]) -> None:
+    for key, value in tree.items():
+        wanted = None if tag_of(value) else _wanted_instead(key, value)
+        if wanted:
+            raise UserError(f"{key}: {str(value)!r} is not {wanted}.")
+
+
+def _wanted_instead(key: str, value: Any) -> str | None:
+    """What this top-level key should be; None if it is."""
+    switch = isinstance(value, bool | ScalarBoolean)
+    if key in _SWITCHES:
+        return None if switch else "true or false"
+    if key in _WHOLE:
+        least, greatest = _WHOLE[key]
+        if isinstance(value, int) and not switch and least <= value <= greatest:
+            return None
+        limit = f" and at most {greatest}" if greatest < math.inf else ""
+        return f"a whole number of at least {least}{limit}"
+    if key in _NOT_NEGATIVE:
+        number = isinstance(value, int | float) and not switch
+        return None if number and 0 <= value < math.inf else "a number of at least 0"
+    if key in _PATHS:
+        return f"a path; write ./{value}" if isinstance(value, int | float) else None
+    return None
 
 
 def _check_arguments(name: str, arguments: Mapping[str, Any], path: str) -> None:

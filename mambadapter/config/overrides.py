@@ -1,16 +1,20 @@
 """The command line: run options for SpeechBrain, everything else a change to the YAML.
 
 ``--key value`` and ``--key=value`` change a key; dots go down (``--adapters.lora.lr 0.001``);
-``--adapter.rank 24`` means the chosen entry of the menu, wherever in it that knob is.
+``--adapter.rank 24`` means the chosen entry of the menu, wherever in it that knob is. A value has the type
+of the one it replaces.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarbool import ScalarBoolean
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
 from mambadapter.errors import UserError, did_you_mean
@@ -19,6 +23,35 @@ from mambadapter.errors import UserError, did_you_mean
 _CHOSEN = {"adapter": "adapters", "encoder": "encoders"}
 
 _INCLUDE = "!include:"
+
+_STOPS = "leave it out: training stops at the first loss that is not finite"
+
+# Run options that do not do here what SpeechBrain says of them, and what to do instead.
+_REFUSED = {
+    "auto_mix_prec": "write --precision fp16",
+    "bfloat16_mix_prec": "write --precision bf16",
+    "data_parallel_backend": (
+        "adapters do not work under DataParallel; start one process a GPU: "
+        "torchrun --nproc_per_node 2 train.py ..."
+    ),
+    "jit": "leave it out: TorchScript cannot compile these encoders",
+    "log_config": "leave it out: the log is log.txt in the output folder, and nothing else is read",
+    "nonfinite_patience": _STOPS,
+    "remove_vector_weight_decay": "leave it out: the model says which parameters do not decay",
+    "skip_nonfinite_grads": _STOPS,
+}
+
+# The least values of run options with which SpeechBrain would fail later.
+_LEAST = {
+    "grad_accumulation_factor": 1,
+    "optimizer_step_limit": 1,
+    "profile_steps": 1,
+    "profile_warmup": 0,
+}
+
+_RUN_OPTION_TYPES = {
+    name: kind for name, kind in get_type_hints(RunOptions).items() if name in HELP_TEXTS
+}
 
 
 @dataclass(frozen=True)
@@ -31,20 +64,21 @@ class CommandLine:
         The YAML.
     run_opts : RunOptions
         SpeechBrain's options.
-    changes : list of (str, Any)
-        Dotted keys and values, in order.
+    changes : list of (str, str)
+        Dotted keys and what was written for them, in order.
     """
 
     hparams_file: Path
     run_opts: RunOptions
-    changes: list[tuple[str, Any]]
+    changes: list[tuple[str, str]]
 
 
 def parse_command_line(argv: Sequence[str]) -> CommandLine:
     """Take a command line apart.
 
-    SpeechBrain's own parser accepts abbreviated options, so that a YAML key called ``log`` or ``dev``
-    is swallowed without a word; only options spelt out reach it from here.
+    Not by SpeechBrain's own parser, which accepts abbreviated options, so that a YAML key called ``log``
+    or ``dev`` is swallowed without a word; takes ``--debug=false`` for ``--debug``; and leaves
+    ``--optimizer_step_limit 100`` a text.
 
     Parameters
     ----------
@@ -58,7 +92,8 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     Raises
     ------
     UserError
-        If the YAML is not named or not there, or an option has no value.
+        If the YAML is not named or not there, an option has no value, or a run option an impossible one
+        or no effect here.
 
     Example
     -------
@@ -66,7 +101,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     >>> with tempfile.NamedTemporaryFile(suffix=".yaml") as file:
     ...     line = parse_command_line([file.name, "--precision", "bf16", "--adapter.lr", "1e-3"])
     >>> line.run_opts["precision"], line.changes
-    ('bf16', [('adapter.lr', 0.001)])
+    ('bf16', [('adapter.lr', '1e-3')])
     """
     if not argv or argv[0].startswith("--"):
         raise UserError(
@@ -75,30 +110,64 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     path = Path(argv[0])
     if not path.is_file():
         raise UserError(f"There is no hparams file {path}; give the path of a recipe's YAML.")
-    flags = {f.name for f in fields(RunOptions) if f.name in HELP_TEXTS and f.default is False}
-    run_arguments, changes = [argv[0]], []
+    options: dict[str, Any] = {}
+    changes = []
     rest = list(argv[1:])
     while rest:
         option = rest.pop(0)
         if not option.startswith("--") or option == "--":
             raise UserError(f"'{option}' stands alone on the command line; write --key value.")
-        name, separator, value = option[2:].partition("=")
-        if name in flags and not separator:
-            run_arguments.append(option)
-            continue
+        name, separator, text = option[2:].partition("=")
+        if name in _REFUSED:
+            raise UserError(f"--{name} is not supported here: {_REFUSED[name]}.")
         if not separator:
-            if not rest or rest[0].startswith("--"):
-                raise UserError(f"--{name} has no value; write --{name} VALUE.")
-            value = rest.pop(0)
-        if name in HELP_TEXTS:
-            run_arguments += [f"--{name}"] if name in flags else [f"--{name}={value}"]
+            text = "true" if _RUN_OPTION_TYPES.get(name) is bool else _next_value(rest, name)
+        if name in _RUN_OPTION_TYPES:
+            options[name] = _run_option(name, text)
         else:
-            changes.append((name, parse_value(value)))
-    try:
-        run_opts = RunOptions.from_command_line_args(run_arguments)[1]
-    except SystemExit as error:
-        raise UserError("A run option has an impossible value; see the line above.") from error
+            changes.append((name, text))
+    # A flag that is off was not given, so that the experiment is the same one as without it.
+    given = {name: value for name, value in options.items() if value is not False}
+    run_opts = RunOptions(**given, param_file=argv[0], overridden_args=set(given))
     return CommandLine(path, run_opts, changes)
+
+
+def _next_value(rest: list[str], name: str) -> str:
+    if not rest or rest[0].startswith("--"):
+        raise UserError(f"--{name} has no value; write --{name} VALUE.")
+    return rest.pop(0)
+
+
+def _run_option(name: str, text: str) -> Any:
+    """The value of a run option, in the type that `RunOptions` declares for it."""
+    kind = _RUN_OPTION_TYPES[name]
+    if get_origin(kind) is Literal:
+        if text not in get_args(kind):
+            raise UserError(f"--{name}: '{text}' is unknown; {did_you_mean(text, get_args(kind))}.")
+        return text
+    kinds = get_args(kind) or (kind,)  # Optional[int] is int here: there is no way to write None
+    value, wanted = text, ""
+    if bool in kinds:
+        value = {"true": True, "false": False}.get(text)
+        wanted = "true or false"
+    elif int in kinds:
+        least = _LEAST.get(name, -math.inf)
+        value = _number(int, text, least)
+        wanted = "a whole number" + (f" of at least {least}" if name in _LEAST else "")
+    elif float in kinds:
+        value = _number(float, text)
+        wanted = "a number"
+    if value is None:
+        raise UserError(f"--{name}: '{text}' is not {wanted}.")
+    return value
+
+
+def _number(kind: type, text: str, least: float = -math.inf) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value >= least else None
 
 
 def parse_value(text: str) -> Any:
@@ -117,40 +186,75 @@ def parse_value(text: str) -> Any:
     return YAML(typ="safe", pure=True).load(text)
 
 
-def apply_changes(tree: CommentedMap, changes: Iterable[tuple[str, Any]], folder: Path) -> None:
+def apply_changes(tree: CommentedMap, changes: Iterable[tuple[str, str]], folder: Path) -> None:
     """Change a YAML tree in place, reaching into included files.
 
     Parameters
     ----------
     tree : CommentedMap
         A recipe's YAML, loaded with its tags.
-    changes : Iterable of (str, Any)
-        Dotted keys and values.
+    changes : Iterable of (str, str)
+        Dotted keys and what was written for them.
     folder : Path
         Where the YAML lies, for the files it includes.
 
     Raises
     ------
     UserError
-        If a key does not exist.
+        If a key does not exist, or a value is not of the type of the one it replaces.
     """
-    ordered = sorted(changes, key=lambda change: "." in change[0])  # the choice before its knobs
-    for dotted, value in ordered:
+    last = dict(changes)  # of a key given twice; each is measured by what the YAML says
+    for dotted, text in sorted(last.items(), key=lambda change: "." in change[0]):
+        # The choice comes before its knobs.
         first, *below = dotted.split(".")
         if first not in tree:
-            known = [*tree, *HELP_TEXTS]
+            known = [*tree, *(HELP_TEXTS.keys() - _REFUSED.keys())]
             raise UserError(f"--{dotted}: there is no key '{first}'; {did_you_mean(first, known)}.")
         if below and first in _CHOSEN and _CHOSEN[first] in tree:
             below = _down_to(tree, first, below, folder)
             first = _CHOSEN[first]
         if not below:
-            tree[first] = value
+            tree[first] = _fitting(dotted, text, tree[first])
         elif included := included_file(tree[first], folder):
-            _check_path(included, below, dotted)
+            replaced = _value_at(included, below, dotted)
+            value = _fitting(dotted, text, replaced, nested=True)
             tree[first] = _overriding(tree[first], below, value)
         else:
-            _check_path(tree[first], below, dotted)
-            _set(tree[first], below, value)
+            replaced = _value_at(tree[first], below, dotted)
+            _set(tree[first], below, _fitting(dotted, text, replaced, nested=True))
+
+
+def _fitting(dotted: str, text: str, replaced: Any, nested: bool = False) -> Any:
+    """What was written for a key, if it is of the type of the value it replaces.
+
+    YAML reads ``no``, ``off`` and ``ture`` as texts, which Python takes for true.
+    """
+    try:
+        value = parse_value(text)
+    except YAMLError as error:
+        raise UserError(
+            f"--{dotted}: '{text}' is not valid YAML; put it in quotes, and these in others."
+        ) from error
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if tag_of(replaced):  # such as !PLACEHOLDER: says nothing of the type
+        return value
+    if isinstance(replaced, bool | ScalarBoolean):
+        fits, wanted = isinstance(value, bool), "true or false"
+    elif isinstance(replaced, int):
+        # Below the top level the class that gets it knows better: 2 may stand for a float.
+        fits = number and (nested or isinstance(value, int))
+        wanted = "a number" if nested else f"a whole number, as {replaced} in the YAML is"
+    elif isinstance(replaced, float):
+        fits, wanted = number, "a number"
+        value = float(value) if fits else value
+    elif isinstance(replaced, str):
+        fits, wanted = not isinstance(value, Mapping | list | None), "text"
+        value = value if isinstance(value, str) else text
+    else:
+        return value
+    if not fits:
+        raise UserError(f"--{dotted}: '{text}' is not {wanted}.")
+    return value
 
 
 def _down_to(tree: CommentedMap, key: str, below: list[str], folder: Path) -> list[str]:
@@ -179,10 +283,16 @@ def included_file(node: Any, folder: Path) -> CommentedMap | None:
     path = folder / tag.removeprefix(_INCLUDE)
     if not path.is_file():
         raise UserError(f"The YAML includes {path}, which does not exist.")
-    return YAML().load(path.read_text(encoding="utf-8"))
+    try:
+        included = YAML().load(path.read_text(encoding="utf-8"))
+    except YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(included, CommentedMap) or not included:
+        raise UserError(f"{path} should hold keys and values; it holds none.")
+    return included
 
 
-def _check_path(node: Any, path: Sequence[str], dotted: str) -> None:
+def _value_at(node: Any, path: Sequence[str], dotted: str) -> Any:
     for key in path:
         if not isinstance(node, dict) or key not in node:
             known = node if isinstance(node, dict) else []
@@ -190,6 +300,7 @@ def _check_path(node: Any, path: Sequence[str], dotted: str) -> None:
                 f"--{dotted}: there is no key '{key}' there; {did_you_mean(key, known)}."
             )
         node = node[key]
+    return node
 
 
 def _overriding(node: Any, path: Sequence[str], value: Any) -> CommentedMap:
