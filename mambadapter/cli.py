@@ -10,7 +10,6 @@ from dataclasses import fields
 
 import torch
 import transformers
-import yaml
 
 from mambadapter import __version__
 from mambadapter.budget import (
@@ -20,6 +19,7 @@ from mambadapter.budget import (
     count_parameters,
     mambadapter_count,
 )
+from mambadapter.config.overrides import parse_value
 from mambadapter.errors import UserError, did_you_mean
 from mambadapter.inference import Classifier
 from mambadapter.methods import MambAdapters
@@ -100,7 +100,7 @@ def _settings(pairs: Sequence[str]) -> dict[str, object]:
             raise UserError(
                 f"'{pair}' is no setting of the form knob=value; {did_you_mean(name, known)}."
             )
-        settings[name] = yaml.safe_load(value)
+        settings[name] = parse_value(value)
     return settings
 
 

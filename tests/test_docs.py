@@ -98,6 +98,12 @@ def test_a_wrong_setting_is_one_line(capsys):
     assert "did you mean 'rank'" in capsys.readouterr().err
 
 
+def test_settings_are_read_as_a_recipe_reads_them(capsys):
+    assert cli.main(["budget", "alpha=5e-3", "expand=1.5"]) == 0
+    assert cli.main(["budget", "shared=no"]) == 2
+    assert "give true or false" in capsys.readouterr().err
+
+
 def test_every_method_on_the_menu_is_in_the_readme():
     from ruamel.yaml import YAML
 
