@@ -28,7 +28,7 @@ def main() -> None:
     started = time.time()
     transformers.utils.logging.disable_progress_bar()
     shutil.rmtree(FOLDER, ignore_errors=True)
-    corpus = write_corpus(FOLDER / "speech_commands").resolve()
+    corpus = write_corpus(FOLDER / "speech_commands", speakers=60).resolve()
     encoder = write_encoder(FOLDER / "encoder").resolve()
     print(f"Wrote a corpus of synthetic words to {corpus}")
     print(f"Wrote a small wav2vec2 encoder with random weights to {encoder}")
@@ -63,7 +63,7 @@ def train(adapter: str, corpus: Path, encoder: Path) -> dict:
         "encoder": encoder,
         "adapter": adapter,
         "output_folder": output,
-        "number_of_epochs": 15,
+        "number_of_epochs": 20,
         "batch_size": 16,
         "num_workers": 0,
     }
