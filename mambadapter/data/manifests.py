@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,36 @@ def write_json(path: str | Path, content: Any) -> Path:
     partial.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
     partial.replace(path)
     return path
+
+
+def check_splits(labels: Mapping[str, Collection[str]], source: Path) -> None:
+    """Refuse a split without clips, or with a label that training never sees.
+
+    Parameters
+    ----------
+    labels : Mapping[str, Collection[str]]
+        The labels of the clips of ``train`` and of each other split.
+    source : Path
+        Where they come from, for the message.
+
+    Raises
+    ------
+    UserError
+        Naming the split and what is wrong with it.
+
+    Example
+    -------
+    >>> check_splits({"train": ["yes", "no"], "test": ["no"]}, Path("corpus"))
+    """
+    for split, present in labels.items():
+        if not present:
+            raise UserError(f"The {split} split is empty; is {source} complete?")
+        unseen = sorted(set(present) - set(labels["train"]))
+        if unseen:
+            raise UserError(
+                f"The {split} split has labels that training never sees: {', '.join(unseen)}; "
+                f"is {source} complete?"
+            )
 
 
 def main_first(prepare: Callable[[], Any]) -> Any:
@@ -111,7 +141,11 @@ def classification_datasets(
         split: json.loads(Path(path).read_text(encoding="utf-8"))
         for split, path in manifests.items()
     }
-    labels = sorted({entry["label"] for entry in entries["train"].values()})
+    present = {
+        split: {entry["label"] for entry in content.values()} for split, content in entries.items()
+    }
+    check_splits(present, Path(manifests["train"]).parent)
+    labels = sorted(present["train"])
     index = {label: number for number, label in enumerate(labels)}
 
     @sb.utils.data_pipeline.takes("label")
@@ -120,14 +154,6 @@ def classification_datasets(
         return index[label]
 
     items = [audio_pipeline(sample_rate), encode]
-    for split, content in entries.items():
-        if not content:
-            raise UserError(f"The {split} split is empty: {manifests[split]}.")
-        unseen = sorted({entry["label"] for entry in content.values()} - set(labels))
-        if unseen:
-            raise UserError(
-                f"The {split} split has labels that training never sees: {', '.join(unseen)}."
-            )
     datasets = {
         split: DynamicItemDataset(content, items, ["id", "signal", "label_index"])
         for split, content in entries.items()

@@ -1,0 +1,294 @@
+"""What the preparation of every corpus shares: find it, read its tables, check and write its splits."""
+
+import csv
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from itertools import combinations
+from pathlib import Path, PurePosixPath
+
+from mambadapter.data.audio import inspect_clips
+from mambadapter.data.manifests import check_splits, write_json, write_manifest
+from mambadapter.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "valid", "test")
+SAMPLE_RATE = 16000  # of the encoders; here it only decides whether the log speaks of resampling
+
+
+@dataclass(frozen=True)
+class LabelledFile:
+    """An audio file as a corpus lists it.
+
+    Attributes
+    ----------
+    name : str
+        Path below the corpus, with slashes.
+    split : str
+        ``train``, ``valid`` or ``test``.
+    label : str
+        Its class.
+    """
+
+    name: str
+    split: str
+    label: str
+
+
+def find_corpus(
+    data_folder: str | Path,
+    corpus: str,
+    unpacked: str,
+    lacks: str,
+    is_corpus: Callable[[Path], bool],
+) -> Path:
+    """Refuse a folder that is not the corpus, with the one that was probably meant.
+
+    Parameters
+    ----------
+    data_folder : str or Path
+        What the user gave; ``~`` is expanded.
+    corpus : str
+        Its name in messages.
+    unpacked : str
+        What the folder is called once unpacked.
+    lacks : str
+        What a folder that is not the corpus has not.
+    is_corpus : Callable[[Path], bool]
+        Whether a folder is the corpus.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    UserError
+        If there is no such folder or it is not the corpus.
+
+    Example
+    -------
+    >>> find_corpus(".", "ESC-50", "ESC-50-master", "meta", lambda path: True)
+    PosixPath('.')
+    """
+    root = Path(data_folder).expanduser()
+    if not root.is_dir():
+        raise UserError(f"There is no folder {root}; give data_folder, the unpacked {unpacked}.")
+    if is_corpus(root):
+        return root
+    # One level too high or too low. Folders that may not be read, such as lost+found, are passed over.
+    near = [*sorted(root.iterdir()), root.resolve().parent]
+    meant = [
+        path for path in near if path.is_dir() and os.access(path, os.X_OK) and is_corpus(path)
+    ]
+    hint = f"Did you mean {meant[0]}?" if meant else f"Give data_folder, the unpacked {unpacked}."
+    raise UserError(f"{root} is not {corpus}: it has no {lacks}. {hint}")
+
+
+def require_file(path: Path) -> Path:
+    """Refuse a corpus without one of its lists or tables."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing; it comes with the corpus, unpack that again.")
+    return path
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Read columns of a CSV table with a header.
+
+    Parameters
+    ----------
+    path : Path
+        The table.
+    columns : Sequence[str]
+        The columns wanted; no cell of them may be blank.
+
+    Returns
+    -------
+    list[dict[str, str]]
+        The rows, from column to text.
+
+    Raises
+    ------
+    UserError
+        If the table is missing, cannot be read, lacks a column or has a blank cell.
+    """
+    rows = []
+    try:
+        with require_file(path).open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            absent = [name for name in columns if name not in (reader.fieldnames or ())]
+            if absent:
+                raise UserError(
+                    f"{path} has no column {', '.join(absent)}; unpack the corpus again."
+                )
+            for row in reader:
+                cells = {name: (row[name] or "").strip() for name in columns}
+                blank = [name for name, cell in cells.items() if not cell]
+                if blank:
+                    raise UserError(
+                        f"{path}, line {reader.line_num}: no {', '.join(blank)}; "
+                        "unpack the corpus again."
+                    )
+                rows.append(cells)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read ({error}); unpack the corpus again.") from error
+    return rows
+
+
+def warn_of_subset(found: Collection[str], complete: int, what: str, root: Path) -> None:
+    """Say which classes are there when they are not all.
+
+    Parameters
+    ----------
+    found : Collection[str]
+        The classes that are there.
+    complete : int
+        How many the whole corpus has.
+    what : str
+        What a class is called, in the plural.
+    root : Path
+        The corpus.
+    """
+    if len(found) < complete:
+        logger.warning(
+            "%d of the %d %s are in %s: %s",
+            len(found), complete, what, root, ", ".join(sorted(found)),
+        )  # fmt: skip
+
+
+def warn_of_overlap(groups: Mapping[str, Collection[str]], what: str) -> None:
+    """Say how many speakers, or other sources, are in more than one split, if any.
+
+    Parameters
+    ----------
+    groups : Mapping[str, Collection[str]]
+        The speakers of each split.
+    what : str
+        What they are called, in the plural.
+
+    Example
+    -------
+    >>> warn_of_overlap({"train": ["ann", "bob"], "test": ["eve"]}, "speakers")
+    """
+    shared = [
+        f"{len(both)} in {one} ({len(set(groups[one]))}) and {other} ({len(set(groups[other]))})"
+        for one, other in combinations(groups, 2)
+        if (both := set(groups[one]) & set(groups[other]))
+    ]
+    if shared:
+        logger.warning(
+            "The splits share %s: %s. Results will flatter; the published splits share none.",
+            what, ", ".join(shared),
+        )  # fmt: skip
+
+
+def write_splits(
+    root: Path,
+    manifest_folder: str | Path,
+    files: Collection[LabelledFile],
+    skip_unusable_audio: bool = False,
+) -> dict[str, Path]:
+    """Check the files and the splits of a corpus and write a manifest a split; nothing is done twice.
+
+    The corpus may move, but not change, between two runs in the same output folder.
+
+    Parameters
+    ----------
+    root : Path
+        The corpus.
+    manifest_folder : str or Path
+        Where ``train.json``, ``valid.json`` and ``test.json`` go.
+    files : Collection[LabelledFile]
+        Each file of the corpus once. The manifests are in the order of the names.
+    skip_unusable_audio : bool
+        Leave unusable files out instead of refusing.
+
+    Returns
+    -------
+    dict[str, Path]
+        Manifests of ``train``, ``valid`` and ``test``.
+
+    Raises
+    ------
+    UserError
+        If a file is listed twice, in two splits or outside of the corpus; files are missing or unusable;
+        a split is empty or has a label that training never sees; the manifest folder was prepared
+        from other data.
+
+    Example
+    -------
+    >>> files = [LabelledFile("audio/1-100032-A-0.wav", "train", "dog")]
+    >>> write_splits(Path("ESC-50-master"), "manifests", files)["train"].name  # doctest: +SKIP
+    'train.json'
+    """
+    files = sorted(files, key=lambda file: file.name)
+    _check_names(files, root)
+    manifest_folder = Path(manifest_folder)
+    manifests = {split: manifest_folder / f"{split}.json" for split in SPLITS}
+    done = manifest_folder / "prepared.json"
+    fingerprint = _fingerprint(root, files, skip_unusable_audio)
+    if done.is_file():
+        before = json.loads(done.read_text(encoding="utf-8"))
+        if before == fingerprint and all(path.is_file() for path in manifests.values()):
+            return manifests
+        if before["names"] != fingerprint["names"]:
+            raise UserError(
+                f"{manifest_folder} was prepared from other data: {before['files']} files then, "
+                f"{len(files)} now, or other names, labels or splits. "
+                "Give another --output_folder, or delete that one."
+            )
+
+    listed = {root / file.name: file for file in files}
+    clips = inspect_clips(listed, SAMPLE_RATE, skip_unusable_audio)
+    chosen = {split: [c for c in clips if listed[c.path].split == split] for split in SPLITS}
+    labels = {split: [listed[clip.path].label for clip in chosen[split]] for split in SPLITS}
+    check_splits(labels, root)
+    for split, manifest in manifests.items():
+        write_manifest(manifest, chosen[split], labels[split], root)
+        logger.info("%s: %d clips", split, len(chosen[split]))
+    write_json(done, fingerprint)
+    return manifests
+
+
+def _check_names(files: Sequence[LabelledFile], root: Path) -> None:
+    first: dict[str, LabelledFile] = {}
+    twice, leaked = [], []
+    for file in files:
+        path = PurePosixPath(file.name)
+        if path.is_absolute() or not path.parts or ".." in path.parts:
+            raise UserError(
+                f"The tables of {root} name '{file.name}', which is no file below it; "
+                "unpack the corpus again."
+            )
+        # A manifest names clips without the suffix: a.wav and a.flac would be one.
+        other = first.setdefault(path.with_suffix("").as_posix(), file)
+        if other is not file:
+            (twice if other.split == file.split else leaked).append((other, file))
+    if leaked:
+        one, other = leaked[0]
+        raise UserError(
+            f"{len(leaked)} files are in two splits, such as {one.name} "
+            f"({one.split} and {other.split}); unpack the corpus again."
+        )
+    if twice:
+        raise UserError(
+            f"{len(twice)} files are listed twice, such as {twice[0][0].name} "
+            f"({twice[0][0].split}); unpack the corpus again."
+        )
+
+
+def _fingerprint(
+    root: Path, files: Sequence[LabelledFile], skip_unusable_audio: bool
+) -> dict[str, str | int | bool]:
+    contents = json.dumps([astuple(file) for file in files]).encode()
+    return {
+        "data_folder": str(root.resolve()),
+        "files": len(files),
+        "names": hashlib.sha256(contents).hexdigest(),
+        "skip_unusable_audio": skip_unusable_audio,
+    }
