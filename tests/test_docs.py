@@ -31,6 +31,12 @@ MODULES = [
 ]
 
 
+def recipe_of(document):
+    """The recipe that a document is about; the others speak of Speech Commands."""
+    folder = document.parent
+    return folder if folder.parent.name == "recipes" else ROOT / "recipes/GoogleSpeechCommands"
+
+
 def commands():
     for path in sorted(set(DOCUMENTS)):
         for block in re.findall(
@@ -38,7 +44,9 @@ def commands():
         ):
             for line in block.splitlines():
                 yield pytest.param(
-                    line.split("#")[0].strip(), id=f"{path.relative_to(ROOT)}: {line}"
+                    line.split("#")[0].strip(),
+                    recipe_of(path),
+                    id=f"{path.relative_to(ROOT)}: {line}",
                 )
 
 
@@ -52,10 +60,9 @@ def test_there_are_commands_to_run():
     assert len(COUNTING) >= 2
 
 
-@pytest.mark.parametrize("command", TRAINING)
-def test_training_commands_are_accepted(command, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("command", "recipe"), TRAINING)
+def test_training_commands_are_accepted(command, recipe, monkeypatch, tmp_path):
     """Everything up to the training itself, which other tests run."""
-    recipe = ROOT / "recipes/GoogleSpeechCommands"
     words = [word for word in shlex.split(command) if word != "..."]
     arguments = words[words.index("train.py") + 2 :]
     if "--data_folder" not in arguments or arguments[-1] == "--data_folder":
@@ -72,8 +79,8 @@ def test_training_commands_are_accepted(command, monkeypatch, tmp_path):
     )
 
 
-@pytest.mark.parametrize("command", COUNTING)
-def test_counting_commands_run(command, capsys):
+@pytest.mark.parametrize(("command", "recipe"), COUNTING)
+def test_counting_commands_run(command, recipe, capsys):
     assert cli.main(shlex.split(command)[1:]) == 0
     lines = capsys.readouterr().out.splitlines()
     from_modules = next(line for line in lines if line.startswith("trained without head"))

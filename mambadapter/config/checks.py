@@ -28,6 +28,7 @@ _WHOLE = {  # least and greatest
     "number_of_epochs": (1, math.inf),
     "batch_size": (1, math.inf),
     "num_workers": (0, math.inf),
+    "test_fold": (1, 5),  # of ESC-50
 }
 _NOT_NEGATIVE = ("lr", "weight_decay")
 _PATHS = ("data_folder", "output_root", "output_folder")
