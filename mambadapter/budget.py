@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig
 
 from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.errors import UserError, did_you_mean
-from mambadapter.methods import PLACEMENTS, MambAdapters
+from mambadapter.methods import PLACEMENTS, IdentityBottlenecks, MambAdapters
 from mambadapter.ssm import mamba_parameter_count
 
 # The published encoders' shapes, so that counts need no download.
@@ -175,11 +175,43 @@ def mambadapter_count(width: int, layers: int, method: MambAdapters) -> int:
     >>> mambadapter_count(768, 12, MambAdapters(placement="houlsby"))
     111204
     """
-    points = layers * len(PLACEMENTS[method.placement])
-    pair = 2 * width * method.rank + method.rank + width
     block = mamba_parameter_count(method.rank, method.d_state, method.d_conv, method.expand)
     if method.bidirectional and method.backward_parameters == "own":
         block *= 2
+    return _bottleneck_count(width, layers, method, block)
+
+
+def identity_bottleneck_count(width: int, layers: int, method: IdentityBottlenecks) -> int:
+    """Closed formula for `IdentityBottlenecks`: that of `MambAdapters` with M = 0.
+
+    Parameters
+    ----------
+    width : int
+        Channels of the encoder, d.
+    layers : int
+        Transformer layers.
+    method : IdentityBottlenecks
+        The settings.
+
+    Returns
+    -------
+    int
+        Parameters that learn, the head left out.
+
+    Example
+    -------
+    >>> identity_bottleneck_count(768, 12, IdentityBottlenecks())
+    39192
+    """
+    return _bottleneck_count(width, layers, method, block=0)
+
+
+def _bottleneck_count(
+    width: int, layers: int, method: MambAdapters | IdentityBottlenecks, block: int
+) -> int:
+    """Projections, scales and norms, and `block` parameters between the projections of each point."""
+    points = layers * len(PLACEMENTS[method.placement])
+    pair = 2 * width * method.rank + method.rank + width
     branches = pair + points * (block + 1) if method.shared else points * (pair + block)
     # The final norm is trained once, also where an adapted sub-layer reads it.
     norms = 2 * width * (points + 1) if method.norms == "adapted" else 0

@@ -1,13 +1,13 @@
 """What a YAML names: where branches go, what is trained and what stays frozen."""
 
-import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
+from mambadapter.adapters.bottleneck import IdentityBottleneck
 from mambadapter.adapters.init import (
     official_mamba,
     official_projections,
@@ -16,7 +16,8 @@ from mambadapter.adapters.init import (
 from mambadapter.adapters.mamba import MambAdapter
 from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.sublayers import Sublayer
-from mambadapter.errors import UserError, did_you_mean
+from mambadapter.errors import UserError
+from mambadapter.knobs import check_types, one_of, positive_integer
 from mambadapter.ssm import Mamba
 
 # The sub-layers each placement adapts (Pfeiffer et al. 2021; Houlsby et al. 2019).
@@ -86,50 +87,79 @@ class MambAdapters:
     trains_backbone: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _check_types(self)
-        _one_of("placement", self.placement, PLACEMENTS)
-        _one_of("insertion", self.insertion, ("parallel", "sequential"))
-        _one_of("backward_parameters", self.backward_parameters, ("own", "shared"))
-        _one_of("initialisation", self.initialisation, ("unit_variance", "official"))
-        _one_of("norms", self.norms, ("adapted", "none"))
-        for name in ("rank", "d_state", "d_conv"):
-            _positive_integer(name, getattr(self, name))
+        _check_bottleneck(self)
+        one_of("backward_parameters", self.backward_parameters, ("own", "shared"))
+        for name in ("d_state", "d_conv"):
+            positive_integer(name, getattr(self, name))
         if int(self.expand * self.rank) < 1:
             raise UserError(
                 f"expand={self.expand} leaves rank {self.rank} no inner channel; raise it."
             )
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout={self.dropout} is no probability below 1; give 0 to 0.99.")
 
     def adapt(self, encoder: AdaptedEncoder) -> None:
         """Insert the branches and set free what learns."""
-        places = placed(encoder, self.placement)
-        pair = self._projections(encoder.width, places) if self.shared else None
-        for place in places:
-            down, up = pair or self._projections(encoder.width, [place])
-            forward = self._block()
-            backward = None
-            if self.bidirectional:
-                backward = forward if self.backward_parameters == "shared" else self._block()
-            alpha = nn.Parameter(torch.tensor(float(self.alpha))) if self.shared else None
-            branch = MambAdapter(down, up, forward, backward, alpha, self.dropout)
-            encoder.insert(place, branch, sequential=self.insertion == "sequential")
-        if self.norms == "adapted":
-            train_norms(encoder, places)
+        _insert_bottlenecks(encoder, self, self._branch)
 
-    def _projections(self, width: int, places: Iterable[Sublayer]) -> tuple[nn.Linear, nn.Linear]:
-        down, up = nn.Linear(width, self.rank), nn.Linear(self.rank, width)
-        if self.initialisation == "official":
-            official_projections(down, up)
-        else:
-            unit_variance_projections(down, up, [place.norm for place in places])
-        return down, up
+    def _branch(self, down: nn.Linear, up: nn.Linear, alpha: nn.Parameter | None) -> MambAdapter:
+        forward = self._block()
+        backward = None
+        if self.bidirectional:
+            backward = forward if self.backward_parameters == "shared" else self._block()
+        return MambAdapter(down, up, forward, backward, alpha, self.dropout)
 
     def _block(self) -> Mamba:
         block = Mamba(self.rank, self.d_state, self.d_conv, self.expand)
         if self.initialisation == "official":
             official_mamba(block)
         return block
+
+
+@dataclass(frozen=True)
+class IdentityBottlenecks:
+    """The ablation of `MambAdapters`: the identity where each Mamba block stands, all else the same.
+
+    Built from the same seed, the shared projections start with the same weights.
+
+    Parameters
+    ----------
+    placement, rank, shared, insertion, alpha, dropout, norms
+        As in `MambAdapters`; the dropout is between the projections.
+    initialisation : str
+        Of the projections: ``unit_variance`` or ``official``, as in `MambAdapters`.
+
+    Raises
+    ------
+    UserError
+        If a value is of another type or out of range, or a name unknown.
+
+    Example
+    -------
+    >>> IdentityBottlenecks(placement="houlsby").rank
+    12
+    """
+
+    placement: str = "pfeiffer"
+    rank: int = 12
+    shared: bool = True
+    insertion: str = "parallel"
+    alpha: float = 0.1
+    dropout: float = 0.1
+    initialisation: str = "unit_variance"
+    norms: str = "adapted"
+
+    trains_backbone: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check_bottleneck(self)
+
+    def adapt(self, encoder: AdaptedEncoder) -> None:
+        """Insert the branches and set free what learns."""
+        _insert_bottlenecks(encoder, self, self._branch)
+
+    def _branch(
+        self, down: nn.Linear, up: nn.Linear, alpha: nn.Parameter | None
+    ) -> IdentityBottleneck:
+        return IdentityBottleneck(down, up, alpha, self.dropout)
 
 
 @dataclass(frozen=True)
@@ -147,8 +177,8 @@ class LinearProbe:
     trains_backbone: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _check_types(self)
-        _one_of("norms", self.norms, ("final", "none"))
+        check_types(self)
+        one_of("norms", self.norms, ("final", "none"))
 
     def adapt(self, encoder: AdaptedEncoder) -> None:
         """Set the final LayerNorm free."""
@@ -171,7 +201,7 @@ class FullFinetuning:
     trains_backbone: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        check_types(self)
 
     def adapt(self, encoder: AdaptedEncoder) -> None:
         """Set the backbone free."""
@@ -189,7 +219,10 @@ class FullFinetuning:
             backbone.masked_spec_embed.requires_grad_(False)
 
 
-METHODS = {method.__name__: method for method in (MambAdapters, LinearProbe, FullFinetuning)}
+METHODS = {
+    method.__name__: method
+    for method in (MambAdapters, IdentityBottlenecks, LinearProbe, FullFinetuning)
+}
 
 
 def placed(encoder: AdaptedEncoder, placement: str) -> list[Sublayer]:
@@ -227,31 +260,44 @@ def method_from_dict(written: dict[str, Any]) -> Any:
     """
     arguments = dict(written)
     name = arguments.pop("name", None)
-    _one_of("method", name, METHODS)
+    one_of("method", name, METHODS)
     return METHODS[name](**arguments)
 
 
-def _check_types(method: Any) -> None:
-    """Refuse what is not of its field's type: to Python, YAML's texts ``no`` and ``off`` are true."""
-    for field in fields(method):
-        value = getattr(method, field.name)
-        if field.type is bool and not isinstance(value, bool):
-            raise UserError(f"{field.name}={value!r} is impossible: give true or false.")
-        if field.type is float and not _is_number(value):
-            raise UserError(f"{field.name}={value!r} is impossible: give a number.")
-        if field.type is str and not isinstance(value, str):
-            raise UserError(f"{field.name}={value!r} is impossible: give a name.")
+def _check_bottleneck(method: MambAdapters | IdentityBottlenecks) -> None:
+    """Refuse impossible values of the knobs that both have."""
+    check_types(method)
+    one_of("placement", method.placement, PLACEMENTS)
+    one_of("insertion", method.insertion, ("parallel", "sequential"))
+    one_of("initialisation", method.initialisation, ("unit_variance", "official"))
+    one_of("norms", method.norms, ("adapted", "none"))
+    positive_integer("rank", method.rank)
+    if not 0 <= method.dropout < 1:
+        raise UserError(f"dropout={method.dropout} is no probability below 1; give 0 to 0.99.")
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _insert_bottlenecks(
+    encoder: AdaptedEncoder,
+    method: MambAdapters | IdentityBottlenecks,
+    branch: Callable[[nn.Linear, nn.Linear, nn.Parameter | None], nn.Module],
+) -> None:
+    """Insert a branch at every place, around projections that are shared or its own."""
+    places = placed(encoder, method.placement)
+    pair = _projections(method, encoder.width, places) if method.shared else None
+    for place in places:
+        down, up = pair or _projections(method, encoder.width, [place])
+        alpha = nn.Parameter(torch.tensor(float(method.alpha))) if method.shared else None
+        encoder.insert(place, branch(down, up, alpha), sequential=method.insertion == "sequential")
+    if method.norms == "adapted":
+        train_norms(encoder, places)
 
 
-def _one_of(knob: str, value: Any, known: Iterable[str]) -> None:
-    if value not in known:
-        raise UserError(f"{knob}: '{value}' is unknown; {did_you_mean(value, known)}.")
-
-
-def _positive_integer(knob: str, value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UserError(f"{knob}={value!r} is impossible: give a whole number of at least 1.")
+def _projections(
+    method: MambAdapters | IdentityBottlenecks, width: int, places: Iterable[Sublayer]
+) -> tuple[nn.Linear, nn.Linear]:
+    down, up = nn.Linear(width, method.rank), nn.Linear(method.rank, width)
+    if method.initialisation == "official":
+        official_projections(down, up)
+    else:
+        unit_variance_projections(down, up, [place.norm for place in places])
+    return down, up

@@ -2,11 +2,17 @@
 
 import pytest
 
-from mambadapter.budget import build_on_meta, count_parameters, mambadapter_count
+from mambadapter.budget import (
+    build_on_meta,
+    count_parameters,
+    identity_bottleneck_count,
+    mambadapter_count,
+)
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.errors import UserError
 from mambadapter.heads import PooledClassifier
-from mambadapter.methods import FullFinetuning, LinearProbe, MambAdapters
+from mambadapter.methods import FullFinetuning, IdentityBottlenecks, LinearProbe, MambAdapters
+from mambadapter.ssm import mamba_parameter_count
 
 SHAPES = {"ast-base": (768, 12), "wav2vec2-base": (768, 12), "wavlm-large": (1024, 24)}
 
@@ -41,6 +47,19 @@ def test_the_papers_column(paper, method):
 def test_modules_and_formula_agree(architecture, method):
     count = count_parameters(build_on_meta(architecture, method))
     assert count.adapted == mambadapter_count(*SHAPES[architecture], method)
+
+
+@pytest.mark.parametrize("architecture", SHAPES)
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("placement", ["pfeiffer", "houlsby"])
+def test_the_ablation_lacks_the_blocks_and_nothing_else(architecture, shared, placement):
+    knobs = {"placement": placement, "shared": shared, "rank": 9}
+    method, full = IdentityBottlenecks(**knobs), MambAdapters(**knobs)
+    ablated, whole = (count_parameters(build_on_meta(architecture, m)) for m in (method, full))
+    assert ablated.adapted == identity_bottleneck_count(*SHAPES[architecture], method)
+    assert ablated.layer_norm == whole.layer_norm
+    points = SHAPES[architecture][1] * (2 if placement == "houlsby" else 1)
+    assert whole.adapter - ablated.adapter == points * mamba_parameter_count(9, 16, 4, 2)
 
 
 def test_known_counts_of_wav2vec2_base_and_wavlm_large():

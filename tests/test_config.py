@@ -10,7 +10,7 @@ import torch
 from mambadapter.config import load_experiment, recipe_main, start_experiment
 from mambadapter.config.overrides import parse_command_line
 from mambadapter.errors import UserError
-from mambadapter.methods import FullFinetuning, LinearProbe, MambAdapters
+from mambadapter.methods import FullFinetuning, IdentityBottlenecks, LinearProbe, MambAdapters
 
 CONTRACT = ("method", "source", "opt_class", "tensorboard", "data_folder", "loader_options", "log")
 
@@ -455,6 +455,8 @@ def test_a_value_of_the_same_type_is_taken(typed, tmp_path, monkeypatch):
         (MambAdapters, {"expand": float("inf")}),
         (MambAdapters, {"rank": "12"}),
         (MambAdapters, {"placement": ["pfeiffer"]}),
+        (IdentityBottlenecks, {"shared": "off"}),
+        (IdentityBottlenecks, {"rank": 1.5}),
         (LinearProbe, {"norms": 1}),
         (FullFinetuning, {"train_cnn": "off"}),
     ],
@@ -523,7 +525,9 @@ def test_a_recipe_closes_its_process_group_on_success_only(tmp_path):
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("adapter", ["mambadapter", "linear_probe", "full_finetuning"])
+@pytest.mark.parametrize(
+    "adapter", ["mambadapter", "identity_bottleneck", "linear_probe", "full_finetuning"]
+)
 @pytest.mark.parametrize("path", sorted(Path("recipes").glob("*/hparams/*.yaml")), ids=str)
 def test_every_recipe_loads_with_every_method(path, adapter, monkeypatch, tmp_path):
     from mambadapter.brains.classification import CONTRACT as KEYS

@@ -15,11 +15,12 @@ from mambadapter import cli
 from mambadapter.data.audio import read_clip
 from mambadapter.errors import UserError
 from mambadapter.inference import Classifier, save_package
-from mambadapter.methods import FullFinetuning, LinearProbe, MambAdapters
+from mambadapter.methods import FullFinetuning, IdentityBottlenecks, LinearProbe, MambAdapters
 
 METHODS = [
     MambAdapters(rank=4, placement="houlsby", bidirectional=True),
     MambAdapters(rank=4, shared=False),
+    IdentityBottlenecks(rank=4),
     LinearProbe(),
     FullFinetuning(),
 ]

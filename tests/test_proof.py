@@ -7,7 +7,7 @@ from torch import nn
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.errors import UserError
 from mambadapter.heads import PooledClassifier
-from mambadapter.methods import FullFinetuning, LinearProbe, MambAdapters
+from mambadapter.methods import FullFinetuning, IdentityBottlenecks, LinearProbe, MambAdapters
 from mambadapter.proof import prove_alive
 
 
@@ -43,6 +43,9 @@ class Branch(nn.Module):
         MambAdapters(rank=4),
         MambAdapters(rank=4, placement="houlsby", bidirectional=True),
         MambAdapters(rank=4, shared=False, insertion="sequential"),
+        IdentityBottlenecks(rank=4),
+        IdentityBottlenecks(rank=4, shared=False, insertion="sequential", placement="houlsby"),
+        IdentityBottlenecks(rank=4, initialisation="official"),
         LinearProbe(),
         LinearProbe(norms="none"),
         FullFinetuning(),

@@ -1,8 +1,8 @@
 """MambAdapter: down-projection, a small Mamba block, up-projection (arXiv 2606.15638, section 2)."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambadapter.adapters.bottleneck import project_up
 from mambadapter.ssm import Mamba
 
 
@@ -72,8 +72,4 @@ class MambAdapter(nn.Module):
         mixed = self.mamba(low, lengths)
         if self.backward_mamba is not None:
             mixed = mixed + self.backward_mamba(low, lengths, reverse=True)
-        mixed = self.dropout(mixed)
-        if self.alpha is None:
-            return self.up(mixed)
-        # Scaling the small matrix instead of the (B, T, d) product saves a pass over the activations.
-        return F.linear(mixed, self.alpha * self.up.weight, self.alpha * self.up.bias)
+        return project_up(self.dropout(mixed), self.up, self.alpha)

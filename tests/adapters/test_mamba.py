@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mambadapter.adapters import MambAdapter
+from mambadapter.adapters import IdentityBottleneck, MambAdapter
 from mambadapter.adapters.init import (
     official_mamba,
     official_projections,
@@ -15,6 +15,11 @@ from mambadapter.adapters.init import (
 from mambadapter.ssm import Mamba
 
 WIDTH, RANK = 48, 6
+
+
+class IdentityMixer(nn.Module):
+    def forward(self, low, lengths=None):
+        return low
 
 
 @pytest.fixture
@@ -31,6 +36,21 @@ def test_the_papers_formula(parts):
     torch.testing.assert_close(branch(x), alpha * up(mamba(down(x))))
     without = MambAdapter(down, up, mamba).eval()
     torch.testing.assert_close(without(x), up(mamba(down(x))))
+
+
+def test_the_ablation_is_the_same_formula_with_the_identity_for_mamba(parts):
+    down, up, _, _, alpha = parts
+    x = torch.randn(2, 20, WIDTH)
+    same = MambAdapter(down, up, IdentityMixer(), alpha=alpha).eval()
+    branch = IdentityBottleneck(down, up, alpha).eval()
+    torch.testing.assert_close(branch(x), alpha * up(down(x)))
+    assert torch.equal(branch(x, torch.tensor([20, 9])), same(x))
+    torch.testing.assert_close(IdentityBottleneck(down, up).eval()(x), up(down(x)))
+    branch = IdentityBottleneck(down, up, alpha, dropout=0.5)
+    torch.manual_seed(3)
+    got = branch(x)
+    torch.manual_seed(3)
+    torch.testing.assert_close(got, alpha * up(nn.functional.dropout(down(x), 0.5)))
 
 
 def test_bidirectional_adds_a_scan_of_each_clips_valid_frames_turned_round(parts):

@@ -9,7 +9,7 @@ from transformers import AutoModel
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.errors import UserError
 from mambadapter.heads import PooledClassifier
-from mambadapter.methods import FullFinetuning, LinearProbe, MambAdapters
+from mambadapter.methods import FullFinetuning, IdentityBottlenecks, LinearProbe, MambAdapters
 
 
 def perturb(encoder, scale=0.3):
@@ -36,6 +36,7 @@ METHODS = {
         rank=4, d_state=4, bidirectional=True, backward_parameters="shared"
     ),
     "official": MambAdapters(rank=4, d_state=4, initialisation="official"),
+    "identity": IdentityBottlenecks(rank=4, placement="houlsby"),
 }
 
 
@@ -122,8 +123,9 @@ def test_full_finetuning_keeps_the_checkpoints_dropout(encoder_folder):
     assert all("feature_extractor" in n or "masked_spec_embed" in n for n in frozen)
 
 
-def test_gradients_reach_what_learns_and_nothing_else(encoder_folder):
-    encoder = perturb(AdaptedEncoder.from_pretrained(encoder_folder, METHODS["houlsby"]))
+@pytest.mark.parametrize("name", ["houlsby", "identity"])
+def test_gradients_reach_what_learns_and_nothing_else(encoder_folder, name):
+    encoder = perturb(AdaptedEncoder.from_pretrained(encoder_folder, METHODS[name]))
     encoder(waveforms())[0].square().mean().backward()
     for name, parameter in encoder.named_parameters():
         if parameter.requires_grad:
@@ -175,6 +177,24 @@ def test_what_enters_the_mamba_block_has_unit_variance(encoder_folder):
         encoder(waveforms(4, 16000))
     variance = torch.stack([low.square().mean() for low in entering]).mean()
     assert 0.4 < variance < 2.5
+
+
+@pytest.mark.parametrize("initialisation", ["unit_variance", "official"])
+def test_the_ablation_differs_in_the_mamba_blocks_alone(encoder_folder, initialisation):
+    knobs = {"rank": 4, "placement": "houlsby", "initialisation": initialisation}
+
+    def state(method):
+        torch.manual_seed(0)
+        encoder = AdaptedEncoder.from_pretrained(encoder_folder, method)
+        learning = {n for n, p in encoder.named_parameters() if p.requires_grad}
+        return encoder.state_dict(), {n for n in learning if ".mamba." not in n}
+
+    (full, learning), (ablated, still_learning) = (
+        state(kind(**knobs)) for kind in (MambAdapters, IdentityBottlenecks)
+    )
+    assert learning == still_learning
+    assert set(ablated) == {name for name in full if ".mamba." not in name}
+    assert all(torch.equal(value, full[name]) for name, value in ablated.items())
 
 
 def test_gradient_checkpointing_gives_the_same_gradients(encoder_folders):

@@ -1,0 +1,88 @@
+"""Refuse values of a method's knobs that cannot be, each with one message that names the knob."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any
+
+from mambadapter.errors import UserError, did_you_mean
+
+
+def check_types(method: Any) -> None:
+    """Refuse what is not of its field's type: to Python, YAML's texts ``no`` and ``off`` are true.
+
+    Parameters
+    ----------
+    method : dataclass
+        One of `mambadapter.methods`, its values as YAML gave them.
+
+    Raises
+    ------
+    UserError
+        Naming the first field whose value is of another type.
+
+    Example
+    -------
+    >>> from mambadapter.methods import LinearProbe
+    >>> check_types(LinearProbe(norms="none"))
+    """
+    for field in fields(method):
+        value = getattr(method, field.name)
+        if field.type is bool and not isinstance(value, bool):
+            raise UserError(f"{field.name}={value!r} is impossible: give true or false.")
+        if field.type is float and not _is_number(value):
+            raise UserError(f"{field.name}={value!r} is impossible: give a number.")
+        if field.type is str and not isinstance(value, str):
+            raise UserError(f"{field.name}={value!r} is impossible: give a name.")
+
+
+def one_of(knob: str, value: Any, known: Iterable[str]) -> None:
+    """Refuse a name that is not among the known ones.
+
+    Parameters
+    ----------
+    knob : str
+        The knob.
+    value : Any
+        What was given for it.
+    known : Iterable[str]
+        What may be given.
+
+    Raises
+    ------
+    UserError
+        With the closest known name.
+
+    Example
+    -------
+    >>> one_of("placement", "houlsby", ("pfeiffer", "houlsby"))
+    """
+    if value not in known:
+        raise UserError(f"{knob}: '{value}' is unknown; {did_you_mean(value, known)}.")
+
+
+def positive_integer(knob: str, value: Any) -> None:
+    """Refuse what is no whole number of at least 1.
+
+    Parameters
+    ----------
+    knob : str
+        The knob.
+    value : Any
+        What was given for it.
+
+    Raises
+    ------
+    UserError
+        If it is anything else.
+
+    Example
+    -------
+    >>> positive_integer("rank", 12)
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UserError(f"{knob}={value!r} is impossible: give a whole number of at least 1.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
