@@ -196,6 +196,10 @@ def test_a_folder_that_holds_another_experiment_is_refused(recipe, tmp_path):
         (("stray",), "'stray' stands alone"),
         (("--precision", "fp8"), "--precision: 'fp8' is unknown; did you mean 'fp32'"),
         (("--log", "[1"), r"--log: '\[1' is not valid YAML; put it in quotes"),
+        (
+            ("--loader_options", "3", "--loader_options.batch_size", "3"),
+            "no key 'batch_size' there",
+        ),
         (("--adapters", "3"), "adapters should be a mapping of names to method, lr"),
     ],
 )

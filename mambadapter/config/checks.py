@@ -13,7 +13,7 @@ from typing import Any
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.scalarbool import ScalarBoolean
 
-from mambadapter.config.overrides import included_file, tag_of
+from mambadapter.config.files import included_file, tag_of
 from mambadapter.errors import UserError, did_you_mean
 
 _CALLS = ("!new:", "!name:", "!apply:")

@@ -16,7 +16,6 @@ import torch
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import YAMLError
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 from speechbrain.utils.run_opts import RunOptions
 
@@ -26,8 +25,10 @@ from mambadapter.config.checks import (
     check_placeholders,
     check_top_level,
 )
+from mambadapter.config.extends import read_recipe
+from mambadapter.config.files import tag_of
 from mambadapter.config.logs import start_logging
-from mambadapter.config.overrides import apply_changes, parse_command_line, tag_of
+from mambadapter.config.overrides import apply_changes, parse_command_line
 from mambadapter.data.manifests import write_json
 from mambadapter.errors import UserError
 
@@ -105,7 +106,8 @@ def load_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
     Parameters
     ----------
     argv : Sequence[str]
-        ``HPARAMS.yaml [--key value ...]``; see `mambadapter.config.overrides`.
+        ``HPARAMS.yaml [--key value ...]``; see `mambadapter.config.overrides` and, for a YAML that
+        extends another, `mambadapter.config.extends`.
     contract : Iterable[str]
         The top-level keys that the program reads.
 
@@ -119,30 +121,27 @@ def load_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
         For anything in the command line or the YAML that no one reads or that cannot be.
     """
     line = parse_command_line(argv)
-    text = line.hparams_file.read_text(encoding="utf-8")
-    try:
-        tree = YAML().load(text)
-    except YAMLError as error:
-        raise UserError(f"{line.hparams_file} is not valid YAML: {error}") from error
-    apply_changes(tree, line.changes, line.hparams_file.parent)
-    check_placeholders(tree, text)
-    check_menus(tree, line.hparams_file.parent)
-    check_top_level(tree, text, [*_OWN_KEYS, *contract])
+    recipe = read_recipe(line.hparams_file)
+    tree, path = recipe.tree, recipe.path
+    apply_changes(tree, line.changes, path.parent, recipe.replaced)
+    check_placeholders(tree, recipe.text)
+    check_menus(tree, path.parent)
+    check_top_level(tree, recipe.text, [*_OWN_KEYS, *contract])
 
-    config = _definition(tree, line.hparams_file, line.run_opts)
+    config = _definition(tree, path, line.run_opts)
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
     if tree["output_folder"] == "auto":
         encoder = Path(str(tree["encoder"])).name
         name = f"{encoder}-{tree['adapter']}-seed{tree['seed']}-{digest}"
         tree["output_folder"] = str(Path(tree["output_root"]) / name)
     _check_folder(Path(tree["output_folder"]), digest, config)
-    resolved = _resolve(tree, line.hparams_file).getvalue()
+    resolved = _resolve(tree, path).getvalue()
     try:
         hparams = load_hyperpyyaml(resolved)
     except UserError:
         raise
     except (TypeError, ValueError, ImportError, OSError) as error:
-        raise UserError(f"{line.hparams_file}: {_plain_message(error)}") from error
+        raise UserError(f"{path}: {_plain_message(error)}") from error
     return Experiment(hparams, line.run_opts, resolved, config, digest)
 
 

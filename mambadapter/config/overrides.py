@@ -17,12 +17,11 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
+from mambadapter.config.files import included_file, tag_of
 from mambadapter.errors import UserError, did_you_mean
 
 # `--adapter.rank` goes down from the key on the right, at the entry that the key on the left names.
 _CHOSEN = {"adapter": "adapters", "encoder": "encoders"}
-
-_INCLUDE = "!include:"
 
 _STOPS = "leave it out: training stops at the first loss that is not finite"
 
@@ -186,7 +185,12 @@ def parse_value(text: str) -> Any:
     return YAML(typ="safe", pure=True).load(text)
 
 
-def apply_changes(tree: CommentedMap, changes: Iterable[tuple[str, str]], folder: Path) -> None:
+def apply_changes(
+    tree: CommentedMap,
+    changes: Iterable[tuple[str, str]],
+    folder: Path,
+    before: Mapping[tuple[str, ...], Any] | None = None,
+) -> dict[tuple[str, ...], Any]:
     """Change a YAML tree in place, reaching into included files.
 
     Parameters
@@ -197,12 +201,20 @@ def apply_changes(tree: CommentedMap, changes: Iterable[tuple[str, str]], folder
         Dotted keys and what was written for them.
     folder : Path
         Where the YAML lies, for the files it includes.
+    before : Mapping[tuple[str, ...], Any], optional
+        What an earlier call returned for this tree: the recipe's own values say the types.
+
+    Returns
+    -------
+    dict[tuple[str, ...], Any]
+        The values that were replaced outside included files, by path.
 
     Raises
     ------
     UserError
         If a key does not exist, or a value is not of the type of the one it replaces.
     """
+    before, replaced = before or {}, {}
     last = dict(changes)  # of a key given twice; each is measured by what the YAML says
     for dotted, text in sorted(last.items(), key=lambda change: "." in change[0]):
         # The choice comes before its knobs.
@@ -214,14 +226,16 @@ def apply_changes(tree: CommentedMap, changes: Iterable[tuple[str, str]], folder
             below = _down_to(tree, first, below, folder)
             first = _CHOSEN[first]
         if not below:
-            tree[first] = _fitting(dotted, text, tree[first])
+            old = replaced[first,] = before.get((first,), tree[first])
+            tree[first] = _fitting(dotted, text, old)
         elif included := included_file(tree[first], folder):
-            replaced = _value_at(included, below, dotted)
-            value = _fitting(dotted, text, replaced, nested=True)
+            value = _fitting(dotted, text, _value_at(included, below, dotted), nested=True)
             tree[first] = _overriding(tree[first], below, value)
         else:
-            replaced = _value_at(tree[first], below, dotted)
-            _set(tree[first], below, _fitting(dotted, text, replaced, nested=True))
+            path, now = (first, *below), _value_at(tree[first], below, dotted)
+            old = replaced[path] = before.get(path, now)
+            _set(tree[first], below, _fitting(dotted, text, old, nested=True))
+    return replaced
 
 
 def _fitting(dotted: str, text: str, replaced: Any, nested: bool = False) -> Any:
@@ -275,23 +289,6 @@ def _down_to(tree: CommentedMap, key: str, below: list[str], folder: Path) -> li
     return [name, *below]
 
 
-def included_file(node: Any, folder: Path) -> CommentedMap | None:
-    """The file that an ``!include:`` node names, loaded; None for any other node."""
-    tag = tag_of(node)
-    if not tag.startswith(_INCLUDE):
-        return None
-    path = folder / tag.removeprefix(_INCLUDE)
-    if not path.is_file():
-        raise UserError(f"The YAML includes {path}, which does not exist.")
-    try:
-        included = YAML().load(path.read_text(encoding="utf-8"))
-    except YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(included, CommentedMap) or not included:
-        raise UserError(f"{path} should hold keys and values; it holds none.")
-    return included
-
-
 def _value_at(node: Any, path: Sequence[str], dotted: str) -> Any:
     for key in path:
         if not isinstance(node, dict) or key not in node:
@@ -317,8 +314,3 @@ def _set(node: CommentedMap, path: Sequence[str], value: Any) -> None:
     for key in parents:
         node = node.setdefault(key, CommentedMap())
     node[last] = value
-
-
-def tag_of(node: Any) -> str:
-    """The tag of a YAML node, such as ``!ref``; empty when it has none."""
-    return getattr(getattr(node, "tag", None), "value", None) or ""

@@ -1,0 +1,138 @@
+"""A YAML that extends another: ``extends: train.yaml``, and what is different from there."""
+
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from speechbrain.utils.run_opts import HELP_TEXTS
+
+from mambadapter.config.files import read_yaml, tag_of
+from mambadapter.config.overrides import apply_changes
+from mambadapter.errors import UserError, did_you_mean
+
+_KEY = "extends"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe's YAML before the command line changes it.
+
+    Attributes
+    ----------
+    path : Path
+        The recipe itself, beside which its includes lie; where a file extends it, not that file.
+    text : str
+        What `path` holds.
+    tree : CommentedMap
+        The same, loaded, with the changes of the file that extends it.
+    replaced : dict[tuple[str, ...], Any]
+        The values that these changes replaced, by path; for `apply_changes`.
+    """
+
+    path: Path
+    text: str
+    tree: CommentedMap
+    replaced: dict[tuple[str, ...], Any]
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe's YAML, or a file that extends one.
+
+    The keys of a file that extends change the recipe as the same keys on the command line would. A knob
+    such as ``adapter.rank`` is one of the method that this file chooses, or else the recipe.
+
+    Parameters
+    ----------
+    path : Path
+        A file that exists.
+
+    Returns
+    -------
+    Recipe
+
+    Raises
+    ------
+    UserError
+        If a file is not a YAML of keys and values, ``extends`` names no file or one that extends another
+        itself, or a key or value of the file that extends does not fit the recipe.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "train.yaml").write_text("{batch_size: 128, seed: 1}")
+    >>> _ = (folder / "quick.yaml").write_text("{extends: train.yaml, batch_size: 16}")
+    >>> recipe = read_recipe(folder / "quick.yaml")
+    >>> recipe.path.name, dict(recipe.tree)
+    ('train.yaml', {'batch_size': 16, 'seed': 1})
+    """
+    tree = read_yaml(path)
+    if _KEY not in tree:
+        return Recipe(path, path.read_text(encoding="utf-8"), tree, {})
+    base = _base(path, tree.pop(_KEY))
+    extended = read_yaml(base)
+    if _KEY in extended:
+        raise UserError(
+            f"{path} extends {base}, which extends another file itself; extend that one instead."
+        )
+    for key in tree:
+        _check_key(path, base, str(key), extended)
+    changes = [(str(key), _text(path, key, value)) for key, value in tree.items()]
+    try:
+        replaced = apply_changes(extended, changes, base.parent)
+    except UserError as error:
+        # The messages speak of options; in a file the same names stand without dashes.
+        raise UserError(f"{path}: {str(error).removeprefix('--')}") from error
+    return Recipe(base, base.read_text(encoding="utf-8"), extended, replaced)
+
+
+def _base(path: Path, named: Any) -> Path:
+    if not isinstance(named, str) or not named:
+        raise UserError(
+            f"{path}: {_KEY} should be the path of a YAML, such as `{_KEY}: train.yaml`, from the folder "
+            "of the file that says it."
+        )
+    base = path.parent / named
+    if not base.is_file():
+        raise UserError(
+            f"{path} extends {base}, which does not exist; give a path from the folder of "
+            f"{path.name}."
+        )
+    return base
+
+
+def _check_key(path: Path, base: Path, key: str, extended: CommentedMap) -> None:
+    first = key.partition(".")[0]
+    if first in extended:
+        return
+    if first in HELP_TEXTS:
+        raise UserError(
+            f"{path}: '{key}' is a run option, which a YAML cannot set; give --{key} on the command line."
+        )
+    raise UserError(
+        f"{path}: there is no key '{first}' in {base}; {did_you_mean(first, extended)}."
+    )
+
+
+def _text(path: Path, key: Any, value: Any) -> str:
+    """A value as it would stand on the command line."""
+    if tag_of(value):
+        raise UserError(
+            f"{path}: {key} has the tag {tag_of(value)}; a file that extends may only give plain values."
+        )
+    if isinstance(value, Mapping):
+        below = next(iter(value), "KEY")
+        raise UserError(
+            f"{path}: {key} holds keys of its own; write each by its dots, as in `{key}.{below}: VALUE`."
+        )
+    if isinstance(value, CommentedSeq):
+        value.fa.set_flow_style()
+    stream, writer = io.StringIO(), YAML()
+    writer.width = math.inf  # on one line, as a message about it is
+    writer.dump(value, stream)
+    return stream.getvalue().removesuffix("...\n").strip()

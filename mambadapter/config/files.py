@@ -1,0 +1,64 @@
+"""YAML files as they are written, with their tags and comments."""
+
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
+
+from mambadapter.errors import UserError
+
+_INCLUDE = "!include:"
+
+
+def read_yaml(path: Path) -> CommentedMap:
+    """Read a YAML of keys and values; nothing in it is resolved.
+
+    Parameters
+    ----------
+    path : Path
+        A file that exists.
+
+    Returns
+    -------
+    CommentedMap
+        The tree, with its tags.
+
+    Raises
+    ------
+    UserError
+        If the file is not valid YAML, or empty, or holds something else.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+    ...     print("lr: !ref <chosen[lr]>", file=file, flush=True)
+    ...     tree = read_yaml(Path(file.name))
+    >>> tag_of(tree["lr"])
+    '!ref'
+    """
+    try:
+        tree = YAML().load(path.read_text(encoding="utf-8"))
+    except YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(tree, CommentedMap) or not tree:
+        raise UserError(f"{path} should hold keys and values; it holds none.")
+    return tree
+
+
+def included_file(node: Any, folder: Path) -> CommentedMap | None:
+    """The file that an ``!include:`` node names, loaded; None for any other node."""
+    tag = tag_of(node)
+    if not tag.startswith(_INCLUDE):
+        return None
+    path = folder / tag.removeprefix(_INCLUDE)
+    if not path.is_file():
+        raise UserError(f"The YAML includes {path}, which does not exist.")
+    return read_yaml(path)
+
+
+def tag_of(node: Any) -> str:
+    """The tag of a YAML node, such as ``!ref``; empty when it has none."""
+    return getattr(getattr(node, "tag", None), "value", None) or ""
