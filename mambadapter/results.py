@@ -12,20 +12,20 @@ import torch
 from speechbrain.utils.distributed import if_main_process
 
 from mambadapter import __version__
-from mambadapter.brains.classification import ClassificationBrain
+from mambadapter.brains.base import EncoderBrain
 from mambadapter.config import Experiment
 from mambadapter.data.manifests import write_json
 from mambadapter.versions import package_versions
 
 
-def write_result(brain: ClassificationBrain, experiment: Experiment) -> Path:
+def write_result(brain: EncoderBrain, experiment: Experiment) -> Path:
     """Write ``result.json`` into the run's folder atomically; only the main process does.
 
     Its ``wall_time_s`` is the Brain's, earlier starts of a resumed run included.
 
     Parameters
     ----------
-    brain : ClassificationBrain
+    brain : EncoderBrain
         After testing.
     experiment : Experiment
         What it trained.

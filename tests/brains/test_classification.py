@@ -15,13 +15,13 @@ from speechbrain.utils.checkpoints import Checkpoint
 from tiny_run import build, dataset, fit, train
 from torch import nn
 
+from mambadapter.brains.base import validation_rank
 from mambadapter.brains.checkpoints import load_trained, trained_tensors
-from mambadapter.brains.classification import validation_rank
 from mambadapter.brains.metrics import classification_metrics
 from mambadapter.brains.optimisation import cosine_lr, weight_decay_groups
 from mambadapter.brains.stopwatch import Stopwatch
 from mambadapter.errors import UserError
-from mambadapter.methods import FullFinetuning, LinearProbe, MambAdapters
+from mambadapter.methods import FullFinetuning, IdentityBottlenecks, LinearProbe, MambAdapters
 
 SCRIPT = Path(__file__).parent / "tiny_run.py"
 
@@ -339,7 +339,9 @@ def test_tensorboard_by_choice(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "method", [LinearProbe(), FullFinetuning(), MambAdapters(bidirectional=True)], ids=repr
+    "method",
+    [LinearProbe(), FullFinetuning(), MambAdapters(bidirectional=True), IdentityBottlenecks()],
+    ids=repr,
 )
 def test_every_method_on_the_menu_trains(folder, tmp_path, method):
     metrics, _ = train(folder, tmp_path, method=method, number_of_epochs=1, lr=1e-4)
