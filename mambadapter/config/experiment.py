@@ -35,7 +35,7 @@ from mambadapter.errors import UserError
 logger = logging.getLogger(__name__)
 
 # Keys of every recipe that `load_experiment` reads itself.
-_OWN_KEYS = ("encoder", "adapter", "seed", "output_root", "output_folder")
+_OWN_KEYS = ("seed", "output_root", "output_folder")
 
 # Where and how fast, not what: these do not make another experiment.
 _MACHINE_KEYS = {
@@ -99,9 +99,9 @@ class Experiment:
 def load_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
     """Read a command line and the YAML it names.
 
-    ``output_folder: auto`` becomes ``<output_root>/<encoder>-<adapter>-seed<seed>-<digest>``, so that two
-    different experiments never share checkpoints. Writes nothing, but objects of the YAML may:
-    SpeechBrain's checkpointer makes its folder.
+    ``output_folder: auto`` becomes ``<output_root>/<encoder>-<adapter>-seed<seed>-<digest>``, without
+    the first two where a recipe has none, so that two different experiments never share checkpoints.
+    Writes nothing, but objects of the YAML may: SpeechBrain's checkpointer makes its folder.
 
     Parameters
     ----------
@@ -131,8 +131,8 @@ def load_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
     config = _definition(tree, path, line.run_opts)
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
     if tree["output_folder"] == "auto":
-        encoder = Path(str(tree["encoder"])).name
-        name = f"{encoder}-{tree['adapter']}-seed{tree['seed']}-{digest}"
+        chosen = [Path(str(tree[key])).name for key in ("encoder", "adapter") if key in tree]
+        name = "-".join([*chosen, f"seed{tree['seed']}", digest])
         tree["output_folder"] = str(Path(tree["output_root"]) / name)
     _check_folder(Path(tree["output_folder"]), digest, config)
     resolved = _resolve(tree, path).getvalue()

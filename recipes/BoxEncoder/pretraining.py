@@ -1,0 +1,195 @@
+"""What the box encoder learns from: the phone of every frame, hidden or not, and the kind of every clip."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import speechbrain as sb
+import torch
+import torch.nn.functional as F
+from augment import augment
+from box_prepare import SPEECH
+from sounds import KINDS
+from speechbrain.dataio.dataset import DynamicItemDataset
+from torch import Tensor, nn
+
+from mambadapter.brains.base import EncoderBrain
+from mambadapter.data.audio import audio_pipeline
+from mambadapter.encoders.padding import frame_mask
+
+CONTRACT = (
+    "architecture",
+    "prepare",
+    "loader_options",
+    "batch_seconds",
+    "seed",
+    "number_of_epochs",
+    "warmup_steps",
+    "opt_class",
+    "epoch_counter",
+    "checkpointer",
+    "train_logger",
+    "tensorboard",
+    "output_folder",
+    "proof_of_life",
+)
+
+KIND_NAMES = [SPEECH, *KINDS]
+
+# Geometry of wav2vec 2.0's front end at 16 kHz.
+_FRAME_STRIDE, _FRAME_LENGTH = 320, 400
+
+# A phone that is rarer teaches nothing, and stands for no frame.
+_RAREST = 50
+
+_NO_PHONE = -100
+
+
+def pretraining_datasets(
+    manifests: Mapping[str, Path],
+) -> tuple[dict[str, DynamicItemDataset], list[str]]:
+    """Make SpeechBrain datasets with a phone for every frame.
+
+    Parameters
+    ----------
+    manifests : Mapping[str, Path]
+        Of ``train`` and ``valid``.
+
+    Returns
+    -------
+    datasets : dict[str, DynamicItemDataset]
+        With ``id``, ``signal`` (S,), ``frame_phones`` (T,) and ``kind_index``.
+    phones : list[str]
+        The inventory, from training clips alone.
+    """
+    entries = {
+        split: json.loads(path.read_text(encoding="utf-8")) for split, path in manifests.items()
+    }
+    counts = Counter(letter for entry in entries["train"].values() for _, letter in entry["phones"])
+    phones = sorted(letter for letter, count in counts.items() if count >= _RAREST)
+    index = {letter: number for number, letter in enumerate(phones)}
+
+    @sb.utils.data_pipeline.takes("phones", "signal")
+    @sb.utils.data_pipeline.provides("frame_phones")
+    def label_frames(spoken: list, signal: Tensor) -> Tensor:
+        return frame_labels(spoken, len(signal), index)
+
+    @sb.utils.data_pipeline.takes("kind")
+    @sb.utils.data_pipeline.provides("kind_index")
+    def encode_kind(kind: str) -> int:
+        return KIND_NAMES.index(kind)
+
+    items = [audio_pipeline(16000), label_frames, encode_kind]
+    keys = ["id", "signal", "frame_phones", "kind_index"]
+    return {split: DynamicItemDataset(e, items, keys) for split, e in entries.items()}, phones
+
+
+def frame_labels(spoken: list, samples: int, index: Mapping[str, int]) -> Tensor:
+    """The phone in the middle of every frame.
+
+    Parameters
+    ----------
+    spoken : list of (int, str)
+        First sample and letter of each phone, in order; empty for a clip without speech.
+    samples : int
+        Length of the clip.
+    index : Mapping[str, int]
+        The inventory.
+
+    Returns
+    -------
+    Tensor
+        (T,) int64, -100 where there is no phone of the inventory.
+
+    Example
+    -------
+    >>> frame_labels([(0, "_"), (640, "a")], 1360, {"_": 0, "a": 1}).tolist()
+    [0, 0, 1, 1]
+    """
+    frames = (samples - _FRAME_LENGTH) // _FRAME_STRIDE + 1
+    if not spoken:
+        return torch.full((frames,), _NO_PHONE)
+    middles = np.arange(frames) * _FRAME_STRIDE + _FRAME_LENGTH // 2
+    starts = np.array([start for start, _ in spoken])
+    labels = np.array([index.get(letter, _NO_PHONE) for _, letter in spoken])
+    return torch.from_numpy(labels[np.searchsorted(starts, middles, side="right").clip(1) - 1])
+
+
+class PretrainingHead(nn.Module):
+    """A phone for every frame, and the kind of the clip from the mean over its frames.
+
+    Parameters
+    ----------
+    width : int
+        Channels of the encoder, d.
+    phones, kinds : int
+        Classes.
+    """
+
+    def __init__(self, width: int, phones: int, kinds: int) -> None:
+        super().__init__()
+        self.phones = nn.Linear(width, phones)
+        self.kinds = nn.Linear(width, kinds)
+
+    def forward(self, hidden: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, d) and (B,) valid frames to (B, T, phones) and (B, kinds) logits."""
+        valid = frame_mask(frames, hidden.shape[1])[..., None]
+        mean = torch.where(valid, hidden, 0.0).sum(1) / frames[:, None]
+        return self.phones(hidden), self.kinds(mean)
+
+
+class PretrainingBrain(EncoderBrain):
+    """Predict phones, at frames whose input was masked too, and kinds of sound.
+
+    Masking frames and predicting what was there is HuBERT's task (Hsu et al. 2021) with phones, whose times
+    are known here, in place of clusters. Loss and accuracy count every frame alike, hidden or not.
+    """
+
+    def lr_at(self, step: int) -> float:
+        """Up in a straight line, then cosine annealing."""
+        return super().lr_at(step) * min(1.0, (step + 1) / self.hparams.warmup_steps)
+
+    def compute_forward(self, batch: Any, stage: sb.Stage) -> tuple[Tensor, Tensor]:
+        """Logits of a batch, in training of an augmented one."""
+        batch = batch.to(self.device)
+        wavs, lens = batch.signal
+        if stage == sb.Stage.TRAIN:
+            wavs = augment(wavs, lens)
+        return self.modules.head(*self.modules.encoder(wavs, lens))
+
+    def loss(self, predictions: tuple[Tensor, Tensor], batch: Any, stage: sb.Stage) -> Tensor:
+        """Cross-entropy over frames plus cross-entropy over clips."""
+        phone_logits, kind_logits = (logits.float() for logits in predictions)
+        labels, lens = batch.frame_phones
+        kinds = torch.as_tensor(batch.kind_index, device=self.device)
+        valid = frame_mask((lens * labels.shape[1]).round().long(), labels.shape[1])
+        labels = torch.where(valid, labels, _NO_PHONE)
+        spoken = labels != _NO_PHONE
+        if stage != sb.Stage.TRAIN:
+            phones_right = (phone_logits.argmax(-1) == labels)[spoken]
+            kinds_right = kind_logits.argmax(-1) == kinds
+            self._phones_right += phones_right.tolist()
+            self._kinds_right += kinds_right.tolist()
+        # A batch may hold no speech: a sum that is empty, not a mean over nothing.
+        frame_loss = F.cross_entropy(
+            phone_logits.transpose(1, 2), labels, ignore_index=_NO_PHONE, reduction="sum"
+        ) / spoken.sum().clamp(min=1)
+        return frame_loss + F.cross_entropy(kind_logits, kinds)
+
+    def start_metrics(self) -> None:
+        """Begin to count."""
+        self._phones_right: list[bool] = []
+        self._kinds_right: list[bool] = []
+
+    def stage_metrics(self) -> dict[str, float]:
+        """Shares of frames and clips that are right, and their mean as ``accuracy``."""
+        phones = float(np.mean(self._phones_right))
+        kinds = float(np.mean(self._kinds_right))
+        return {
+            "phone_accuracy": phones,
+            "kind_accuracy": kinds,
+            "accuracy": (phones + kinds) / 2,
+        }
