@@ -8,6 +8,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig
 
 from mambadapter.encoders.adapted import AdaptedEncoder
+from mambadapter.encoders.box import box_folder
 from mambadapter.errors import UserError, did_you_mean
 from mambadapter.methods import PLACEMENTS, IdentityBottlenecks, MambAdapters
 from mambadapter.ssm import mamba_parameter_count
@@ -139,6 +140,8 @@ def build_on_meta(architecture: str, method: object) -> AdaptedEncoder:
 
 def architecture_config(architecture: str) -> PretrainedConfig:
     """Find the transformers configuration of an architecture by name, folder or hub name."""
+    if architecture == "box":
+        return AutoConfig.from_pretrained(box_folder())
     if architecture in ARCHITECTURES:
         return AutoConfig.for_model(**ARCHITECTURES[architecture])
     try:
@@ -146,7 +149,7 @@ def architecture_config(architecture: str) -> PretrainedConfig:
     except (OSError, ValueError) as error:
         raise UserError(
             f"Encoder '{architecture}' is neither a known architecture nor a checkpoint; "
-            f"{did_you_mean(architecture, ARCHITECTURES)}."
+            f"{did_you_mean(architecture, ['box', *ARCHITECTURES])}."
         ) from error
 
 

@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     budget.add_argument(
         "--encoder",
         default="wav2vec2-base",
-        help=f"{', '.join(ARCHITECTURES)}, or a folder (default wav2vec2-base)",
+        help=f"box, {', '.join(ARCHITECTURES)}, or a folder (default wav2vec2-base)",
     )
     budget.add_argument(
         "settings", nargs="*", metavar="knob=value", help="for instance placement=houlsby rank=24"

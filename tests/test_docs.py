@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import importlib.util
 import pkgutil
 import re
 import shlex
@@ -11,7 +12,6 @@ import pytest
 
 import mambadapter
 from mambadapter import cli
-from mambadapter.brains.classification import CONTRACT
 from mambadapter.config import load_experiment
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +21,7 @@ DOCUMENTS = [
         *ROOT.glob("*.md"),
         *ROOT.glob("*/*.md"),
         *ROOT.glob("recipes/**/*.md"),
+        *ROOT.glob("mambadapter/**/*.md"),
     ]
     if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
 ]
@@ -64,7 +65,7 @@ def test_there_are_commands_to_run():
 def test_training_commands_are_accepted(command, recipe, monkeypatch, tmp_path):
     """Everything up to the training itself, which other tests run."""
     words = [word for word in shlex.split(command) if word != "..."]
-    arguments = words[words.index("train.py") + 2 :]
+    hparams, *arguments = words[words.index("train.py") + 1 :]
     if "--data_folder" not in arguments or arguments[-1] == "--data_folder":
         arguments = [a for a in arguments if a != "--data_folder"] + ["--data_folder", "/data"]
     elif arguments[arguments.index("--data_folder") + 1].startswith("--"):
@@ -74,9 +75,11 @@ def test_training_commands_are_accepted(command, recipe, monkeypatch, tmp_path):
         if argument == "--encoder" and "/" in arguments[index + 1]:
             arguments[index + 1] = str(tmp_path)
     monkeypatch.syspath_prepend(str(recipe))
-    load_experiment(
-        [str(recipe / "hparams/train.yaml"), *arguments, "--output_root", str(tmp_path)], CONTRACT
-    )
+    spec = importlib.util.spec_from_file_location("train", recipe / "train.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    contract = vars(module).get("CONTRACT") or module.task.CONTRACT
+    load_experiment([str(recipe / hparams), *arguments, "--output_root", str(tmp_path)], contract)
 
 
 @pytest.mark.parametrize(("command", "recipe"), COUNTING)

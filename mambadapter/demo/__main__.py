@@ -1,4 +1,4 @@
-"""Run the Speech Commands recipe on a corpus and an encoder made on the spot.
+"""Adapt the encoder in the box to a small corpus made on the spot, by every method on the menu.
 
 python -m mambadapter.demo        (or `make demo`)
 """
@@ -11,67 +11,73 @@ import time
 from pathlib import Path
 
 import transformers
+from ruamel.yaml import YAML
 
 from mambadapter.demo.corpus import write_corpus
-from mambadapter.demo.encoder import write_encoder
+from mambadapter.demo.picture import draw_picture
+from mambadapter.encoders.box import write_random_twin
 from mambadapter.errors import UserError
 
 FOLDER = Path("demo")
 RECIPE = Path("recipes/GoogleSpeechCommands")
-ADAPTERS = ("linear_probe", "mambadapter")
+MENU = Path("hparams/adapters.yaml")
+RANDOM = "linear_probe, random encoder"
 
 
 def main() -> None:
-    """Make data and encoder, train each method by its recipe, print a table, predict one file."""
+    """Make data, train each method by its recipe, print a table, draw a picture, predict one file."""
     if not RECIPE.is_dir():
         raise UserError(f"Run the demo from the root of the repository: there is no {RECIPE} here.")
     started = time.time()
     transformers.utils.logging.disable_progress_bar()
     shutil.rmtree(FOLDER, ignore_errors=True)
-    corpus = write_corpus(FOLDER / "speech_commands", speakers=60).resolve()
-    encoder = write_encoder(FOLDER / "encoder").resolve()
+    corpus = write_corpus(FOLDER / "speech_commands", speakers=50, takes=1).resolve()
+    twin = write_random_twin(FOLDER / "random_encoder").resolve()
     print(f"Wrote a corpus of synthetic words to {corpus}")
-    print(f"Wrote a small wav2vec2 encoder with random weights to {encoder}")
+    print("The encoder is the one in the box: frozen, pretrained on synthetic speech and sounds.")
 
-    results = {adapter: train(adapter, corpus, encoder) for adapter in ADAPTERS}
-    print(f"\n{'method':<14}{'trained':>9}{'without head':>14}   test accuracy, % [95 % interval]")
-    for adapter, result in results.items():
-        test, count = result["metrics"]["test"], result["parameters"]
-        low, high = 100 * test["accuracy_low"], 100 * test["accuracy_high"]
-        print(
-            f"{adapter:<14}{count['trained']:>9,}{count['adapted']:>14,}"
-            f"   {100 * test['accuracy']:.1f} [{low:.1f}, {high:.1f}]"
-        )
-    chance = 100 / len(list(corpus.glob("[!_]*/")))
-    print(
-        f"Chance is {chance:.1f} %. The encoder is random: no transfer, only what the method adds.\n"
-    )
+    results = {RANDOM: train("linear_probe", corpus, FOLDER / "results/random", encoder=twin)}
+    for adapter in YAML(typ="rt").load(MENU):
+        results[adapter] = train(adapter, corpus, FOLDER / "results" / adapter)
+    chance = 1 / len(list(corpus.glob("[!_]*/")))
+    print_table(results, chance)
+    print(f"Drew {draw_picture(results, chance, FOLDER / 'accuracy.png')}\n")
 
-    package = results["mambadapter"]["folder"] / "adapter"
     file = next(iter(sorted(corpus.glob("stop/*.wav"))))
-    command = ["mambadapter", "predict", str(package), str(file)]
+    command = ["mambadapter", "predict", str(FOLDER / "results/mambadapter/adapter"), str(file)]
     print("$ " + " ".join(command), flush=True)
     run([sys.executable, "-m", "mambadapter.cli", *command[1:]])
     print(f"\nAll of it took {time.time() - started:.0f} s.")
 
 
-def train(adapter: str, corpus: Path, encoder: Path) -> dict:
-    """Run the recipe as a user would, and read its result."""
-    output = (FOLDER / "results" / adapter).resolve()
+def train(adapter: str, corpus: Path, output: Path, **settings: object) -> dict:
+    """Run the recipe's quickstart as a user would, and read its result."""
     settings = {
         "data_folder": corpus,
-        "encoder": encoder,
         "adapter": adapter,
-        "output_folder": output,
-        "number_of_epochs": 20,
-        "batch_size": 16,
-        "num_workers": 0,
-    }
+        "output_folder": output.resolve(),
+    } | settings
     options = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
-    command = ["train.py", "hparams/train.yaml", *options]
+    command = ["train.py", "hparams/quickstart.yaml", *options]
     print(f"\n$ cd {RECIPE} && python {' '.join(command)}", flush=True)
     run([sys.executable, *command, "--noprogressbar"], cwd=RECIPE)
-    return {"folder": output, **json.loads((output / "result.json").read_text(encoding="utf-8"))}
+    return json.loads((output / "result.json").read_text(encoding="utf-8"))
+
+
+def print_table(results: dict[str, dict], chance: float) -> None:
+    """One line a method."""
+    width = max(map(len, results))
+    print(
+        f"\n{'method':<{width}}{'trained':>11}{'without head':>14}   test accuracy, % [95 % interval]"
+    )
+    for name, result in results.items():
+        test, count = result["metrics"]["test"], result["parameters"]
+        low, high = 100 * test["accuracy_low"], 100 * test["accuracy_high"]
+        print(
+            f"{name:<{width}}{count['trained']:>11,}{count['adapted']:>14,}"
+            f"   {100 * test['accuracy']:.1f} [{low:.1f}, {high:.1f}]"
+        )
+    print(f"Chance is {100 * chance:.1f} %.")
 
 
 def run(command: list[str], cwd: Path | None = None) -> None:

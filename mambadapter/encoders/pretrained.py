@@ -11,6 +11,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig
 from transformers.utils import cached_file
 
+from mambadapter.encoders.box import BOX, box_folder
 from mambadapter.encoders.sublayers import check_family
 from mambadapter.errors import UserError
 
@@ -55,7 +56,8 @@ def load_pretrained(source: str, regularised: bool = False) -> PretrainedEncoder
     Parameters
     ----------
     source : str
-        A hub name such as ``facebook/wav2vec2-base``, or a folder written by ``save_pretrained``.
+        A hub name such as ``facebook/wav2vec2-base``, a folder written by ``save_pretrained``, or
+        ``mambadapter/box``, the encoder that comes with the package.
     regularised : bool
         Keep the checkpoint's own dropout and time masking, as full fine-tuning wants. The default
         removes them for good: a frozen encoder is a fixed function, whatever ``train()`` is called on.
@@ -72,11 +74,11 @@ def load_pretrained(source: str, regularised: bool = False) -> PretrainedEncoder
 
     Example
     -------
-    >>> encoder = load_pretrained("facebook/wav2vec2-base")  # doctest: +SKIP
-    >>> encoder.backbone.config.hidden_size  # doctest: +SKIP
-    768
+    >>> load_pretrained("mambadapter/box").backbone.config.hidden_size
+    192
     """
-    folder = Path(source).expanduser()
+    name = source
+    folder = box_folder() if source == BOX else Path(source).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UserError(
@@ -107,7 +109,7 @@ def load_pretrained(source: str, regularised: bool = False) -> PretrainedEncoder
             f"{sorted(missing)[0]}: they would be random. Give a complete checkpoint."
         )
     sample_rate, normalise = _waveform_format(source)
-    return PretrainedEncoder(backbone, source, sample_rate, normalise)
+    return PretrainedEncoder(backbone, name, sample_rate, normalise)
 
 
 def _refuse_unsupported(config: PretrainedConfig, source: str) -> None:

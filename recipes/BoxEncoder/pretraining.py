@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from augment import augment
 from box_prepare import SPEECH
 from sounds import KINDS
+from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.dataio.sampler import DynamicBatchSampler
 from torch import Tensor, nn
 
 from mambadapter.brains.base import EncoderBrain
@@ -85,6 +87,38 @@ def pretraining_datasets(
     items = [audio_pipeline(16000), label_frames, encode_kind]
     keys = ["id", "signal", "frame_phones", "kind_index"]
     return {split: DynamicItemDataset(e, items, keys) for split, e in entries.items()}, phones
+
+
+def batches_by_length(
+    datasets: Mapping[str, DynamicItemDataset], seconds: float, options: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Arguments of a loader for each split, whose batches hold clips of about one length.
+
+    Parameters
+    ----------
+    datasets : Mapping[str, DynamicItemDataset]
+        Of ``train``, which is shuffled, and ``valid``.
+    seconds : float
+        Of audio in a batch.
+    options : Mapping[str, Any]
+        Further arguments.
+
+    Returns
+    -------
+    dict[str, dict[str, Any]]
+        By split.
+    """
+    quarters = [0.25 * k for k in range(2, 22)]
+    return {
+        split: {
+            "batch_sampler": DynamicBatchSampler(
+                dataset, seconds, bucket_boundaries=quarters, shuffle=split == "train"
+            ),
+            "collate_fn": PaddedBatch,
+            **options,
+        }
+        for split, dataset in datasets.items()
+    }
 
 
 def frame_labels(spoken: list, samples: int, index: Mapping[str, int]) -> Tensor:

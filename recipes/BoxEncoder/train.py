@@ -6,16 +6,8 @@ python train.py hparams/train.yaml --data_folder /data/box
 
 import sys
 
+import pretraining as task
 from box_checkpoint import save_box
-from pretraining import (
-    CONTRACT,
-    KIND_NAMES,
-    PretrainingBrain,
-    PretrainingHead,
-    pretraining_datasets,
-)
-from speechbrain.dataio.batch import PaddedBatch
-from speechbrain.dataio.sampler import DynamicBatchSampler
 from speechbrain.utils.seed import seed_everything
 from transformers import Wav2Vec2Model
 
@@ -29,36 +21,24 @@ from mambadapter.results import write_result
 @recipe_main
 def main(argv: list[str]) -> None:
     """Synthesise, build, pretrain, and write the checkpoint."""
-    experiment = load_experiment(argv, CONTRACT)
+    experiment = load_experiment(argv, task.CONTRACT)
     hparams = experiment.hparams
     start_experiment(experiment)
-    datasets, phones = pretraining_datasets(main_first(hparams["prepare"]))
+    datasets, phones = task.pretraining_datasets(main_first(hparams["prepare"]))
 
     seed_everything(hparams["seed"], verbose=False)
     backbone = Wav2Vec2Model(hparams["architecture"])
     encoder = AdaptedEncoder(backbone, FullFinetuning(train_cnn=True))
-    head = PretrainingHead(encoder.width, len(phones), len(KIND_NAMES))
-    brain = PretrainingBrain(
+    head = task.PretrainingHead(encoder.width, len(phones), len(task.KIND_NAMES))
+    brain = task.PretrainingBrain(
         {"encoder": encoder, "head": head},
         hparams["opt_class"],
         hparams,
         experiment.run_opts,
         hparams["checkpointer"],
     )
-    samplers = {
-        split: DynamicBatchSampler(
-            dataset,
-            hparams["batch_seconds"],
-            bucket_boundaries=[0.25 * k for k in range(2, 22)],
-            shuffle=split == "train",
-        )
-        for split, dataset in datasets.items()
-    }
-    brain.train_sampler = samplers["train"]
-    loaders = {
-        split: {"batch_sampler": sampler, "collate_fn": PaddedBatch, **hparams["loader_options"]}
-        for split, sampler in samplers.items()
-    }
+    loaders = task.batches_by_length(datasets, hparams["batch_seconds"], hparams["loader_options"])
+    brain.train_sampler = loaders["train"]["batch_sampler"]
     brain.fit(
         hparams["epoch_counter"],
         datasets["train"],

@@ -1,0 +1,74 @@
+"""The demo's picture: accuracy against what each method trains."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+
+def draw_picture(results: Mapping[str, Mapping[str, Any]], chance: float, path: Path) -> Path:
+    """Draw test accuracy with its interval against the parameters that learn, the head left out.
+
+    Parameters
+    ----------
+    results : Mapping[str, Mapping[str, Any]]
+        ``result.json`` of each run, by the name to write beside it.
+    chance : float
+        Accuracy of guessing, in [0, 1].
+    path : Path
+        The PNG.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> test = {"accuracy": 0.8, "accuracy_low": 0.7, "accuracy_high": 0.9}
+    >>> result = {"parameters": {"adapted": 1000}, "metrics": {"test": test}}
+    >>> draw_picture({"probe": result}, 0.1, Path(tempfile.mkdtemp()) / "a.png").is_file()
+    True
+    """
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    counts = [result["parameters"]["adapted"] for result in results.values()]
+    for (name, result), count in zip(results.items(), counts, strict=True):
+        test = result["metrics"]["test"]
+        accuracy = 100 * test["accuracy"]
+        below, above = (
+            accuracy - 100 * test["accuracy_low"],
+            100 * test["accuracy_high"] - accuracy,
+        )
+        axes.errorbar(count, accuracy, [[below], [above]], fmt="o", capsize=4, label=name)
+        # Names stand on the side where there is room.
+        left = count > (min(counts) * max(counts)) ** 0.5
+        axes.annotate(
+            name,
+            (count, accuracy),
+            xytext=(-8 if left else 8, 6),
+            textcoords="offset points",
+            ha="right" if left else "left",
+        )
+    axes.axhline(100 * chance, color="grey", linestyle=":", linewidth=1)
+    axes.annotate(
+        "chance",
+        (1, 100 * chance),
+        xycoords=("axes fraction", "data"),
+        xytext=(-4, 4),
+        textcoords="offset points",
+        ha="right",
+        color="grey",
+    )
+    axes.set(
+        xscale="log",
+        xlim=(min(counts) / 2, max(counts) * 2),
+        ylim=(0, 104),
+        xlabel="Trained parameters, the head left out",
+        ylabel="Test accuracy, % (95 % interval)",
+    )
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=150)
+    return path

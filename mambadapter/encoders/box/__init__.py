@@ -1,0 +1,57 @@
+"""The encoder in the box: a small pretrained wav2vec 2.0 that comes with the package.
+
+Its weights lie beside this file, with their model card; `recipes/BoxEncoder` makes them.
+"""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
+
+# What `hparams/encoders.yaml` and adapter packages call it, wherever the package is installed.
+BOX = "mambadapter/box"
+
+
+def box_folder() -> Path:
+    """Return the folder of the checkpoint, in transformers' format.
+
+    Returns
+    -------
+    Path
+
+    Example
+    -------
+    >>> (box_folder() / "config.json").is_file()
+    True
+    """
+    return Path(__file__).parent
+
+
+def write_random_twin(folder: str | Path, seed: int = 0) -> Path:
+    """Write an encoder of the same shape with random weights: what pretraining is measured against.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where ``save_pretrained`` writes.
+    seed : int
+        Of the weights.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> twin = write_random_twin(tempfile.mkdtemp())
+    >>> AutoConfig.from_pretrained(twin).num_hidden_layers
+    6
+    """
+    config = AutoConfig.from_pretrained(box_folder())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        AutoModel.from_config(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+    return Path(folder)
