@@ -23,6 +23,9 @@ RECIPE = Path("recipes/GoogleSpeechCommands")
 MENU = Path("hparams/adapters.yaml")
 RANDOM = "linear_probe, random encoder"
 
+# The menu's suits encoders thirty times as large.
+FULL_FINETUNING = {"adapter.lr": 0.001}
+
 
 def main() -> None:
     """Make data, train each method by its recipe, print a table, draw a picture, predict one file."""
@@ -38,7 +41,8 @@ def main() -> None:
 
     results = {RANDOM: train("linear_probe", corpus, FOLDER / "results/random", encoder=twin)}
     for adapter in YAML(typ="rt").load(MENU):
-        results[adapter] = train(adapter, corpus, FOLDER / "results" / adapter)
+        changes = FULL_FINETUNING if adapter == "full_finetuning" else {}
+        results[adapter] = train(adapter, corpus, FOLDER / "results" / adapter, **changes)
     chance = 1 / len(list(corpus.glob("[!_]*/")))
     print_table(results, chance)
     print(f"Drew {draw_picture(results, chance, FOLDER / 'accuracy.png')}\n")
