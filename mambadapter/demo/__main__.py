@@ -59,6 +59,7 @@ def train(adapter: str, corpus: Path, output: Path, **settings: object) -> dict:
     settings = {
         "data_folder": corpus,
         "adapter": adapter,
+        "number_of_epochs": 6,
         "output_folder": output.resolve(),
     } | settings
     options = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
