@@ -32,26 +32,16 @@ def draw_picture(results: Mapping[str, Mapping[str, Any]], chance: float, path: 
     >>> draw_picture({"probe": result}, 0.1, Path(tempfile.mkdtemp()) / "a.png").is_file()
     True
     """
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
     counts = [result["parameters"]["adapted"] for result in results.values()]
     for (name, result), count in zip(results.items(), counts, strict=True):
         test = result["metrics"]["test"]
-        accuracy = 100 * test["accuracy"]
-        below, above = (
-            accuracy - 100 * test["accuracy_low"],
-            100 * test["accuracy_high"] - accuracy,
+        low, middle, high = (
+            100 * test[key] for key in ("accuracy_low", "accuracy", "accuracy_high")
         )
-        axes.errorbar(count, accuracy, [[below], [above]], fmt="o", capsize=4, label=name)
-        # Names stand on the side where there is room.
-        left = count > (min(counts) * max(counts)) ** 0.5
-        axes.annotate(
-            name,
-            (count, accuracy),
-            xytext=(-8 if left else 8, 6),
-            textcoords="offset points",
-            ha="right" if left else "left",
-        )
+        interval = [[middle - low], [high - middle]]
+        axes.errorbar(count, middle, interval, fmt="o", capsize=4, label=name)
     axes.axhline(100 * chance, color="grey", linestyle=":", linewidth=1)
     axes.annotate(
         "chance",
@@ -65,10 +55,12 @@ def draw_picture(results: Mapping[str, Mapping[str, Any]], chance: float, path: 
     axes.set(
         xscale="log",
         xlim=(min(counts) / 2, max(counts) * 2),
-        ylim=(0, 104),
+        ylim=(0, 105),
         xlabel="Trained parameters, the head left out",
         ylabel="Test accuracy, % (95 % interval)",
     )
     axes.grid(alpha=0.3)
+    # Beside the axes, where names cannot lie on one another however many there are.
+    figure.legend(loc="outside right upper")
     figure.savefig(path, dpi=150)
     return path
