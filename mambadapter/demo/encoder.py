@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-import torch
-from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
+from transformers import AutoConfig
+
+from mambadapter.encoders.box import write_random_encoder
 
 
 def write_encoder(
@@ -56,8 +57,4 @@ def write_encoder(
         do_stable_layer_norm=stable_layer_norm,
         feat_extract_norm="layer" if stable_layer_norm else "group",
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        AutoModel.from_config(config).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
-    return Path(folder)
+    return write_random_encoder(config, folder, seed)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mambadapter.brains.base import EncoderBrain
 from mambadapter.data.audio import audio_pipeline
 from mambadapter.encoders.padding import frame_mask
+from mambadapter.heads import PooledClassifier
 
 CONTRACT = (
     "architecture",
@@ -166,13 +167,11 @@ class PretrainingHead(nn.Module):
     def __init__(self, width: int, phones: int, kinds: int) -> None:
         super().__init__()
         self.phones = nn.Linear(width, phones)
-        self.kinds = nn.Linear(width, kinds)
+        self.kinds = PooledClassifier(width, kinds)
 
     def forward(self, hidden: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, d) and (B,) valid frames to (B, T, phones) and (B, kinds) logits."""
-        valid = frame_mask(frames, hidden.shape[1])[..., None]
-        mean = torch.where(valid, hidden, 0.0).sum(1) / frames[:, None]
-        return self.phones(hidden), self.kinds(mean)
+        return self.phones(hidden), self.kinds(hidden, frames)
 
 
 class PretrainingBrain(EncoderBrain):

@@ -6,7 +6,7 @@ Its weights lie beside this file, with their model card; `recipes/BoxEncoder` ma
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
+from transformers import AutoConfig, AutoModel, PretrainedConfig, Wav2Vec2FeatureExtractor
 
 # What `hparams/encoders.yaml` and adapter packages call it, wherever the package is installed.
 BOX = "mambadapter/box"
@@ -49,7 +49,26 @@ def write_random_twin(folder: str | Path, seed: int = 0) -> Path:
     >>> AutoConfig.from_pretrained(twin).num_hidden_layers
     6
     """
-    config = AutoConfig.from_pretrained(box_folder())
+    return write_random_encoder(AutoConfig.from_pretrained(box_folder()), folder, seed)
+
+
+def write_random_encoder(config: PretrainedConfig, folder: str | Path, seed: int) -> Path:
+    """Write an encoder with random weights, which loads as any checkpoint of 16 kHz audio does.
+
+    Parameters
+    ----------
+    config : PretrainedConfig
+        Its shape.
+    folder : str or Path
+        Where ``save_pretrained`` writes.
+    seed : int
+        Of the weights.
+
+    Returns
+    -------
+    Path
+        The folder.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         AutoModel.from_config(config).save_pretrained(folder)
