@@ -45,6 +45,10 @@ SETTINGS = {
     "box-identity_bottleneck": {
         "encoder": "box", "adapter": "identity_bottleneck", "adapter.rank": 48, "adapter.lr": 0.01,
     },
+    "box-identity_bottleneck-unshared": {  # as many parameters as MambAdapter, without its blocks
+        "encoder": "box", "adapter": "identity_bottleneck", "adapter.rank": 59, "adapter.shared": False,
+        "adapter.lr": 0.01,
+    },
     "box-mambadapter": {
         "encoder": "box", "adapter": "mambadapter", "adapter.rank": 48, "adapter.lr": 0.01,
     },
