@@ -1,4 +1,4 @@
-"""Parameter counts: of built models, each tensor once, and by the closed formulae."""
+"""Parameter counts of models, each tensor once, and shapes of the published encoders."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,26 +8,30 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig
 
 from mambadapter.encoders.adapted import AdaptedEncoder
-from mambadapter.encoders.box import box_folder
+from mambadapter.encoders.box import BOX, box_folder
+from mambadapter.encoders.shape import EncoderShape
 from mambadapter.errors import UserError, did_you_mean
-from mambadapter.methods import PLACEMENTS, IdentityBottlenecks, MambAdapters
-from mambadapter.ssm import mamba_parameter_count
+
+_LARGE = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+    "do_stable_layer_norm": True,
+    "feat_extract_norm": "layer",
+}
 
 # The published encoders' shapes, so that counts need no download.
 ARCHITECTURES: dict[str, dict] = {
     "ast-base": {"model_type": "audio-spectrogram-transformer"},
     "wav2vec2-base": {"model_type": "wav2vec2"},
+    "wav2vec2-large-lv60": {"model_type": "wav2vec2", "conv_bias": True, **_LARGE},
+    "wav2vec2-xls-r-300m": {"model_type": "wav2vec2", "conv_bias": True, **_LARGE},
     "hubert-base": {"model_type": "hubert"},
+    "hubert-large": {"model_type": "hubert", "conv_bias": True, **_LARGE},
+    "wavlm-base": {"model_type": "wavlm"},
     "wavlm-base-plus": {"model_type": "wavlm"},
-    "wavlm-large": {
-        "model_type": "wavlm",
-        "hidden_size": 1024,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 16,
-        "intermediate_size": 4096,
-        "do_stable_layer_norm": True,
-        "feat_extract_norm": "layer",
-    },
+    "wavlm-large": {"model_type": "wavlm", **_LARGE},
 }
 
 
@@ -94,6 +98,7 @@ def count_parameters(encoder: AdaptedEncoder, head: nn.Module | None = None) -> 
 
     Example
     -------
+    >>> from mambadapter.methods import MambAdapters
     >>> str(count_parameters(build_on_meta("ast-base", MambAdapters()))).splitlines()[-2]
     'trained without head          65,976'
     """
@@ -140,7 +145,7 @@ def build_on_meta(architecture: str, method: object) -> AdaptedEncoder:
 
 def architecture_config(architecture: str) -> PretrainedConfig:
     """Find the transformers configuration of an architecture by name, folder or hub name."""
-    if architecture == "box":
+    if architecture in ("box", BOX):
         return AutoConfig.from_pretrained(box_folder())
     if architecture in ARCHITECTURES:
         return AutoConfig.for_model(**ARCHITECTURES[architecture])
@@ -153,72 +158,30 @@ def architecture_config(architecture: str) -> PretrainedConfig:
         ) from error
 
 
-def mambadapter_count(width: int, layers: int, method: MambAdapters) -> int:
-    """Closed formula for `MambAdapters`, with the LayerNorms it trains.
-
-    With n insertion points and M the Mamba block's count, ``(2dr + r + d) + n(M + 1)`` when the
-    projections are shared and ``n(2dr + r + d + M)`` when not, plus 2d for each trained LayerNorm.
+def encoder_shape(architecture: str) -> EncoderShape:
+    """Sizes of an encoder by name, folder or hub name, without its weights.
 
     Parameters
     ----------
-    width : int
-        Channels of the encoder, d.
-    layers : int
-        Transformer layers.
-    method : MambAdapters
-        The settings.
+    architecture : str
+        As in `build_on_meta`.
 
     Returns
     -------
-    int
-        Parameters that learn, the head left out.
+    EncoderShape
+
+    Raises
+    ------
+    UserError
+        If the architecture is unknown.
 
     Example
     -------
-    >>> mambadapter_count(768, 12, MambAdapters(placement="houlsby"))
-    111204
+    >>> encoder_shape("wavlm-large").width
+    1024
     """
-    block = mamba_parameter_count(method.rank, method.d_state, method.d_conv, method.expand)
-    if method.bidirectional and method.backward_parameters == "own":
-        block *= 2
-    return _bottleneck_count(width, layers, method, block)
-
-
-def identity_bottleneck_count(width: int, layers: int, method: IdentityBottlenecks) -> int:
-    """Closed formula for `IdentityBottlenecks`: that of `MambAdapters` with M = 0.
-
-    Parameters
-    ----------
-    width : int
-        Channels of the encoder, d.
-    layers : int
-        Transformer layers.
-    method : IdentityBottlenecks
-        The settings.
-
-    Returns
-    -------
-    int
-        Parameters that learn, the head left out.
-
-    Example
-    -------
-    >>> identity_bottleneck_count(768, 12, IdentityBottlenecks())
-    39192
-    """
-    return _bottleneck_count(width, layers, method, block=0)
-
-
-def _bottleneck_count(
-    width: int, layers: int, method: MambAdapters | IdentityBottlenecks, block: int
-) -> int:
-    """Projections, scales and norms, and `block` parameters between the projections of each point."""
-    points = layers * len(PLACEMENTS[method.placement])
-    pair = 2 * width * method.rank + method.rank + width
-    branches = pair + points * (block + 1) if method.shared else points * (pair + block)
-    # The final norm is trained once, also where an adapted sub-layer reads it.
-    norms = 2 * width * (points + 1) if method.norms == "adapted" else 0
-    return branches + norms
+    with torch.device("meta"):
+        return EncoderShape.of(AutoModel.from_config(architecture_config(architecture)))
 
 
 def _size(parameters: Iterable[nn.Parameter]) -> int:

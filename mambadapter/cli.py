@@ -6,23 +6,20 @@ import logging
 import platform
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
+from typing import Any
 
 import torch
 import transformers
 
 from mambadapter import __version__
-from mambadapter.budget import (
-    ARCHITECTURES,
-    architecture_config,
-    build_on_meta,
-    count_parameters,
-    mambadapter_count,
-)
+from mambadapter.budget import ARCHITECTURES, build_on_meta, count_parameters, encoder_shape
 from mambadapter.config.overrides import parse_value
+from mambadapter.encoders.shape import EncoderShape
 from mambadapter.errors import UserError, did_you_mean
 from mambadapter.inference import Classifier
-from mambadapter.methods import MambAdapters
+from mambadapter.methods import MENU
+from mambadapter.solver import closest
 from mambadapter.ssm import backend_report
 from mambadapter.versions import package_versions
 
@@ -53,12 +50,24 @@ def _parser() -> argparse.ArgumentParser:
     predict.set_defaults(run=_predict)
 
     budget = commands.add_parser(
-        "budget", help="count what a MambAdapter setting trains", description=_budget.__doc__
+        "budget",
+        help="count what methods train, or size them for budgets",
+        description=_budget.__doc__,
     )
     budget.add_argument(
         "--encoder",
         default="wav2vec2-base",
         help=f"box, {', '.join(ARCHITECTURES)}, or a folder (default wav2vec2-base)",
+    )
+    budget.add_argument(
+        "--adapter",
+        help=f"{', '.join(MENU)} (default mambadapter; all of them with --budgets)",
+    )
+    budget.add_argument(
+        "--budgets", nargs="+", type=int, metavar="N", help="print the size closest to each"
+    )
+    budget.add_argument(
+        "--without_norms", action="store_true", help="leave the LayerNorms out of the budgets"
     )
     budget.add_argument(
         "settings", nargs="*", metavar="knob=value", help="for instance placement=houlsby rank=24"
@@ -80,28 +89,57 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 
 def _budget(arguments: argparse.Namespace) -> None:
-    """Count the parameters of a MambAdapter on an encoder: from the modules, and by the formula."""
-    method = MambAdapters(**_settings(arguments.settings))
+    """Count the parameters of a method on an encoder, from the modules and by its formula; or, with
+    --budgets, print for every method the size whose count comes closest to each budget.
+    """
+    if arguments.budgets:
+        _print_budgets(arguments)
+        return
+    method = _method(arguments.adapter or "mambadapter", arguments.settings)
     encoder = build_on_meta(arguments.encoder, method)
-    config = architecture_config(arguments.encoder)
-    print(f"{arguments.encoder}: {config.num_hidden_layers} layers, width {config.hidden_size}")
+    shape = EncoderShape.of(encoder.backbone)
+    print(f"{arguments.encoder}: {shape.layers} layers, width {shape.width}")
     print(method)
     print(count_parameters(encoder))
-    formula = mambadapter_count(config.hidden_size, config.num_hidden_layers, method)
-    print(f"{'by the formula':<22}{formula:>14,}")
+    print(f"{'by the formula':<22}{method.count(shape).total():>14,}")
 
 
-def _settings(pairs: Sequence[str]) -> dict[str, object]:
-    known = [field.name for field in fields(MambAdapters)]
+def _print_budgets(arguments: argparse.Namespace) -> None:
+    if min(arguments.budgets) < 1:
+        raise UserError("--budgets: give whole numbers of at least 1.")
+    names = [arguments.adapter] if arguments.adapter else list(MENU)
+    methods = {name: _method(name, arguments.settings, len(names) > 1) for name in names}
+    shape, with_norms = encoder_shape(arguments.encoder), not arguments.without_norms
+    counted = "with the LayerNorms that learn" if with_norms else "without LayerNorms"
+    print(f"{arguments.encoder}: trained parameters, head left out, {counted}")
+    print("| method | budget | size | count | gap, % | LayerNorms that learn |")
+    print("| --- | ---: | --- | ---: | ---: | ---: |")
+    for name, method in methods.items():
+        fits = [closest(method, shape, budget, with_norms) for budget in arguments.budgets]
+        for fit in fits if method.size else fits[:1]:  # of one size only: once
+            budget, gap = (f"{fit.budget:,}", f"{100 * fit.gap:+.1f}") if method.size else ("", "")
+            norms = fit.method.count(shape).layer_norm
+            print(f"| {name} | {budget} | {fit.size} | {fit.count:,} | {gap} | {norms:,} |")
+
+
+def _method(name: str, pairs: Sequence[str], lenient: bool = False) -> Any:
+    """A method of the menu with some knobs changed; lenient: only those that it has."""
+    if name not in MENU:
+        raise UserError(f"--adapter: '{name}' is not on the menu; {did_you_mean(name, MENU)}.")
+    method = MENU[name]
+    known = [field.name for field in fields(method)]
+    anywhere = {field.name for other in MENU.values() for field in fields(other)}
     settings = {}
     for pair in pairs:
-        name, separator, value = pair.partition("=")
-        if not separator or name not in known:
+        knob, separator, value = pair.partition("=")
+        if lenient and separator and knob in anywhere - set(known):
+            continue
+        if not separator or knob not in known:
             raise UserError(
-                f"'{pair}' is no setting of the form knob=value; {did_you_mean(name, known)}."
+                f"'{pair}' is no setting of {name} of the form knob=value; {did_you_mean(knob, known)}."
             )
-        settings[name] = parse_value(value)
-    return settings
+        settings[knob] = parse_value(value)
+    return replace(method, **settings)
 
 
 def _doctor(arguments: argparse.Namespace) -> None:

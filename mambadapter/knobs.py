@@ -84,5 +84,54 @@ def positive_integer(knob: str, value: Any) -> None:
         raise UserError(f"{knob}={value!r} is impossible: give a whole number of at least 1.")
 
 
+def odd(knob: str, value: Any) -> None:
+    """Refuse what is no odd number: a centred convolution has a middle.
+
+    Parameters
+    ----------
+    knob : str
+        The knob.
+    value : Any
+        What was given for it.
+
+    Raises
+    ------
+    UserError
+        If it is anything else.
+
+    Example
+    -------
+    >>> odd("kernel_size", 31)
+    """
+    positive_integer(knob, value)
+    if value % 2 == 0:
+        raise UserError(
+            f"{knob}={value} has no middle; give an odd number, {value - 1} or {value + 1}."
+        )
+
+
+def probability(knob: str, value: float) -> None:
+    """Refuse what is no probability below 1.
+
+    Parameters
+    ----------
+    knob : str
+        The knob.
+    value : float
+        What was given for it.
+
+    Raises
+    ------
+    UserError
+        If it is anything else.
+
+    Example
+    -------
+    >>> probability("dropout", 0.1)
+    """
+    if not 0 <= value < 1:
+        raise UserError(f"{knob}={value} is no probability below 1; give 0 to 0.99.")
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,64 +1,101 @@
-"""The counts are the paper's, from the modules and from the formulae alike."""
+"""The counts are the paper's, from the modules and from the formulae alike, and budgets are met."""
+
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from mambadapter.budget import (
+    ARCHITECTURES,
     build_on_meta,
     count_parameters,
-    identity_bottleneck_count,
-    mambadapter_count,
+    encoder_shape,
 )
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.errors import UserError
 from mambadapter.heads import PooledClassifier
-from mambadapter.methods import FullFinetuning, IdentityBottlenecks, LinearProbe, MambAdapters
+from mambadapter.methods import (
+    MENU,
+    BitFit,
+    Bottlenecks,
+    ConformerAdapters,
+    Convpasses,
+    DoRA,
+    FullFinetuning,
+    IdentityBottlenecks,
+    LinearProbe,
+    LoRA,
+    MambAdapters,
+    PrefixTuning,
+    PromptTuning,
+)
+from mambadapter.solver import closest, fit_to_budget, neighbours
 from mambadapter.ssm import mamba_parameter_count
 
-SHAPES = {"ast-base": (768, 12), "wav2vec2-base": (768, 12), "wavlm-large": (1024, 24)}
+ENCODERS = Path(__file__).parents[1] / "hparams/encoders.yaml"
 
-# arXiv 2606.15638, AST: 0.06, 0.11, 0.28 M; to the parameter as its code counts them.
+# arXiv 2606.15638, AST, to the parameter as its code counts them.
 PAPER = {
     65_976: MambAdapters(),
     111_204: MambAdapters(placement="houlsby"),
     277_296: MambAdapters(shared=False),
     553_056: MambAdapters(placement="houlsby", shared=False),
+    250_512: Bottlenecks(),
+    499_488: Bottlenecks(placement="houlsby"),
+    272_256: ConformerAdapters(),
+    542_976: ConformerAdapters(placement="houlsby"),
+    259_584: LoRA(rank=7),
+    102_144: BitFit(),
+    231_936: PromptTuning(prompts=25, deep=True),
+    222_720: PrefixTuning(length=12),
+    1_536: LinearProbe(),
 }
+
+VARIANTS = [
+    *MENU.values(),
+    MambAdapters(placement="houlsby", rank=9),
+    MambAdapters(shared=False, rank=17),
+    MambAdapters(bidirectional=True, backward_parameters="shared"),
+    MambAdapters(d_state=32, d_conv=8, expand=3, norms="none"),
+    IdentityBottlenecks(placement="houlsby", shared=False),
+    Bottlenecks(placement="houlsby", norms="none"),
+    ConformerAdapters(placement="houlsby", kernel_size=15),
+    Convpasses(placement="houlsby", kernel_size=5),
+    LoRA(targets=["q", "k", "v", "o", "ffn_in", "ffn_out"], norms="none"),
+    DoRA(targets=["ffn_in", "ffn_out"], rank=3),
+    PromptTuning(prompts=3, norms="none"),
+    FullFinetuning(train_cnn=True),
+]
 
 
 @pytest.mark.parametrize(("paper", "method"), PAPER.items(), ids=map(str, PAPER))
 def test_the_papers_column(paper, method):
     assert count_parameters(build_on_meta("ast-base", method)).adapted == paper
-    assert mambadapter_count(768, 12, method) == paper
+    assert method.count(encoder_shape("ast-base")).total() == paper
 
 
-@pytest.mark.parametrize("architecture", SHAPES)
-@pytest.mark.parametrize(
-    "method",
-    [
-        MambAdapters(),
-        MambAdapters(placement="houlsby", rank=9),
-        MambAdapters(shared=False, rank=17),
-        MambAdapters(bidirectional=True),
-        MambAdapters(bidirectional=True, backward_parameters="shared"),
-        MambAdapters(d_state=32, d_conv=8, expand=3, norms="none"),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("architecture", ["ast-base", "wav2vec2-base", "wavlm-large"])
+@pytest.mark.parametrize("method", VARIANTS, ids=str)
 def test_modules_and_formula_agree(architecture, method):
-    count = count_parameters(build_on_meta(architecture, method))
-    assert count.adapted == mambadapter_count(*SHAPES[architecture], method)
+    counted = count_parameters(build_on_meta(architecture, method))
+    formula = method.count(encoder_shape(architecture))
+    assert counted.adapted == formula.total()
+    assert (counted.adapter, counted.layer_norm, counted.encoder) == (
+        formula.adapter,
+        formula.layer_norm,
+        formula.encoder,
+    )
 
 
-@pytest.mark.parametrize("architecture", SHAPES)
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("placement", ["pfeiffer", "houlsby"])
-def test_the_ablation_lacks_the_blocks_and_nothing_else(architecture, shared, placement):
+def test_the_ablation_lacks_the_blocks_and_nothing_else(shared, placement):
     knobs = {"placement": placement, "shared": shared, "rank": 9}
-    method, full = IdentityBottlenecks(**knobs), MambAdapters(**knobs)
-    ablated, whole = (count_parameters(build_on_meta(architecture, m)) for m in (method, full))
-    assert ablated.adapted == identity_bottleneck_count(*SHAPES[architecture], method)
+    shape = encoder_shape("wavlm-large")
+    ablated, whole = (m(**knobs).count(shape) for m in (IdentityBottlenecks, MambAdapters))
     assert ablated.layer_norm == whole.layer_norm
-    points = SHAPES[architecture][1] * (2 if placement == "houlsby" else 1)
+    points = shape.layers * (2 if placement == "houlsby" else 1)
     assert whole.adapter - ablated.adapter == points * mamba_parameter_count(9, 16, 4, 2)
 
 
@@ -71,11 +108,81 @@ def test_known_counts_of_wav2vec2_base_and_wavlm_large():
     assert large.adapter == 2 * 1024 * 14 + 14 + 1024 + 24 * (28 * (3 * 14 + 4 + 2 + 48 + 3) + 1)
 
 
-def test_linear_probe_is_the_papers_and_full_finetuning_is_everything():
-    assert count_parameters(build_on_meta("ast-base", LinearProbe())).adapted == 1_536
+def test_full_finetuning_is_everything():
     full = count_parameters(build_on_meta("wav2vec2-base", FullFinetuning(train_cnn=True)))
     assert full.adapted + full.frozen == 94_371_712
     assert full.adapter == 0
+
+
+def test_every_encoder_on_the_menu_can_be_counted_without_its_weights():
+    for name in YAML().load(ENCODERS.read_text()):
+        assert name == "box" or name in ARCHITECTURES
+        assert encoder_shape(name).layers in (6, 12, 24)
+
+
+# Ranks nearest to 50, 100, 300, 600 k and 1.1 M without LayerNorms, worked out on paper beforehand.
+NEAREST = {
+    ("wav2vec2-base", MambAdapters()): (13, 22, 47, 72, 103),
+    ("wav2vec2-base", MambAdapters(placement="houlsby")): (9, 15, 33, 51, 73),
+    ("wav2vec2-base", Bottlenecks()): (2, 5, 16, 32, 59),
+    ("wav2vec2-base", ConformerAdapters()): (1, 3, 10, 20, 38),
+    ("wav2vec2-base", LoRA()): (1, 3, 8, 16, 30),
+    ("wavlm-large", MambAdapters()): (8, 14, 32, 49, 71),
+}
+
+
+@pytest.mark.parametrize(("pair", "ranks"), NEAREST.items(), ids=str)
+def test_the_rank_nearest_to_a_budget(pair, ranks):
+    encoder, method = pair
+    budgets = (50_000, 100_000, 300_000, 600_000, 1_100_000)
+    shape = encoder_shape(encoder)
+    found = [closest(method, shape, budget, count_norms=False).method.rank for budget in budgets]
+    assert found == list(ranks)
+
+
+@pytest.mark.parametrize("count_norms", [True, False])
+@pytest.mark.parametrize("encoder", ["box", "wav2vec2-base", "wavlm-large"])
+@pytest.mark.parametrize("name", [name for name in MENU if MENU[name].size])
+def test_no_other_size_comes_closer(name, encoder, count_norms):
+    method, shape = MENU[name], encoder_shape(encoder)
+
+    def count(size):
+        return replace(method, **{method.size: size}).count(shape).total(count_norms)
+
+    for budget in (1, 50_000, 100_000, 300_000, 600_000):
+        fit = closest(method, shape, budget, count_norms)
+        size = getattr(fit.method, method.size)
+        assert fit.count == count(size)
+        others = [count(other) for other in range(max(size - 2, 1), size + 3)]
+        assert abs(fit.count - budget) == min(abs(other - budget) for other in others)
+
+
+def test_a_budget_changes_the_size_alone():
+    method = MambAdapters(placement="houlsby", d_state=32, rank=3)
+    fitted = fit_to_budget(method, "wav2vec2-base", 300_000)
+    assert fitted == replace(method, rank=fitted.rank)
+    counted = count_parameters(build_on_meta("wav2vec2-base", fitted))
+    assert abs(counted.adapted / 300_000 - 1) < 0.02
+    without = fit_to_budget(method, "wav2vec2-base", 300_000, count_norms=False)
+    assert without.rank > fitted.rank
+    assert fit_to_budget(method, "nowhere", None) is method
+
+
+@pytest.mark.parametrize(
+    ("method", "budget", "message"),
+    [
+        (LoRA(), 150_000, r"rank=1 trains 100,352 .*rank=2 trains 198,656"),
+        (LoRA(), 50_000, r"rank=1 trains 100,352 \(\+100.7 %\)"),
+        (BitFit(), 50_000, r"its only size trains"),
+        (LinearProbe(), 50_000, r"trains 2,048 \(-95.9 %\)"),
+        (MambAdapters(), 10_000, r"rank=1 trains"),
+    ],
+    ids=str,
+)
+def test_an_impossible_budget_names_the_nearest(method, budget, message):
+    with pytest.raises(UserError, match=message):
+        fit_to_budget(method, "wavlm-large", budget)
+    assert len(neighbours(method, encoder_shape("wavlm-large"), budget)) in (1, 2)
 
 
 def test_every_tensor_counts_once(encoder_folders):

@@ -19,7 +19,7 @@ def build(folder, method):
 
 def insert_everywhere(encoder, make):
     for place in encoder.sublayers:
-        encoder.insert(place, make())
+        encoder.insert(place.name, place.module, make())
 
 
 class Branch(nn.Module):

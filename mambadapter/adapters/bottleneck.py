@@ -1,7 +1,57 @@
-"""A bottleneck without a block: what MambAdapter is when the identity stands where Mamba does."""
+"""Bottlenecks: the field's, and what MambAdapter is when the identity stands where Mamba does."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
+
+
+class Bottleneck(nn.Module):
+    """The branch ``W_up(dropout(act(W_down(x))))`` (Houlsby et al. 2019, arXiv 1902.00751, section 2.1).
+
+    Parameters
+    ----------
+    width : int
+        Channels, d.
+    rank : int
+        r.
+    activation : str
+        A name in `ACTIVATIONS`.
+    dropout : float
+        Probability, before W_up.
+
+    Example
+    -------
+    >>> import torch
+    >>> Bottleneck(32, 4)(torch.randn(2, 50, 32)).shape
+    torch.Size([2, 50, 32])
+    """
+
+    def __init__(
+        self, width: int, rank: int, activation: str = "relu", dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.down = nn.Linear(width, rank)
+        self.activation = ACTIVATIONS[activation]
+        self.dropout = nn.Dropout(dropout)
+        self.up = nn.Linear(rank, width)
+
+    def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Compute the branch's contribution.
+
+        Parameters
+        ----------
+        hidden : Tensor
+            (B, T, d).
+        lengths : Tensor, optional
+            (B,) valid frames; not read, as frames do not mix.
+
+        Returns
+        -------
+        Tensor
+            (B, T, d), to be added to the sub-layer's output.
+        """
+        return self.up(self.dropout(self.activation(self.down(hidden))))
 
 
 class IdentityBottleneck(nn.Module):

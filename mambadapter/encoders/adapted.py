@@ -17,7 +17,13 @@ from mambadapter.encoders.padding import (
 )
 from mambadapter.encoders.pretrained import load_pretrained
 from mambadapter.encoders.state import ForwardState
-from mambadapter.encoders.sublayers import WAVEFORM_FAMILIES, Sublayer, final_norm, sublayers
+from mambadapter.encoders.sublayers import (
+    WAVEFORM_FAMILIES,
+    Sublayer,
+    final_norm,
+    sublayers,
+    transformer_layers,
+)
 from mambadapter.encoders.wavlm_attention import use_fused_attention
 from mambadapter.errors import UserError
 
@@ -26,6 +32,7 @@ class Method(Protocol):
     """What `mambadapter.methods` provides: where branches go and what is trained."""
 
     trains_backbone: bool
+    starts_as_frozen: bool
 
     def adapt(self, encoder: "AdaptedEncoder") -> None:
         """Insert branches and say what learns."""
@@ -33,18 +40,22 @@ class Method(Protocol):
 
 @dataclass(frozen=True)
 class _Insertion:
-    """The forward hook that adds one branch to one sub-layer's output."""
+    """The forward hook that adds one branch to one module's output."""
 
     branch: nn.Module
     state: ForwardState
-    sequential: bool
+    reads: str
 
     def __call__(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
         if not self.state.enabled:
             return output
         hidden = output[0] if isinstance(output, tuple) else output
-        source = hidden if self.sequential else _hidden_input(args, kwargs)
-        adapted = hidden + self.branch(source, self.state.frames)
+        sources = []
+        if self.reads in ("input", "both"):
+            sources.append(_hidden_input(args, kwargs))
+        if self.reads in ("output", "both"):
+            sources.append(hidden)
+        adapted = hidden + self.branch(*sources, self.state.frames).to(hidden.dtype)
         return (adapted, *output[1:]) if isinstance(output, tuple) else adapted
 
 
@@ -93,6 +104,7 @@ class AdaptedEncoder(nn.Module):
         self.sample_rate = sample_rate
         self.normalise = normalise
         self.trains_backbone = method.trains_backbone
+        self.starts_as_frozen = method.starts_as_frozen
         self.state = ForwardState()
         freeze(backbone)
         if backbone.config.model_type in WAVEFORM_FAMILIES:
@@ -136,26 +148,44 @@ class AdaptedEncoder(nn.Module):
         return sublayers(self.backbone)
 
     @property
+    def layers(self) -> nn.ModuleList:
+        """The Transformer layers, bottom to top."""
+        return transformer_layers(self.backbone)
+
+    @property
     def final_norm(self) -> nn.LayerNorm:
         """The LayerNorm whose output this encoder returns."""
         return final_norm(self.backbone)
 
-    def insert(self, sublayer: Sublayer, branch: nn.Module, sequential: bool = False) -> None:
-        """Add a branch to a sub-layer's output.
+    def insert(self, name: str, module: nn.Module, branch: nn.Module, reads: str = "input") -> None:
+        """Add a branch to the output of one of the backbone's modules.
 
         Parameters
         ----------
-        sublayer : Sublayer
-            One of `sublayers`.
+        name : str
+            The branch's own, unique in the encoder.
+        module : nn.Module
+            What it adapts, such as a `Sublayer`'s module.
         branch : nn.Module
-            Called as ``branch(hidden, frames)``: hidden (B, T, d), frames (B,) valid frames or None;
-            returns (B, T, d).
-        sequential : bool
-            The branch reads the sub-layer's output instead of its input.
+            Called as ``branch(hidden, frames)``: hidden (B, T, channels), frames (B,) valid frames or
+            None; returns what is added to the module's output.
+        reads : str
+            ``input``: hidden is what the module reads. ``output``: what it emits. ``both``: the branch is
+            called as ``branch(read, emitted, frames)``.
         """
-        self.branches[f"layer{sublayer.layer}_{sublayer.kind}"] = branch
-        hook = _Insertion(branch, self.state, sequential)
-        sublayer.module.register_forward_hook(hook, with_kwargs=True)
+        self.branches[name] = branch
+        module.register_forward_hook(_Insertion(branch, self.state, reads), with_kwargs=True)
+
+    def read_all_layers(self, mix: nn.Module) -> None:
+        """Return a mix of all layers instead of the last one's output.
+
+        Parameters
+        ----------
+        mix : nn.Module
+            Maps a sequence of L + 1 tensors (B, T, d), what enters the first layer and what each emits,
+            to (B, T, d).
+        """
+        self.branches["layers"] = mix
 
     @contextmanager
     def branches_off(self) -> Iterator[None]:
@@ -222,7 +252,9 @@ class AdaptedEncoder(nn.Module):
         mask = None if samples is None else frame_mask(samples, wavs.shape[1]).long()
         self.state.samples = samples
         self.state.frames = None if samples is None else frames
-        hidden = self.backbone(wavs, attention_mask=mask).last_hidden_state
+        mix = self.branches["layers"] if "layers" in self.branches and self.state.enabled else None
+        output = self.backbone(wavs, attention_mask=mask, output_hidden_states=mix is not None)
+        hidden = mix(output.hidden_states) if mix is not None else output.last_hidden_state
         return hidden, frames
 
 

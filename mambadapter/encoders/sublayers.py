@@ -10,6 +10,16 @@ from mambadapter.errors import UserError, did_you_mean
 WAVEFORM_FAMILIES = ("wav2vec2", "hubert", "wavlm")
 AST = "audio-spectrogram-transformer"
 
+# Dense layers of every Transformer layer, by this package's names, and where each family keeps them.
+DENSE_LAYERS = {
+    "q": ("attention.q_proj", "attention.q_proj"),
+    "k": ("attention.k_proj", "attention.k_proj"),
+    "v": ("attention.v_proj", "attention.v_proj"),
+    "o": ("attention.out_proj", "attention.o_proj"),
+    "ffn_in": ("feed_forward.intermediate_dense", "mlp.fc1"),
+    "ffn_out": ("feed_forward.output_dense", "mlp.fc2"),
+}
+
 
 @dataclass(frozen=True)
 class Sublayer:
@@ -32,6 +42,35 @@ class Sublayer:
     kind: str
     module: nn.Module
     norm: nn.LayerNorm
+
+    @property
+    def name(self) -> str:
+        """Such as ``layer0_ffn``."""
+        return f"layer{self.layer}_{self.kind}"
+
+
+@dataclass(frozen=True)
+class DenseLayer:
+    """One dense layer of a Transformer layer.
+
+    Attributes
+    ----------
+    layer : int
+        Index of the Transformer layer.
+    kind : str
+        A name in `DENSE_LAYERS`.
+    module : nn.Linear
+        The layer.
+    """
+
+    layer: int
+    kind: str
+    module: nn.Linear
+
+    @property
+    def name(self) -> str:
+        """Such as ``layer0_q``."""
+        return f"layer{self.layer}_{self.kind}"
 
 
 def sublayers(backbone: nn.Module) -> list[Sublayer]:
@@ -65,6 +104,37 @@ def sublayers(backbone: nn.Module) -> list[Sublayer]:
         return list(_ast_sublayers(backbone))
     check_family(family)
     return list(_wav2vec2_sublayers(backbone))
+
+
+def dense_layers(backbone: nn.Module) -> list[DenseLayer]:
+    """List the dense layers of an encoder's Transformer layers, bottom to top.
+
+    Parameters
+    ----------
+    backbone : PreTrainedModel
+        A transformers wav2vec2, HuBERT, WavLM or AST encoder.
+
+    Returns
+    -------
+    list[DenseLayer]
+        Those of `DENSE_LAYERS`, layer by layer.
+    """
+    family = int(backbone.config.model_type == AST)
+    return [
+        DenseLayer(index, kind, layer.get_submodule(paths[family]))
+        for index, layer in enumerate(transformer_layers(backbone))
+        for kind, paths in DENSE_LAYERS.items()
+    ]
+
+
+def transformer_layers(backbone: nn.Module) -> nn.ModuleList:
+    """The Transformer layers of an encoder, bottom to top."""
+    return backbone.layers if backbone.config.model_type == AST else backbone.encoder.layers
+
+
+def outer_norm(backbone: nn.Module) -> nn.LayerNorm:
+    """The LayerNorm outside of the layers: before them in post-norm encoders, after in pre-norm ones."""
+    return backbone.layernorm if backbone.config.model_type == AST else backbone.encoder.layer_norm
 
 
 def final_norm(backbone: nn.Module) -> nn.LayerNorm:

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
+from mambadapter.encoders.prefixing import with_prefix
+
 
 def fused_attention(
     self: WavLMAttention,
@@ -60,16 +62,20 @@ def fused_attention(
         projection(hidden_states).view(heads.shape).transpose(1, 2)
         for projection in (self.q_proj, self.k_proj, self.v_proj)
     )
+    key, value, prefix = with_prefix(self, key, value)
+    # A prefix has no position: a bias of zero. It is never padding.
+    bias = F.pad(position_bias, (prefix, 0))
+    padding = None if padding is None else F.pad(padding, (prefix, 0))
     dropout = self.dropout if self.training else 0.0
     if (
         query.is_cpu
         and query.dtype == torch.float32
         and not (dropout or position_bias.requires_grad)
     ):
-        output = _FrozenBiasAttention.apply(query, key, value, gate, position_bias, padding)
+        output = _FrozenBiasAttention.apply(query, key, value, gate, bias, padding)
     else:
-        bias = _gated(gate, position_bias, padding).to(query.dtype)
-        output = F.scaled_dot_product_attention(query, key, value, bias, dropout)
+        gated = _gated(gate, bias, padding).to(query.dtype)
+        output = F.scaled_dot_product_attention(query, key, value, gated, dropout)
     return self.out_proj(output.transpose(1, 2).reshape(batch, time, width)), None, position_bias
 
 

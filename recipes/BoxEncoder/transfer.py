@@ -52,6 +52,10 @@ SETTINGS = {
     "box-mambadapter": {
         "encoder": "box", "adapter": "mambadapter", "adapter.rank": 48, "adapter.lr": 0.01,
     },
+    "box-mambadapter-unshared": {  # as many parameters again, the projections not shared either
+        "encoder": "box", "adapter": "mambadapter", "adapter.rank": 32, "adapter.shared": False,
+        "adapter.lr": 0.01,
+    },
     "box-full_finetuning": {"encoder": "box", "adapter": "full_finetuning", "adapter.lr": 0.001},
 }  # fmt: skip
 

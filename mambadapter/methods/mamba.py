@@ -1,8 +1,8 @@
-"""What a YAML names: where branches go, what is trained and what stays frozen."""
+"""MambAdapters, and their ablation without the Mamba blocks."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -15,13 +15,19 @@ from mambadapter.adapters.init import (
 )
 from mambadapter.adapters.mamba import MambAdapter
 from mambadapter.encoders.adapted import AdaptedEncoder
+from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.errors import UserError
-from mambadapter.knobs import check_types, one_of, positive_integer
-from mambadapter.ssm import Mamba
-
-# The sub-layers each placement adapts (Pfeiffer et al. 2021; Houlsby et al. 2019).
-PLACEMENTS = {"pfeiffer": ("ffn",), "houlsby": ("attention", "ffn")}
+from mambadapter.knobs import check_types, one_of, positive_integer, probability
+from mambadapter.methods.counts import TrainedCount
+from mambadapter.methods.placement import (
+    PLACEMENTS,
+    insert_at_each,
+    insertion_points,
+    norm_count,
+    placed,
+)
+from mambadapter.ssm import Mamba, mamba_parameter_count
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,8 @@ class MambAdapters:
     norms: str = "adapted"
 
     trains_backbone: ClassVar[bool] = False
+    starts_as_frozen: ClassVar[bool] = True
+    size: ClassVar[str] = "rank"
 
     def __post_init__(self) -> None:
         _check_bottleneck(self)
@@ -99,6 +107,20 @@ class MambAdapters:
     def adapt(self, encoder: AdaptedEncoder) -> None:
         """Insert the branches and set free what learns."""
         _insert_bottlenecks(encoder, self, self._branch)
+
+    def count(self, shape: EncoderShape) -> TrainedCount:
+        """Closed formula: with n insertion points and M the Mamba block's count, ``(2dr + r + d) + n(M + 1)``
+        when the projections are shared and ``n(2dr + r + d + M)`` when not.
+
+        Example
+        -------
+        >>> MambAdapters(placement="houlsby").count(EncoderShape(width=768, layers=12, ffn=3072)).total()
+        111204
+        """
+        block = mamba_parameter_count(self.rank, self.d_state, self.d_conv, self.expand)
+        if self.bidirectional and self.backward_parameters == "own":
+            block *= 2
+        return _bottleneck_count(shape, self, block)
 
     def _branch(self, down: nn.Linear, up: nn.Linear, alpha: nn.Parameter | None) -> MambAdapter:
         forward = self._block()
@@ -148,6 +170,8 @@ class IdentityBottlenecks:
     norms: str = "adapted"
 
     trains_backbone: ClassVar[bool] = False
+    starts_as_frozen: ClassVar[bool] = True
+    size: ClassVar[str] = "rank"
 
     def __post_init__(self) -> None:
         _check_bottleneck(self)
@@ -156,112 +180,14 @@ class IdentityBottlenecks:
         """Insert the branches and set free what learns."""
         _insert_bottlenecks(encoder, self, self._branch)
 
+    def count(self, shape: EncoderShape) -> TrainedCount:
+        """Closed formula: that of `MambAdapters` with M = 0."""
+        return _bottleneck_count(shape, self, block=0)
+
     def _branch(
         self, down: nn.Linear, up: nn.Linear, alpha: nn.Parameter | None
     ) -> IdentityBottleneck:
         return IdentityBottleneck(down, up, alpha, self.dropout)
-
-
-@dataclass(frozen=True)
-class LinearProbe:
-    """Only the head learns, and the final LayerNorm as in every method of the paper.
-
-    Parameters
-    ----------
-    norms : str
-        ``final`` trains the encoder's last LayerNorm, ``none`` leaves the encoder wholly frozen.
-    """
-
-    norms: str = "final"
-
-    trains_backbone: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        one_of("norms", self.norms, ("final", "none"))
-
-    def adapt(self, encoder: AdaptedEncoder) -> None:
-        """Set the final LayerNorm free."""
-        if self.norms == "final":
-            train_norms(encoder, [])
-
-
-@dataclass(frozen=True)
-class FullFinetuning:
-    """Every weight of the Transformer learns, with the checkpoint's own dropout and time masking.
-
-    Parameters
-    ----------
-    train_cnn : bool
-        Train the convolutional front end too; usually it is left frozen (wav2vec 2.0, section 4.3).
-    """
-
-    train_cnn: bool = False
-
-    trains_backbone: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        check_types(self)
-
-    def adapt(self, encoder: AdaptedEncoder) -> None:
-        """Set the backbone free."""
-        backbone = encoder.backbone
-        backbone.requires_grad_(True)
-        extractor = getattr(backbone, "feature_extractor", None)
-        if extractor is not None:
-            if self.train_cnn:
-                extractor._requires_grad = True
-            else:
-                extractor._freeze_parameters()
-        masking = backbone.config.apply_spec_augment and backbone.config.mask_time_prob > 0
-        if hasattr(backbone, "masked_spec_embed") and not masking:
-            # Without time masking nothing reads it: it would get no gradient.
-            backbone.masked_spec_embed.requires_grad_(False)
-
-
-METHODS = {
-    method.__name__: method
-    for method in (MambAdapters, IdentityBottlenecks, LinearProbe, FullFinetuning)
-}
-
-
-def placed(encoder: AdaptedEncoder, placement: str) -> list[Sublayer]:
-    """The sub-layers that a placement adapts; an error if there is none."""
-    places = [s for s in encoder.sublayers if s.kind in PLACEMENTS[placement]]
-    if not places:
-        raise UserError(f"Placement '{placement}' matches no sub-layer of this encoder.")
-    return places
-
-
-def train_norms(encoder: AdaptedEncoder, places: Iterable[Sublayer]) -> None:
-    """Set free the LayerNorms in front of these sub-layers, and the final one."""
-    for norm in (*(place.norm for place in places), encoder.final_norm):
-        norm.requires_grad_(True)
-
-
-def method_to_dict(method: Any) -> dict[str, Any]:
-    """Write a method down so that `method_from_dict` makes it again.
-
-    Example
-    -------
-    >>> method_from_dict(method_to_dict(LinearProbe())) == LinearProbe()
-    True
-    """
-    return {"name": type(method).__name__, **asdict(method)}
-
-
-def method_from_dict(written: dict[str, Any]) -> Any:
-    """Make a method from what `method_to_dict` wrote.
-
-    Raises
-    ------
-    UserError
-        If the method is unknown to this version.
-    """
-    arguments = dict(written)
-    name = arguments.pop("name", None)
-    one_of("method", name, METHODS)
-    return METHODS[name](**arguments)
 
 
 def _check_bottleneck(method: MambAdapters | IdentityBottlenecks) -> None:
@@ -272,8 +198,7 @@ def _check_bottleneck(method: MambAdapters | IdentityBottlenecks) -> None:
     one_of("initialisation", method.initialisation, ("unit_variance", "official"))
     one_of("norms", method.norms, ("adapted", "none"))
     positive_integer("rank", method.rank)
-    if not 0 <= method.dropout < 1:
-        raise UserError(f"dropout={method.dropout} is no probability below 1; give 0 to 0.99.")
+    probability("dropout", method.dropout)
 
 
 def _insert_bottlenecks(
@@ -284,12 +209,13 @@ def _insert_bottlenecks(
     """Insert a branch at every place, around projections that are shared or its own."""
     places = placed(encoder, method.placement)
     pair = _projections(method, encoder.width, places) if method.shared else None
-    for place in places:
+
+    def make(place: Sublayer) -> nn.Module:
         down, up = pair or _projections(method, encoder.width, [place])
         alpha = nn.Parameter(torch.tensor(float(method.alpha))) if method.shared else None
-        encoder.insert(place, branch(down, up, alpha), sequential=method.insertion == "sequential")
-    if method.norms == "adapted":
-        train_norms(encoder, places)
+        return branch(down, up, alpha)
+
+    insert_at_each(encoder, method.placement, method.insertion, method.norms, make)
 
 
 def _projections(
@@ -301,3 +227,13 @@ def _projections(
     else:
         unit_variance_projections(down, up, [place.norm for place in places])
     return down, up
+
+
+def _bottleneck_count(
+    shape: EncoderShape, method: MambAdapters | IdentityBottlenecks, block: int
+) -> TrainedCount:
+    """Projections, scales and norms, and `block` parameters between the projections of each point."""
+    points = insertion_points(shape, method.placement)
+    pair = 2 * shape.width * method.rank + method.rank + shape.width
+    branches = pair + points * (block + 1) if method.shared else points * (pair + block)
+    return TrainedCount(branches, norm_count(shape, points) if method.norms == "adapted" else 0)

@@ -1,0 +1,30 @@
+"""A learned mean of an encoder's layers (SUPERB, arXiv 2105.01051, section 3)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class LayerWeights(nn.Module):
+    """Softmax weights of the layers, all equal at the start.
+
+    Parameters
+    ----------
+    layers : int
+        How many.
+
+    Example
+    -------
+    >>> LayerWeights(2)([torch.zeros(1, 5, 8), torch.ones(1, 5, 8)]).mean().item()
+    0.5
+    """
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.zeros(layers))
+
+    def forward(self, hidden: Sequence[Tensor]) -> Tensor:
+        """Mix tensors of (B, T, d) into one."""
+        shares = self.weights.softmax(0)
+        return sum(share * layer for share, layer in zip(shares, hidden, strict=True))

@@ -1,0 +1,89 @@
+"""Let an encoder's attention see trained keys and values beside those of the frames."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+
+from mambadapter.encoders.prompting import extend_mask
+from mambadapter.encoders.state import ForwardState
+
+if TYPE_CHECKING:
+    from mambadapter.encoders.adapted import AdaptedEncoder
+
+_NAME = "mambadapter_prefix"
+_ATTRIBUTE = "mambadapter_prefix"
+
+
+@dataclass(frozen=True)
+class _Prefixed:
+    """What one attention looks its prefix up in."""
+
+    prefix: nn.Module
+    state: ForwardState
+
+
+def attend_to_prefixes(encoder: "AdaptedEncoder", make: Callable[[], nn.Module]) -> None:
+    """Give every attention of an encoder a prefix.
+
+    Parameters
+    ----------
+    encoder : AdaptedEncoder
+        The encoder; the prefixes become its branches.
+    make : Callable[[], nn.Module]
+        Makes one; called as ``prefix(clips, heads)`` it returns keys and values (clips, heads, P, d / heads).
+    """
+    for place in encoder.sublayers:
+        if place.kind == "attention":
+            prefix = encoder.branches[f"layer{place.layer}_prefix"] = make()
+            # Not as a submodule: the backbone's parameter names stay those of its checkpoint.
+            place.module.__dict__[_ATTRIBUTE] = _Prefixed(prefix, encoder.state)
+    # WavLM's attention is this package's own and reads the prefix itself.
+    if encoder.backbone.config.model_type != "wavlm":
+        encoder.backbone.config._attn_implementation = _NAME
+
+
+def with_prefix(attention: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Put an attention's prefix, if it has one that is on, in front of its keys and values.
+
+    Parameters
+    ----------
+    attention : nn.Module
+        The attention.
+    key, value : Tensor
+        (B, H, T, d / H).
+
+    Returns
+    -------
+    key, value : Tensor
+        (B, H, P + T, d / H).
+    length : int
+        P; 0 without a prefix.
+    """
+    prefixed = attention.__dict__.get(_ATTRIBUTE)
+    if prefixed is None or not prefixed.state.enabled:
+        return key, value, 0
+    keys, values = prefixed.prefix(key.shape[0], key.shape[1])
+    key = torch.cat([keys.to(key.dtype), key], dim=2)
+    value = torch.cat([values.to(value.dtype), value], dim=2)
+    return key, value, keys.shape[2]
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    key, value, length = with_prefix(module, key, value)
+    mask = extend_mask(attention_mask, length, rows=False) if length else attention_mask
+    return AttentionInterface()["sdpa"](module, query, key, value, mask, **kwargs)
+
+
+AttentionInterface.register(_NAME, _attend)
+AttentionMaskInterface.register(_NAME, AttentionMaskInterface()["sdpa"])

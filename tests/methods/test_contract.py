@@ -1,0 +1,218 @@
+"""One contract for every method on the menu, on every encoder family, post-norm and pre-norm."""
+
+import copy
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoModel
+
+from mambadapter.brains.checkpoints import load_trained, trained_tensors
+from mambadapter.budget import count_parameters
+from mambadapter.encoders import AdaptedEncoder
+from mambadapter.encoders.pretrained import load_pretrained
+from mambadapter.encoders.shape import EncoderShape
+from mambadapter.heads import PooledClassifier
+from mambadapter.methods import MENU, method_from_dict, method_to_dict
+from mambadapter.proof import prove_alive
+
+SAMPLES = 6000
+NO_IDENTITY = {"prompt_shallow", "prompt_deep", "prefix_tuning", "weighted_sum"}
+ENCODER_ONLY = {"bitfit", "linear_probe", "full_finetuning"}
+
+
+@pytest.fixture(params=MENU)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def method(name):
+    return MENU[name]
+
+
+def build(folder, method, classes=5):
+    """An encoder without dropout of its own, and a head."""
+    torch.manual_seed(0)
+    loaded = load_pretrained(folder)
+    encoder = AdaptedEncoder(loaded.backbone, method, loaded.sample_rate, loaded.normalise)
+    return encoder, PooledClassifier(encoder.width, classes)
+
+
+def moved(encoder, scale=0.2):
+    """Away from its start, with no dropout in the branches: a function of its input."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            if parameter.requires_grad:
+                parameter.add_(
+                    scale * torch.randn_like(parameter) * parameter.std(correction=0).clamp(0.2)
+                )
+    for module in encoder.branches.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return encoder
+
+
+def waveforms(clips=3):
+    torch.manual_seed(2)
+    return torch.randn(clips, SAMPLES) * 0.1, torch.tensor([1.0, 0.7, 0.45])[:clips]
+
+
+def learning(encoder):
+    return {name for name, p in encoder.named_parameters() if p.requires_grad}
+
+
+def promised(name, encoder):
+    """The names of what a method says it trains, from its description."""
+    layers = range(len(encoder.layers))
+    pre_norm = encoder.backbone.config.do_stable_layer_norm
+    final = "encoder.layer_norm" if pre_norm else f"encoder.layers.{layers[-1]}.final_layer_norm"
+    before_ffn = "final_layer_norm" if pre_norm else "layer_norm"
+    everything = {n for n, _ in encoder.backbone.named_parameters()}
+    if name == "full_finetuning":
+        unread = ("feature_extractor", "masked_spec_embed")
+        names = {n for n in everything if not n.startswith(unread)}
+    elif name == "bitfit":
+        layered = {n for n in everything if ".layers." in n and n.endswith("bias")}
+        names = layered | {"encoder.layer_norm.bias"}
+    else:
+        norms = set() if name == "weighted_sum" else {final}
+        if name not in NO_IDENTITY | ENCODER_ONLY | {"lora", "dora"}:
+            norms |= {f"encoder.layers.{index}.{before_ffn}" for index in layers}
+        names = {f"{norm}.{kind}" for norm in norms for kind in ("weight", "bias")}
+    branches = {f"branches.{n}" for n, _ in encoder.branches.named_parameters()}
+    return branches | {f"backbone.{n}" for n in names}
+
+
+def test_it_starts_as_the_frozen_encoder_where_it_promises_to(encoder_folder, name, method):
+    wavs, _ = waveforms()
+    plain = AutoModel.from_pretrained(encoder_folder).eval()
+    encoder, _ = build(encoder_folder, method)
+    encoder.eval().normalise = False
+    assert method.starts_as_frozen == (name not in NO_IDENTITY)
+    with torch.no_grad():
+        frozen, start = plain(wavs).last_hidden_state, encoder(wavs)[0]
+        with encoder.branches_off():
+            off = encoder(wavs)[0]
+    torch.testing.assert_close(off, frozen, rtol=1e-4, atol=1e-5)
+    assert start.shape == frozen.shape
+    assert torch.allclose(start, frozen, rtol=1e-4, atol=1e-5) == method.starts_as_frozen
+
+
+def test_only_what_it_promises_learns_and_gradient_reaches_all_of_it(encoder_folder, name, method):
+    encoder, head = build(encoder_folder, method)
+    assert learning(encoder) == promised(name, encoder)
+    assert bool(len(encoder.branches)) == (name not in ENCODER_ONLY)
+    moved(encoder).train()
+    hidden, frames = encoder(*waveforms())
+    (head(hidden, frames) * torch.randn(3, 5)).sum().backward()
+    for parameter_name, parameter in encoder.named_parameters():
+        if not parameter.requires_grad:
+            assert parameter.grad is None, parameter_name
+        elif not parameter_name.endswith("k_proj.bias"):  # a softmax over keys does not see it
+            assert parameter.grad.abs().max() > 1e-9, parameter_name
+
+
+def test_twenty_steps_leave_what_is_frozen_as_it_was_to_the_bit(encoder_folder, method):
+    encoder, head = build(encoder_folder, method)
+    modules = nn.ModuleDict({"encoder": encoder, "head": head}).train()
+    before = {n: p.detach().clone() for n, p in modules.named_parameters()}
+    optimiser = torch.optim.AdamW(modules.parameters(), lr=0.01, weight_decay=0.1)
+    wavs, lens = waveforms()
+    for _ in range(20):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(head(*encoder(wavs, lens)), torch.arange(3)).backward()
+        optimiser.step()
+    for name, parameter in modules.named_parameters():
+        assert torch.equal(parameter, before[name]) != parameter.requires_grad, name
+
+
+def test_saved_and_loaded_into_a_fresh_model_it_gives_the_same_to_the_bit(
+    encoder_folder, method, tmp_path
+):
+    encoder, head = build(encoder_folder, method)
+    moved(encoder).train()
+    encoder(*waveforms())  # moves BatchNorm's statistics
+    modules = {"encoder": encoder, "head": head}
+    save_file({n: t.contiguous() for n, t in trained_tensors(modules).items()}, tmp_path / "saved")
+
+    torch.manual_seed(7)
+    fresh, fresh_head = build(encoder_folder, method_from_dict(method_to_dict(method)))
+    moved(fresh, scale=0.5)
+    load_trained({"encoder": fresh, "head": fresh_head}, load_file(tmp_path / "saved"), "saved")
+    with torch.no_grad():
+        expected = head(*encoder.eval()(*waveforms()))
+        got = fresh_head(*fresh.eval()(*waveforms()))
+    assert torch.equal(got, expected)
+
+
+def test_its_count_is_that_of_the_formula(encoder_folder, method):
+    encoder = AdaptedEncoder.from_pretrained(encoder_folder, method)
+    by_formula = method.count(EncoderShape.of(encoder.backbone))
+    counted = count_parameters(encoder)
+    assert counted.adapted == by_formula.total()
+    assert counted.adapter == by_formula.adapter
+
+
+def test_a_clip_alone_and_in_a_padded_batch_give_the_same(encoder_folder, method):
+    encoder, head = build(encoder_folder, method)
+    moved(encoder).eval()
+    wavs, lens = waveforms()
+    spoilt = wavs.clone()
+    for clip, length in enumerate(lens):
+        spoilt[clip, round(length.item() * SAMPLES) :] = 100.0
+    with torch.no_grad():
+        together = head(*encoder(spoilt, lens))
+        for clip, length in enumerate(lens):
+            alone = head(*encoder(wavs[clip : clip + 1, : round(length.item() * SAMPLES)]))
+            torch.testing.assert_close(together[clip], alone[0], rtol=1e-4, atol=2e-5)
+
+
+def test_it_trains_under_autocast(encoder_folder, method):
+    encoder, head = build(encoder_folder, method)
+    moved(encoder).train()
+    wavs, lens = waveforms()
+    with torch.no_grad():
+        exact = copy.deepcopy(encoder).eval()(wavs, lens)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = nn.functional.cross_entropy(head(*encoder(wavs, lens)).float(), torch.arange(3))
+    loss.backward()
+    for name, parameter in encoder.named_parameters():
+        assert parameter.grad is None or parameter.grad.isfinite().all(), name
+        assert (parameter.grad is None) != parameter.requires_grad, name
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        rough = encoder.eval()(wavs, lens)[0].float()
+    valid = torch.arange(exact.shape[1]) < encoder.frames((lens * SAMPLES).round().long())[:, None]
+    assert (rough - exact)[valid].norm() < 0.1 * exact[valid].norm() or encoder_has_batch_norm(
+        encoder
+    )
+
+
+def encoder_has_batch_norm(encoder):
+    """Its statistics moved in the training step between the two."""
+    return any("running_mean" in name for name, _ in encoder.named_buffers())
+
+
+def test_gradient_checkpointing_changes_neither_gradients_nor_statistics(encoder_folder, method):
+    plain, head = build(encoder_folder, method)
+    moved(plain).train()
+    checkpointed = copy.deepcopy(plain)
+    checkpointed.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+    checkpointed.backbone.train()
+    for encoder in (plain, checkpointed):
+        head(*encoder(*waveforms())).square().sum().backward()
+    for (name, one), other in zip(plain.named_parameters(), checkpointed.parameters(), strict=True):
+        if one.requires_grad and not name.endswith("k_proj.bias"):
+            torch.testing.assert_close(other.grad, one.grad, rtol=1e-4, atol=1e-6)
+    for one, other in zip(plain.buffers(), checkpointed.buffers(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_evaluation_is_deterministic_and_the_proof_of_life_passes(encoder_folder, method):
+    encoder, head = build(encoder_folder, method)
+    prove_alive(encoder, head)
+    moved(encoder).eval()
+    with torch.no_grad():
+        assert torch.equal(encoder(*waveforms())[0], encoder(*waveforms())[0])
