@@ -9,10 +9,13 @@ import shlex
 from pathlib import Path
 
 import pytest
+from hyperpyyaml import load_hyperpyyaml
 
 import mambadapter
 from mambadapter import cli
+from mambadapter.budget import encoder_shape
 from mambadapter.config import load_experiment
+from mambadapter.methods import MENU
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -86,6 +89,9 @@ def test_training_commands_are_accepted(command, recipe, monkeypatch, tmp_path):
 def test_counting_commands_run(command, recipe, capsys):
     assert cli.main(shlex.split(command)[1:]) == 0
     lines = capsys.readouterr().out.splitlines()
+    if "--budgets" in command:
+        assert sum(line.startswith("| mambadapter |") for line in lines) == 4
+        return
     from_modules = next(line for line in lines if line.startswith("trained without head"))
     assert lines[-1].startswith("by the formula")
     assert from_modules.split()[-1] == lines[-1].split()[-1]
@@ -96,6 +102,14 @@ def test_the_papers_column_is_in_the_readme(capsys):
     for knobs in ([], ["placement=houlsby"], ["shared=false"]):
         cli.main(["budget", "--encoder", "ast-base", *knobs])
         assert capsys.readouterr().out.split()[-1] in readme
+
+
+def test_the_menus_counts_are_in_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    shape = encoder_shape("ast-base")
+    for name, method in MENU.items():
+        row = next(line for line in readme.splitlines() if f"`{name}`" in line and line[0] == "|")
+        assert f" {method.count(shape).total():,}" in row, name
 
 
 def test_doctor_runs(capsys):
@@ -114,12 +128,9 @@ def test_settings_are_read_as_a_recipe_reads_them(capsys):
     assert "give true or false" in capsys.readouterr().err
 
 
-def test_every_method_on_the_menu_is_in_the_readme():
-    from ruamel.yaml import YAML
-
-    readme = (ROOT / "README.md").read_text()
-    for name in YAML().load((ROOT / "hparams/adapters.yaml").read_text()):
-        assert f"`{name}`" in readme or f"--adapter {name}`" in readme, name
+def test_the_menu_in_the_code_is_the_one_in_the_yaml():
+    menu = load_hyperpyyaml((ROOT / "hparams/adapters.yaml").read_text())
+    assert {name: entry["method"] for name, entry in menu.items()} == MENU
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -24,6 +24,7 @@ class Convpass(nn.Module):
 
     Example
     -------
+    >>> import torch
     >>> branch = Convpass(32, 4)
     >>> branch(torch.randn(2, 50, 32), lengths=torch.tensor([50, 20])).shape
     torch.Size([2, 50, 32])
