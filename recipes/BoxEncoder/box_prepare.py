@@ -64,8 +64,8 @@ class Shard:
 
 def prepare_box(
     data_folder: str | Path,
-    utterances: int = 400,
-    sounds: int = 120,
+    utterances: int = 600,
+    sounds: int = 150,
     seed: int = 1986,
     processes: int = 2,
 ) -> dict[str, Path]:

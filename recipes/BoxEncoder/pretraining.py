@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from augment import augment
 from box_prepare import SPEECH
+from objectives import BLANK, NO_PHONE, OBJECTIVES
 from sounds import KINDS
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataset import DynamicItemDataset
@@ -22,6 +23,7 @@ from mambadapter.brains.base import EncoderBrain
 from mambadapter.data.audio import audio_pipeline
 from mambadapter.encoders.padding import frame_mask
 from mambadapter.heads import PooledClassifier
+from mambadapter.knobs import one_of
 
 CONTRACT = (
     "architecture",
@@ -31,6 +33,7 @@ CONTRACT = (
     "seed",
     "number_of_epochs",
     "warmup_steps",
+    "phone_objective",
     "opt_class",
     "epoch_counter",
     "checkpointer",
@@ -48,11 +51,9 @@ _FRAME_STRIDE, _FRAME_LENGTH = 320, 400
 # A phone that is rarer teaches nothing, and stands for no frame.
 _RAREST = 50
 
-_NO_PHONE = -100
-
 
 def pretraining_datasets(
-    manifests: Mapping[str, Path],
+    manifests: Mapping[str, Path], phone_objective: str
 ) -> tuple[dict[str, DynamicItemDataset], list[str]]:
     """Make SpeechBrain datasets with a phone for every frame.
 
@@ -60,14 +61,17 @@ def pretraining_datasets(
     ----------
     manifests : Mapping[str, Path]
         Of ``train`` and ``valid``.
+    phone_objective : str
+        ``frames`` or ``ctc``.
 
     Returns
     -------
     datasets : dict[str, DynamicItemDataset]
         With ``id``, ``signal`` (S,), ``frame_phones`` (T,) and ``kind_index``.
     phones : list[str]
-        The inventory, from training clips alone.
+        The inventory, from training clips alone; for CTC with the blank at its end.
     """
+    one_of("phone_objective", phone_objective, OBJECTIVES)
     entries = {
         split: json.loads(path.read_text(encoding="utf-8")) for split, path in manifests.items()
     }
@@ -85,6 +89,8 @@ def pretraining_datasets(
     def encode_kind(kind: str) -> int:
         return KIND_NAMES.index(kind)
 
+    if phone_objective == "ctc":
+        phones.append(BLANK)
     items = [audio_pipeline(16000), label_frames, encode_kind]
     keys = ["id", "signal", "frame_phones", "kind_index"]
     return {split: DynamicItemDataset(e, items, keys) for split, e in entries.items()}, phones
@@ -146,10 +152,10 @@ def frame_labels(spoken: list, samples: int, index: Mapping[str, int]) -> Tensor
     """
     frames = (samples - _FRAME_LENGTH) // _FRAME_STRIDE + 1
     if not spoken:
-        return torch.full((frames,), _NO_PHONE)
+        return torch.full((frames,), NO_PHONE)
     middles = np.arange(frames) * _FRAME_STRIDE + _FRAME_LENGTH // 2
     starts = np.array([start for start, _ in spoken])
-    labels = np.array([index.get(letter, _NO_PHONE) for _, letter in spoken])
+    labels = np.array([index.get(letter, NO_PHONE) for _, letter in spoken])
     return torch.from_numpy(labels[np.searchsorted(starts, middles, side="right").clip(1) - 1])
 
 
@@ -178,8 +184,14 @@ class PretrainingBrain(EncoderBrain):
     """Predict phones, at frames whose input was masked too, and kinds of sound.
 
     Masking frames and predicting what was there is HuBERT's task (Hsu et al. 2021) with phones, whose times
-    are known here, in place of clusters. Loss and accuracy count every frame alike, hidden or not.
+    are known here, in place of clusters. Loss and accuracy count every frame alike, hidden or not. With
+    ``phone_objective: ctc`` only the order of the phones is told.
     """
+
+    def on_fit_start(self) -> None:
+        """Look the objective up."""
+        self._phone_loss, self._phones_right = OBJECTIVES[self.hparams.phone_objective]
+        super().on_fit_start()
 
     def lr_at(self, step: int) -> float:
         """Up in a straight line, then cosine annealing."""
@@ -198,29 +210,22 @@ class PretrainingBrain(EncoderBrain):
         phone_logits, kind_logits = (logits.float() for logits in predictions)
         labels, lens = batch.frame_phones
         kinds = torch.as_tensor(batch.kind_index, device=self.device)
-        valid = frame_mask((lens * labels.shape[1]).round().long(), labels.shape[1])
-        labels = torch.where(valid, labels, _NO_PHONE)
-        spoken = labels != _NO_PHONE
+        frames = (lens * labels.shape[1]).round().long()
+        labels = torch.where(frame_mask(frames, labels.shape[1]), labels, NO_PHONE)
         if stage != sb.Stage.TRAIN:
-            phones_right = (phone_logits.argmax(-1) == labels)[spoken]
-            kinds_right = kind_logits.argmax(-1) == kinds
-            self._phones_right += phones_right.tolist()
-            self._kinds_right += kinds_right.tolist()
-        # A batch may hold no speech: a sum that is empty, not a mean over nothing.
-        frame_loss = F.cross_entropy(
-            phone_logits.transpose(1, 2), labels, ignore_index=_NO_PHONE, reduction="sum"
-        ) / spoken.sum().clamp(min=1)
-        return frame_loss + F.cross_entropy(kind_logits, kinds)
+            self._phones += np.array(self._phones_right(phone_logits, labels))
+            self._kinds += (kind_logits.argmax(-1) == kinds).tolist()
+        return self._phone_loss(phone_logits, labels, frames) + F.cross_entropy(kind_logits, kinds)
 
     def start_metrics(self) -> None:
         """Begin to count."""
-        self._phones_right: list[bool] = []
-        self._kinds_right: list[bool] = []
+        self._phones = np.zeros(2)
+        self._kinds: list[bool] = []
 
     def stage_metrics(self) -> dict[str, float]:
-        """Shares of frames and clips that are right, and their mean as ``accuracy``."""
-        phones = float(np.mean(self._phones_right))
-        kinds = float(np.mean(self._kinds_right))
+        """Shares of phones and clips that are right, and their mean as ``accuracy``."""
+        right, total = self._phones
+        phones, kinds = float(right / max(total, 1)), float(np.mean(self._kinds))
         return {
             "phone_accuracy": phones,
             "kind_accuracy": kinds,

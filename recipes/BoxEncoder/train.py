@@ -24,7 +24,8 @@ def main(argv: list[str]) -> None:
     experiment = load_experiment(argv, task.CONTRACT)
     hparams = experiment.hparams
     start_experiment(experiment)
-    datasets, phones = task.pretraining_datasets(main_first(hparams["prepare"]))
+    manifests = main_first(hparams["prepare"])
+    datasets, phones = task.pretraining_datasets(manifests, hparams["phone_objective"])
 
     seed_everything(hparams["seed"], verbose=False)
     backbone = Wav2Vec2Model(hparams["architecture"])

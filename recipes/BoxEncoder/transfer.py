@@ -9,19 +9,13 @@ that are to be measured.
 
 import argparse
 import json
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
 
-from scipy.stats import t as student
-
+from mambadapter.config import recipe_main
 from mambadapter.encoders.box import write_random_twin
+from mambadapter.sweep.statistics import mean_and_half_width
+from mambadapter.sweep.trials import Trial, run_trials
 
 HERE = Path(__file__).resolve().parent
 SAVED, SCRATCH = HERE / "saved_runs", HERE / "results/transfer"
@@ -60,20 +54,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Run:
-    """One training run."""
-
-    corpus: str
-    setting: str
-    seed: int
-
-    @property
-    def result(self) -> Path:
-        """Where its result is kept."""
-        return SAVED / self.corpus / f"{self.setting}-seed{self.seed}.json"
-
-
+@recipe_main
 def main() -> None:
     """Run what is missing, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -83,45 +64,37 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.corpora:
         corpora = arguments.corpora.expanduser().resolve()
-        missing = [run for run in _planned(arguments.only) if not run.result.is_file()]
-        with ThreadPoolExecutor(arguments.jobs) as pool:
-            for run in pool.map(lambda run: _train(run, corpora, arguments.jobs), missing):
-                print(f"done: {run.corpus}, {run.setting}, seed {run.seed}", flush=True)
+        for run in run_trials(planned(corpora, arguments.only), arguments.jobs):
+            print(f"done: {run.name}", flush=True)
     print(table())
 
 
-def _planned(wanted: list[str]) -> Iterator[Run]:
+def planned(corpora: Path, wanted: list[str]) -> Iterator[Trial]:
+    """The runs whose corpus and setting were asked for."""
     for corpus in CORPORA:
         for setting in SETTINGS:
             if any(part in f"{corpus}/{setting}" for part in wanted):
-                yield from (Run(corpus, setting, seed) for seed in SEEDS)
+                yield from (trial(corpus, setting, seed, corpora) for seed in SEEDS)
 
 
-def _train(run: Run, corpora: Path, jobs: int) -> Run:
-    recipe, folder, shared = CORPORA[run.corpus]
-    output = SCRATCH / run.corpus / f"{run.setting}-seed{run.seed}"
-    settings = {"batch_size": 16, "num_workers": 0, **shared, **SETTINGS[run.setting]}
+def trial(corpus: str, setting: str, seed: int, corpora: Path = Path()) -> Trial:
+    """One run."""
+    recipe, folder, shared = CORPORA[corpus]
+    settings = {"batch_size": 16, "num_workers": 0, **shared, **SETTINGS[setting]}
     if settings["encoder"] == RANDOM:
-        write_random_twin(SCRATCH / f"random-{run.seed}", run.seed)
-        settings["encoder"] = f"../BoxEncoder/results/transfer/random-{run.seed}"
-    if run.corpus == "esc10":
-        settings["test_fold"] = run.seed
-    settings |= {"data_folder": corpora / folder, "output_folder": output, "seed": run.seed}
-    options = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
-    threads = max((os.cpu_count() or 1) // jobs, 1)
-    done = subprocess.run(
-        [sys.executable, "train.py", "hparams/train.yaml", *options, "--noprogressbar"],
-        cwd=HERE.parent / recipe,
-        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-        capture_output=True,
-        text=True,
-        check=False,
+        twin = SCRATCH / f"random-{seed}"
+        if not twin.is_dir():
+            write_random_twin(twin, seed)
+        settings["encoder"] = f"../BoxEncoder/results/transfer/{twin.name}"
+    if corpus == "esc10":
+        settings["test_fold"] = seed
+    return Trial(
+        name=f"{corpus}, {setting}, seed {seed}",
+        recipe=HERE.parent / recipe,
+        settings={**settings, "data_folder": corpora / folder, "seed": seed},
+        output=SCRATCH / corpus / f"{setting}-seed{seed}",
+        result=SAVED / corpus / f"{setting}-seed{seed}.json",
     )
-    if done.returncode:
-        sys.exit(f"{run} failed:\n{done.stderr[-2000:]}")
-    run.result.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(output / "result.json", run.result)
-    return run
 
 
 def table() -> str:
@@ -132,19 +105,13 @@ def table() -> str:
     ]
     for corpus in CORPORA:
         for setting in SETTINGS:
-            runs = [Run(corpus, setting, seed) for seed in SEEDS]
-            results = [json.loads(r.result.read_text()) for r in runs if r.result.is_file()]
+            saved = [SAVED / corpus / f"{setting}-seed{seed}.json" for seed in SEEDS]
+            results = [json.loads(path.read_text()) for path in saved if path.is_file()]
             if len(results) > 1:
                 scores = [100 * result["metrics"]["test"]["accuracy"] for result in results]
-                half = student.ppf(0.975, len(scores) - 1) * stdev(scores) / len(scores) ** 0.5
-                count = results[0]["parameters"]["adapted"]
-                cells = (
-                    corpus,
-                    setting,
-                    f"{count:,}",
-                    len(scores),
-                    f"{mean(scores):.1f} ± {half:.1f}",
-                )
+                centre, half = mean_and_half_width(scores)
+                count = f"{results[0]['parameters']['adapted']:,}"
+                cells = (corpus, setting, count, len(scores), f"{centre:.1f} ± {half:.1f}")
                 rows.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(rows)
 

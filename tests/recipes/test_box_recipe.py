@@ -3,6 +3,7 @@
 import ctypes.util
 import json
 import math
+import re
 import subprocess
 import sys
 import time
@@ -206,6 +207,33 @@ def test_a_crash_in_the_synthesiser_is_an_error_and_not_a_wait(tmp_path, monkeyp
         box_prepare.prepare_box(tmp_path, utterances=1, sounds=1)
 
 
+def test_ctc_loss_is_the_mean_over_phones_of_pytorchs():
+    from objectives import ctc_loss
+
+    torch.manual_seed(0)
+    logits = torch.randn(3, 9, 4)
+    labels = torch.tensor([[0, 0, 1, 1, -100, 1, 2, -100, -100], [-100] * 9, [2] * 5 + [-100] * 4])
+    total = sum(
+        torch.nn.functional.ctc_loss(
+            logits[clip, :frames].log_softmax(-1), torch.tensor(phones), torch.tensor(frames),
+            torch.tensor(len(phones)), blank=3, reduction="sum",
+        )
+        for clip, frames, phones in ((0, 9, [0, 1, 2]), (2, 5, [2]))
+    )  # fmt: skip
+    loss = ctc_loss(logits, labels, torch.tensor([9, 9, 5]))
+    torch.testing.assert_close(loss, total / 4)
+
+
+def test_right_phones_are_counted_by_edit_distance():
+    from objectives import frames_right, phones_right
+
+    labels = torch.tensor([[0, 0, 1, 1, 2, -100]])
+    decoded = torch.tensor([[0, 3, 2, 2, 2, 1]])  # 0, 2: one phone of three left out
+    logits = torch.nn.functional.one_hot(decoded, 4).float()
+    assert phones_right(logits, labels) == (2, 3)
+    assert frames_right(logits, labels) == (2, 5)
+
+
 def write_parts(folder, utterances, sounds, seed):
     """What the preparation writes, but noise in place of speech, so that it needs no synthesiser."""
     from box_prepare import plan
@@ -235,8 +263,8 @@ TINY = {
 }  # fmt: skip
 
 
-def start(data, output):
-    settings = {**TINY, "data_folder": data, "output_folder": output}
+def start(data, output, **changes):
+    settings = {**TINY, "data_folder": data, "output_folder": output, **changes}
     options = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
     return subprocess.Popen(
         [sys.executable, "train.py", "hparams/train.yaml", *options,
@@ -248,6 +276,15 @@ def start(data, output):
 def finish(process):
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output[-2000:]
+
+
+def test_pretraining_by_ctc_learns(tmp_path):
+    write_parts(tmp_path / "data", TINY["utterances"], TINY["sounds"], 1986)
+    finish(start(tmp_path / "data", tmp_path / "run", phone_objective="ctc"))
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert math.isfinite(result["metrics"]["test"]["loss"])
+    losses = re.findall(r"train loss: (\S+)", (tmp_path / "run/train_log.txt").read_text())
+    assert float(losses[-1]) < float(losses[0])
 
 
 def test_pretraining_that_was_killed_ends_with_the_same_checkpoint(tmp_path):

@@ -1,0 +1,1 @@
+"""Many runs of the recipes: start what is missing, keep the results, sum them up."""
