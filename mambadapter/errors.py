@@ -8,6 +8,10 @@ class UserError(ValueError):
     """Something the user gave is wrong; the message names the thing and the mend."""
 
 
+class DivergedError(UserError):
+    """The loss is not finite any more."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Say which known name is closest, and list them all.
 

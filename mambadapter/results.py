@@ -1,5 +1,6 @@
 """One ``result.json`` a run: what came out, and all that it takes to trust and repeat it."""
 
+import json
 import os
 import platform
 import resource
@@ -15,10 +16,12 @@ from mambadapter import __version__
 from mambadapter.brains.base import EncoderBrain
 from mambadapter.config import Experiment
 from mambadapter.data.manifests import write_json
+from mambadapter.errors import UserError
+from mambadapter.methods import method_to_dict
 from mambadapter.versions import package_versions
 
 
-def write_result(brain: EncoderBrain, experiment: Experiment) -> Path:
+def write_result(brain: EncoderBrain, experiment: Experiment, method: Any) -> Path:
     """Write ``result.json`` into the run's folder atomically; only the main process does.
 
     Its ``wall_time_s`` is the Brain's, earlier starts of a resumed run included.
@@ -29,6 +32,8 @@ def write_result(brain: EncoderBrain, experiment: Experiment) -> Path:
         After testing.
     experiment : Experiment
         What it trained.
+    method : Method
+        How the encoder was adapted, at the size that was trained.
 
     Returns
     -------
@@ -42,6 +47,8 @@ def write_result(brain: EncoderBrain, experiment: Experiment) -> Path:
             "metrics": brain.metrics,
             "best_epoch": brain.best_epoch,
             "parameters": {**asdict(count), "adapted": count.adapted, "trained": count.trained},
+            "method": method_to_dict(method),
+            "lr": experiment.hparams["lr"],
             "seed": experiment.hparams["seed"],
             "wall_time_s": round(brain.stopwatch.seconds, 1),
             "peak_memory_mib": peak_memory_mib(),
@@ -52,6 +59,24 @@ def write_result(brain: EncoderBrain, experiment: Experiment) -> Path:
         }
         write_json(path, result)
     return path
+
+
+def read_result(experiment: Experiment) -> dict[str, Any] | None:
+    """The result in an experiment's folder, if there is one and it is this experiment's.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read.
+    """
+    path = experiment.folder / "result.json"
+    if not path.is_file():
+        return None
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}); delete it to run that again.") from error
+    return result if result.get("digest") == experiment.digest else None
 
 
 def peak_memory_mib() -> dict[str, float]:

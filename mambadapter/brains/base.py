@@ -17,7 +17,7 @@ from mambadapter.brains.checkpoints import TrainedTensors
 from mambadapter.brains.optimisation import cosine_lr, weight_decay_groups
 from mambadapter.brains.stopwatch import Stopwatch
 from mambadapter.budget import ParameterCount, count_parameters
-from mambadapter.errors import UserError
+from mambadapter.errors import DivergedError, UserError
 from mambadapter.proof import prove_alive
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class EncoderBrain(sb.Brain):
         loss = self.loss(predictions, batch, stage)
         # SpeechBrain looks at the training loss only, and leaves the others out of its average.
         if stage != sb.Stage.TRAIN and not torch.isfinite(loss):
-            raise UserError(
+            raise DivergedError(
                 f"The {stage.name.lower()} loss is {loss.item()} ({_shortened(batch.id)}). Lower "
                 f"--lr or set --eval_precision fp32. {self._kept()}"
             )
@@ -172,7 +172,7 @@ class EncoderBrain(sb.Brain):
     def check_loss_isfinite(self, loss: Tensor) -> None:
         """Stop at the first loss that is not finite; what was checkpointed stays."""
         if not torch.isfinite(loss):
-            raise UserError(
+            raise DivergedError(
                 f"The loss is {loss.item()} at optimiser step {self.optimizer_step} "
                 f"(learning rate {self.optimizer.param_groups[0]['lr']:.2g}; "
                 f"{_shortened(self._clips)}). Lower --lr, set --max_grad_norm, or leave those clips out. "
@@ -212,7 +212,11 @@ class EncoderBrain(sb.Brain):
             self._log({"best epoch": self.best_epoch}, test_stats=stats)
 
     def on_evaluate_start(self, max_key: str | None = None, min_key: str | None = None) -> None:
-        """Restore the best epoch, by validation accuracy and then by validation loss."""
+        """Test the best epoch."""
+        self.restore_best()
+
+    def restore_best(self) -> None:
+        """Go back to the best epoch, by validation accuracy and then by validation loss."""
         self.best_epoch = None
         if self.checkpointer is None:
             return

@@ -3,6 +3,7 @@
 from mambadapter.config.experiment import (
     Experiment,
     load_experiment,
+    read_experiment,
     recipe_main,
     start_experiment,
 )
@@ -13,6 +14,7 @@ __all__ = [
     "choose_method",
     "choose_source",
     "load_experiment",
+    "read_experiment",
     "recipe_main",
     "start_experiment",
 ]

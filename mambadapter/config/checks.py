@@ -22,14 +22,16 @@ _CALLS = ("!new:", "!name:", "!apply:")
 _ARGUMENTS = {"loader_options": "torch.utils.data.DataLoader"}
 
 # Top-level keys that recipes share, where a wrong value would fail late or not at all.
-_SWITCHES = ("skip_unusable_audio", "tensorboard", "proof_of_life")
+_SWITCHES = ("skip_unusable_audio", "tensorboard", "proof_of_life", "adapter_budget_norms")
 _WHOLE = {  # least and greatest
     "seed": (0, 2**32 - 1),  # beyond it SpeechBrain takes 0
     "number_of_epochs": (1, math.inf),
     "batch_size": (1, math.inf),
     "num_workers": (0, math.inf),
-    "test_fold": (1, 5),  # of ESC-50
+    "folds": (2, math.inf),
+    "lr_search": (0, math.inf),
 }
+_WHOLE_OR_NULL = ("adapter_budget", "shots_per_class")  # at least 1
 _NOT_NEGATIVE = ("lr", "weight_decay")
 _PATHS = ("data_folder", "output_root", "output_folder")
 
@@ -44,7 +46,9 @@ def check_placeholders(tree: CommentedMap, text: str) -> None:
             raise UserError(f"{key} is not set: add --{key} VALUE{_comment(text, key)}.")
 
 
-def check_top_level(tree: CommentedMap, text: str, contract: Iterable[str]) -> None:
+def check_top_level(
+    tree: CommentedMap, text: str, contract: Iterable[str], optional: Iterable[str] = ()
+) -> None:
     """Refuse a top-level key that neither the program nor another key reads, or with an impossible value.
 
     Parameters
@@ -55,11 +59,13 @@ def check_top_level(tree: CommentedMap, text: str, contract: Iterable[str]) -> N
         The same as text, in which references are looked for.
     contract : Iterable[str]
         The keys the program reads; they must all be there.
+    optional : Iterable[str]
+        Keys it reads where they are there.
     """
-    contract = set(contract)
+    contract, optional = set(contract), set(optional)
     referenced = {name for line in text.splitlines() for name in _references(line)}
     for key in tree:
-        if key not in contract | referenced:
+        if key not in contract | optional | referenced:
             known = contract | set(tree) - {key}
             raise UserError(
                 f"Unknown key '{key}' in the YAML: nothing reads it; {did_you_mean(key, known)}."
@@ -106,12 +112,12 @@ def check_calls(node: Any, path: str = "") -> None:
 
 def _check_values(tree: Mapping[str, Any]) -> None:
     for key, value in tree.items():
-        wanted = None if tag_of(value) else _wanted_instead(key, value)
+        wanted = None if tag_of(value) else _wanted_instead(key, value, tree)
         if wanted:
             raise UserError(f"{key}: {str(value)!r} is not {wanted}.")
 
 
-def _wanted_instead(key: str, value: Any) -> str | None:
+def _wanted_instead(key: str, value: Any, tree: Mapping[str, Any]) -> str | None:
     """What this top-level key should be; None if it is."""
     switch = isinstance(value, bool | ScalarBoolean)
     if key in _SWITCHES:
@@ -122,6 +128,14 @@ def _wanted_instead(key: str, value: Any) -> str | None:
             return None
         limit = f" and at most {greatest}" if greatest < math.inf else ""
         return f"a whole number of at least {least}{limit}"
+    whole = isinstance(value, int) and not switch
+    if key in _WHOLE_OR_NULL:
+        fits = value is None or (whole and value >= 1)
+        return None if fits else "a whole number of at least 1, or null"
+    if key == "test_fold":
+        folds = tree.get("folds", 0)
+        fits = value == "all" or (whole and 1 <= value <= folds)
+        return None if fits else f"a fold from 1 to {folds}, or all"
     if key in _NOT_NEGATIVE:
         number = isinstance(value, int | float) and not switch
         return None if number and 0 <= value < math.inf else "a number of at least 0"

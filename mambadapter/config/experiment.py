@@ -34,8 +34,9 @@ from mambadapter.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-# Keys of every recipe that `load_experiment` reads itself.
+# Keys of every recipe that are read here, and one that `mambadapter.runs` reads where it is there.
 _OWN_KEYS = ("seed", "output_root", "output_folder")
+_OPTIONAL_KEYS = ("folds",)
 
 # Where and how fast, not what: these do not make another experiment.
 _MACHINE_KEYS = {
@@ -71,12 +72,14 @@ class Experiment:
 
     Attributes
     ----------
-    hparams : dict
-        The loaded YAML, for SpeechBrain.
+    path : Path
+        The YAML.
     run_opts : RunOptions
         SpeechBrain's run options.
     text : str
         The YAML with everything resolved.
+    folder : Path
+        Where the run writes.
     config : dict
         All that defines the experiment, JSON-able: the resolved YAML with the chosen menu entries only,
         and the run options that change results; nothing that belongs to the machine.
@@ -84,24 +87,30 @@ class Experiment:
         Eight hexadecimal digits of `config`.
     """
 
-    hparams: dict[str, Any]
+    path: Path
     run_opts: RunOptions
     text: str
+    folder: Path
     config: dict[str, Any]
     digest: str
 
-    @property
-    def folder(self) -> Path:
-        """Where the run writes."""
-        return Path(self.hparams["output_folder"])
+    @functools.cached_property
+    def hparams(self) -> dict[str, Any]:
+        """The loaded YAML, for SpeechBrain; made when it is first asked for."""
+        try:
+            return load_hyperpyyaml(self.text)
+        except UserError:
+            raise
+        except (TypeError, ValueError, ImportError, OSError) as error:
+            raise UserError(f"{self.path}: {_plain_message(error)}") from error
 
 
-def load_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
-    """Read a command line and the YAML it names.
+def read_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
+    """Read a command line and the YAML it names, and make none of its objects yet.
 
     ``output_folder: auto`` becomes ``<output_root>/<encoder>-<adapter>-seed<seed>-<digest>``, without
     the first two where a recipe has none, so that two different experiments never share checkpoints.
-    Writes nothing, but objects of the YAML may: SpeechBrain's checkpointer makes its folder.
+    Writes nothing; SpeechBrain's checkpointer makes its folder when `Experiment.hparams` is first read.
 
     Parameters
     ----------
@@ -126,7 +135,7 @@ def load_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
     apply_changes(tree, line.changes, path.parent, recipe.replaced)
     check_placeholders(tree, recipe.text)
     check_menus(tree, path.parent)
-    check_top_level(tree, recipe.text, [*_OWN_KEYS, *contract])
+    check_top_level(tree, recipe.text, [*_OWN_KEYS, *contract], _OPTIONAL_KEYS)
 
     config = _definition(tree, path, line.run_opts)
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
@@ -136,13 +145,15 @@ def load_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
         tree["output_folder"] = str(Path(tree["output_root"]) / name)
     _check_folder(Path(tree["output_folder"]), digest, config)
     resolved = _resolve(tree, path).getvalue()
-    try:
-        hparams = load_hyperpyyaml(resolved)
-    except UserError:
-        raise
-    except (TypeError, ValueError, ImportError, OSError) as error:
-        raise UserError(f"{path}: {_plain_message(error)}") from error
-    return Experiment(hparams, line.run_opts, resolved, config, digest)
+    folder = Path(str(tree["output_folder"]))
+    return Experiment(path, line.run_opts, resolved, folder, config, digest)
+
+
+def load_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
+    """As `read_experiment`, and make the objects of the YAML, or say what is wrong with them."""
+    experiment = read_experiment(argv, contract)
+    _ = experiment.hparams
+    return experiment
 
 
 def start_experiment(experiment: Experiment) -> None:
@@ -162,7 +173,8 @@ def start_experiment(experiment: Experiment) -> None:
         If ``torchrun`` started more processes than there are GPUs, and not for the CPU.
     """
     try:
-        ddp_init_group(experiment.run_opts)
+        if not torch.distributed.is_initialized():  # by a run before, in the same process
+            ddp_init_group(experiment.run_opts)
     except ValueError as error:
         raise UserError(
             "There are fewer GPUs than processes; start fewer, or add --device cpu "

@@ -23,6 +23,10 @@ from mambadapter.errors import UserError, did_you_mean
 # `--adapter.rank` goes down from the key on the right, at the entry that the key on the left names.
 _CHOSEN = {"adapter": "adapters", "encoder": "encoders"}
 
+# Top-level keys that are numbers whatever the YAML says, such as a 0 without a point, and words besides.
+_NUMBERS = ("lr", "weight_decay")
+_WORDS = {"test_fold": "all"}
+
 _STOPS = "leave it out: training stops at the first loss that is not finite"
 
 # Run options that do not do here what SpeechBrain says of them, and what to do instead.
@@ -250,6 +254,9 @@ def _fitting(dotted: str, text: str, replaced: Any, nested: bool = False) -> Any
             f"--{dotted}: '{text}' is not valid YAML; put it in quotes, and these in others."
         ) from error
     number = isinstance(value, int | float) and not isinstance(value, bool)
+    if text == _WORDS.get(dotted):
+        return text
+    nested = nested or dotted in _NUMBERS
     if tag_of(replaced):  # such as !PLACEHOLDER: says nothing of the type
         return value
     if isinstance(replaced, bool | ScalarBoolean):
@@ -274,6 +281,8 @@ def _fitting(dotted: str, text: str, replaced: Any, nested: bool = False) -> Any
 def _down_to(tree: CommentedMap, key: str, below: list[str], folder: Path) -> list[str]:
     """The path of a knob below the menu: the chosen entry, then the entry's own keys or its method's."""
     name, menu = str(tree[key]), included_file(tree[_CHOSEN[key]], folder) or tree[_CHOSEN[key]]
+    if not isinstance(menu, Mapping):
+        raise UserError(f"{_CHOSEN[key]}: {menu!r} is no menu of names and their settings.")
     if name not in menu:
         raise UserError(f"{key}: '{name}' is not on the menu; {did_you_mean(name, menu)}.")
     entry = menu[name]

@@ -3,7 +3,8 @@
 python -m mambadapter.demo        (or `make demo`)
 """
 
-import json
+import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from mambadapter.demo.corpus import write_corpus
 from mambadapter.demo.picture import draw_picture
 from mambadapter.encoders.box import write_random_twin
 from mambadapter.errors import UserError
+from mambadapter.sweep.trials import Trial, run_trials
 
 FOLDER = Path("demo")
 RECIPE = Path("recipes/GoogleSpeechCommands")
@@ -39,10 +41,16 @@ def main() -> None:
     print(f"Wrote a corpus of synthetic words to {corpus}")
     print("The encoder is the one in the box: frozen, pretrained on synthetic speech and sounds.")
 
-    results = {RANDOM: train("linear_probe", corpus, FOLDER / "results/random", encoder=twin)}
-    for adapter in YAML(typ="rt").load(MENU):
-        changes = FULL_FINETUNING if adapter == "full_finetuning" else {}
-        results[adapter] = train(adapter, corpus, FOLDER / "results" / adapter, **changes)
+    trials = planned(corpus, twin)
+    for trial in trials:
+        print(f"$ cd {RECIPE} && python {shlex.join(trial.arguments)}")
+    jobs = min(2, os.cpu_count() or 1)
+    print(f"\nThe runs, {jobs} at a time:", flush=True)
+    for trial in run_trials(trials, jobs):
+        result = trial.read()
+        accuracy = 100 * result["metrics"]["test"]["accuracy"]
+        print(f"{trial.name}: {accuracy:.1f} %, {result['wall_time_s']:.0f} s", flush=True)
+    results = {trial.name: trial.read() for trial in trials}
     chance = 1 / len(list(corpus.glob("[!_]*/")))
     print_table(results, chance)
     print(f"Drew {draw_picture(results, chance, FOLDER / 'accuracy.png')}\n")
@@ -50,23 +58,31 @@ def main() -> None:
     file = next(iter(sorted(corpus.glob("stop/*.wav"))))
     command = ["mambadapter", "predict", str(FOLDER / "results/mambadapter/adapter"), str(file)]
     print("$ " + " ".join(command), flush=True)
-    run([sys.executable, "-m", "mambadapter.cli", *command[1:]])
+    subprocess.run([sys.executable, "-m", "mambadapter.cli", *command[1:]], check=True)
     print(f"\nAll of it took {time.time() - started:.0f} s.")
 
 
-def train(adapter: str, corpus: Path, output: Path, **settings: object) -> dict:
-    """Run the recipe's quickstart as a user would, and read its result."""
-    settings = {
-        "data_folder": corpus,
-        "adapter": adapter,
-        "number_of_epochs": 6,
-        "output_folder": output.resolve(),
-    } | settings
-    options = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
-    command = ["train.py", "hparams/quickstart.yaml", *options]
-    print(f"\n$ cd {RECIPE} && python {' '.join(command)}", flush=True)
-    run([sys.executable, *command, "--noprogressbar"], cwd=RECIPE)
-    return json.loads((output / "result.json").read_text(encoding="utf-8"))
+def planned(corpus: Path, twin: Path) -> list[Trial]:
+    """The recipe's quickstart, as a user would run it: the probe of a random encoder, then the menu."""
+    shared = {"data_folder": corpus, "number_of_epochs": 6}
+    settings = {RANDOM: {**shared, "adapter": "linear_probe", "encoder": twin}}
+    for adapter in YAML(typ="rt").load(MENU):
+        changes = FULL_FINETUNING if adapter == "full_finetuning" else {}
+        settings[adapter] = {**shared, "adapter": adapter, **changes}
+    outputs = {
+        name: FOLDER / "results" / name.replace(", ", "-").replace(" ", "_") for name in settings
+    }
+    return [
+        Trial(
+            name,
+            RECIPE,
+            changes,
+            outputs[name],
+            outputs[name] / "result.json",
+            "hparams/quickstart.yaml",
+        )
+        for name, changes in settings.items()
+    ]
 
 
 def print_table(results: dict[str, dict], chance: float) -> None:
@@ -83,13 +99,6 @@ def print_table(results: dict[str, dict], chance: float) -> None:
             f"   {100 * test['accuracy']:.1f} [{low:.1f}, {high:.1f}]"
         )
     print(f"Chance is {100 * chance:.1f} %.")
-
-
-def run(command: list[str], cwd: Path | None = None) -> None:
-    """Run a command and end the demo with its status if it fails."""
-    status = subprocess.run(command, cwd=cwd, check=False).returncode
-    if status:
-        sys.exit(status)
 
 
 if __name__ == "__main__":

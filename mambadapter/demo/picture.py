@@ -32,16 +32,18 @@ def draw_picture(results: Mapping[str, Mapping[str, Any]], chance: float, path: 
     >>> draw_picture({"probe": result}, 0.1, Path(tempfile.mkdtemp()) / "a.png").is_file()
     True
     """
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
     counts = [result["parameters"]["adapted"] for result in results.values()]
-    for (name, result), count in zip(results.items(), counts, strict=True):
+    # The same colour only with another marker.
+    styles = [f"C{number % 10}{marker}" for marker in "os^" for number in range(10)]
+    for (name, result), count, style in zip(results.items(), counts, styles, strict=False):
         test = result["metrics"]["test"]
         low, middle, high = (
             100 * test[key] for key in ("accuracy_low", "accuracy", "accuracy_high")
         )
         interval = [[middle - low], [high - middle]]
-        axes.errorbar(count, middle, interval, fmt="o", capsize=4, label=name)
+        axes.errorbar(count, middle, interval, fmt=style, capsize=4, label=name)
     axes.axhline(100 * chance, color="grey", linestyle=":", linewidth=1)
     axes.annotate(
         "chance",

@@ -25,11 +25,13 @@ class Trial:
     recipe : Path
         Folder of ``train.py``.
     settings : Mapping[str, Any]
-        What the command line changes in ``hparams/train.yaml``.
+        What the command line changes in the YAML.
     output : Path
         Where it writes.
     result : Path
         Where its ``result.json`` is kept; a trial whose file is there is done.
+    hparams : str
+        The YAML, from the recipe's folder.
     """
 
     name: str
@@ -37,6 +39,14 @@ class Trial:
     settings: Mapping[str, Any]
     output: Path
     result: Path
+    hparams: str = "hparams/train.yaml"
+
+    @property
+    def arguments(self) -> list[str]:
+        """The command line after ``python``."""
+        settings = {**self.settings, "output_folder": self.output.resolve()}
+        options = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
+        return ["train.py", self.hparams, *options]
 
     @property
     def done(self) -> bool:
@@ -70,10 +80,8 @@ def run_trials(trials: Iterable[Trial], jobs: int = 1) -> Iterator[Trial]:
 
 
 def _run(trial: Trial, threads: int) -> Trial:
-    settings = {**trial.settings, "output_folder": trial.output.resolve()}
-    options = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
     done = subprocess.run(
-        [sys.executable, "train.py", "hparams/train.yaml", *options, "--noprogressbar"],
+        [sys.executable, *trial.arguments, "--noprogressbar"],
         cwd=trial.recipe,
         env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         capture_output=True,
@@ -83,5 +91,6 @@ def _run(trial: Trial, threads: int) -> Trial:
     if done.returncode:
         raise UserError(f"{trial.name} failed:\n{done.stderr[-2000:]}")
     trial.result.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(trial.output / "result.json", trial.result)
+    if trial.result != trial.output / "result.json":
+        shutil.copy(trial.output / "result.json", trial.result)
     return trial

@@ -28,6 +28,7 @@ from mambadapter.knobs import one_of
 CONTRACT = (
     "architecture",
     "prepare",
+    "lr",
     "loader_options",
     "batch_seconds",
     "seed",

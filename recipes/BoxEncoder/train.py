@@ -29,7 +29,8 @@ def main(argv: list[str]) -> None:
 
     seed_everything(hparams["seed"], verbose=False)
     backbone = Wav2Vec2Model(hparams["architecture"])
-    encoder = AdaptedEncoder(backbone, FullFinetuning(train_cnn=True))
+    method = FullFinetuning(train_cnn=True)
+    encoder = AdaptedEncoder(backbone, method)
     head = task.PretrainingHead(encoder.width, len(phones), len(task.KIND_NAMES))
     brain = task.PretrainingBrain(
         {"encoder": encoder, "head": head},
@@ -49,7 +50,7 @@ def main(argv: list[str]) -> None:
     )
     brain.evaluate(datasets["valid"], test_loader_kwargs=loaders["valid"])
     save_box(backbone, experiment.folder / "encoder")
-    write_result(brain, experiment)
+    write_result(brain, experiment, method)
 
 
 if __name__ == "__main__":

@@ -10,24 +10,31 @@ import sys
 from speechbrain.utils.seed import seed_everything
 
 from mambadapter.brains.classification import CONTRACT, ClassificationBrain
-from mambadapter.config import load_experiment, recipe_main, start_experiment
+from mambadapter.config import Experiment, recipe_main
 from mambadapter.data.manifests import classification_datasets, main_first
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.heads import PooledClassifier
 from mambadapter.inference import save_package
 from mambadapter.results import write_result
+from mambadapter.runs import run
+from mambadapter.solver import fit_to_budget
 
 
 @recipe_main
 def main(argv: list[str]) -> None:
+    """Train once, or on every fold, or at several learning rates."""
+    run(argv, CONTRACT, train)
+
+
+def train(experiment: Experiment, test: bool) -> None:
     """Prepare, build, train, test, and write down what came out."""
-    experiment = load_experiment(argv, CONTRACT)
     hparams = experiment.hparams
-    start_experiment(experiment)
+    budget = hparams["adapter_budget"], hparams["adapter_budget_norms"]
+    method = fit_to_budget(hparams["method"], hparams["source"], *budget)
     manifests = main_first(hparams["prepare"])
 
     seed_everything(hparams["seed"], verbose=False)
-    encoder = AdaptedEncoder.from_pretrained(hparams["source"], hparams["method"])
+    encoder = AdaptedEncoder.from_pretrained(hparams["source"], method)
     datasets, labels = classification_datasets(manifests, encoder.sample_rate)
     modules = {"encoder": encoder, "head": PooledClassifier(encoder.width, len(labels))}
 
@@ -42,11 +49,11 @@ def main(argv: list[str]) -> None:
         train_loader_kwargs={**loader, "shuffle": True},
         valid_loader_kwargs=loader,
     )
-    brain.evaluate(datasets["test"], test_loader_kwargs=loader)
-
-    package = experiment.folder / "adapter"
-    save_package(package, modules, hparams["source"], hparams["method"], labels)
-    write_result(brain, experiment)
+    brain.restore_best()
+    if test:
+        brain.evaluate(datasets["test"], test_loader_kwargs=loader)
+    save_package(experiment.folder / "adapter", modules, hparams["source"], method, labels)
+    write_result(brain, experiment, method)
 
 
 if __name__ == "__main__":
