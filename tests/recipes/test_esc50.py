@@ -6,28 +6,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-from recipe_run import RECIPES, load_module, names, read, run, write_noise
+from recipe_run import RECIPES, load_module, names, read, run
+from small_esc50 import COLUMNS, write_rows, write_small_esc50
 
 from mambadapter.errors import UserError
 
 esc50 = load_module(RECIPES / "ESC50/esc50_prepare.py")
 
-CLASSES = {"dog": 0, "rain": 10, "siren": 42}
-COLUMNS = "filename,fold,target,category,esc10,src_file,take".split(",")
-
 
 def rows_of(corpus):
     with (corpus / "meta/esc50.csv").open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def write_rows(corpus, rows, columns=COLUMNS):
-    path = corpus / "meta/esc50.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def edit(corpus, name, **cells):
@@ -40,19 +29,7 @@ def edit(corpus, name, **cells):
 
 @pytest.fixture(scope="module")
 def small_esc50(tmp_path_factory):
-    """Three classes, two takes of one source for each class and fold: 30 clips of 0.4 s."""
-    corpus = tmp_path_factory.mktemp("esc50") / "ESC-50-master"
-    rows = []
-    for fold in range(1, 6):
-        for category, target in CLASSES.items():
-            for take in "AB":
-                source = 1000 * fold + target
-                name = f"{fold}-{source}-{take}-{target}.wav"
-                write_noise(corpus / "audio" / name, 22050, seed=[source, ord(take)])
-                cells = [name, fold, target, category, target < 42, source, take]
-                rows.append(dict(zip(COLUMNS, cells, strict=True)))
-    write_rows(corpus, rows)
-    return corpus
+    return write_small_esc50(tmp_path_factory.mktemp("esc50") / "ESC-50-master")
 
 
 @pytest.fixture
@@ -208,7 +185,7 @@ def test_the_recipe_from_end_to_end(small_esc50, encoder_folders, tmp_path):
     refused = run("ESC50", *settings, "--test_fold", 6)
     assert refused.returncode == 2
     assert refused.stderr.splitlines()[-1] == (
-        "error: test_fold: '6' is not a whole number of at least 1 and at most 5."
+        "error: test_fold: '6' is not a fold from 1 to 5, or all."
     )
     folders = set()
     for fold in (1, 5):  # each in a folder of its own
