@@ -10,7 +10,7 @@ import torch
 from mambadapter.config import load_experiment, recipe_main, start_experiment
 from mambadapter.config.overrides import parse_command_line
 from mambadapter.errors import UserError
-from mambadapter.methods import FullFinetuning, IdentityBottlenecks, LinearProbe, MambAdapters
+from mambadapter.methods import MENU, FullFinetuning, IdentityBottlenecks, LinearProbe, MambAdapters
 
 CONTRACT = ("method", "source", "opt_class", "tensorboard", "data_folder", "loader_options", "log")
 
@@ -535,9 +535,7 @@ ADAPTING = set(Path("recipes").glob("*/hparams/*.yaml")) - set(
 )
 
 
-@pytest.mark.parametrize(
-    "adapter", ["mambadapter", "identity_bottleneck", "linear_probe", "full_finetuning"]
-)
+@pytest.mark.parametrize("adapter", MENU)
 @pytest.mark.parametrize("path", sorted(ADAPTING), ids=str)
 def test_every_recipe_loads_with_every_method(path, adapter, monkeypatch, tmp_path):
     from mambadapter.brains.classification import CONTRACT as KEYS

@@ -1,14 +1,16 @@
 """Train and test a classifier on an adapted encoder."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import speechbrain as sb
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from mambadapter.brains.base import EncoderBrain
 from mambadapter.brains.metrics import classification_metrics
+from mambadapter.data.augmentation import add_spec_augment, waveform_augmentation
 
 # The keys of a classification recipe's YAML that its `train.py` and the Brain read.
 CONTRACT = (
@@ -20,6 +22,9 @@ CONTRACT = (
     "adapter_budget",
     "adapter_budget_norms",
     "lr_search",
+    "shots_per_class",
+    "waveform_augmentation",
+    "spec_augment",
     "prepare",
     "loader_options",
     "seed",
@@ -45,10 +50,21 @@ class ClassificationBrain(EncoderBrain):
     >>> brain.fit(epoch_counter, train, valid)  # doctest: +SKIP
     """
 
+    def __init__(self, modules: Mapping[str, nn.Module], *args: Any, **kwargs: Any) -> None:
+        super().__init__(modules, *args, **kwargs)
+        encoder = modules["encoder"]
+        self._augmentation = None
+        if self.hparams.waveform_augmentation:
+            self._augmentation = waveform_augmentation(encoder.sample_rate)
+        if self.hparams.spec_augment:
+            add_spec_augment(encoder)
+
     def compute_forward(self, batch: Any, stage: sb.Stage) -> Tensor:
-        """(B, classes) logits of a batch."""
+        """(B, classes) logits of a batch, in training of an augmented one if the YAML says so."""
         batch = batch.to(self.device)
         wavs, lens = batch.signal
+        if stage == sb.Stage.TRAIN and self._augmentation is not None:
+            wavs, lens = self._augmentation(wavs, lens)
         return self.modules.head(*self.modules.encoder(wavs, lens))
 
     def loss(self, predictions: Tensor, batch: Any, stage: sb.Stage) -> Tensor:

@@ -22,7 +22,14 @@ _CALLS = ("!new:", "!name:", "!apply:")
 _ARGUMENTS = {"loader_options": "torch.utils.data.DataLoader"}
 
 # Top-level keys that recipes share, where a wrong value would fail late or not at all.
-_SWITCHES = ("skip_unusable_audio", "tensorboard", "proof_of_life", "adapter_budget_norms")
+_SWITCHES = (
+    "skip_unusable_audio",
+    "tensorboard",
+    "proof_of_life",
+    "adapter_budget_norms",
+    "waveform_augmentation",
+    "spec_augment",
+)
 _WHOLE = {  # least and greatest
     "seed": (0, 2**32 - 1),  # beyond it SpeechBrain takes 0
     "number_of_epochs": (1, math.inf),

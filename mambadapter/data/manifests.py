@@ -11,6 +11,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from mambadapter.data.audio import Clip, audio_pipeline
+from mambadapter.data.few_shot import draw_shots
 from mambadapter.errors import UserError
 
 
@@ -108,7 +109,10 @@ def main_first(prepare: Callable[[], Any]) -> Any:
 
 
 def classification_datasets(
-    manifests: Mapping[str, str | Path], sample_rate: int
+    manifests: Mapping[str, str | Path],
+    sample_rate: int,
+    shots_per_class: int | None = None,
+    seed: int = 0,
 ) -> tuple[dict[str, DynamicItemDataset], list[str]]:
     """Make SpeechBrain datasets of labelled clips.
 
@@ -120,6 +124,10 @@ def classification_datasets(
         A manifest for ``train`` and for each other split.
     sample_rate : int
         Hz of the signals.
+    shots_per_class : int, optional
+        Train on so many clips of each class, see `mambadapter.data.few_shot`; default all.
+    seed : int
+        Of that draw.
 
     Returns
     -------
@@ -131,7 +139,7 @@ def classification_datasets(
     Raises
     ------
     UserError
-        If a split is empty, or has a label that training never sees.
+        If a split is empty, has a label that training never sees, or a class has fewer clips than shots.
 
     Example
     -------
@@ -145,6 +153,7 @@ def classification_datasets(
         split: {entry["label"] for entry in content.values()} for split, content in entries.items()
     }
     check_splits(present, Path(manifests["train"]).parent)
+    entries["train"] = draw_shots(entries["train"], shots_per_class, seed)
     labels = sorted(present["train"])
     index = {label: number for number, label in enumerate(labels)}
 

@@ -140,6 +140,61 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     return rows
 
 
+def split_of_folds(test_fold: int, folds: int) -> dict[int, str]:
+    """Say what each fold does when one of them tests: the next one validates, the others train.
+
+    Parameters
+    ----------
+    test_fold : int
+        1 to `folds`.
+    folds : int
+        How many there are.
+
+    Returns
+    -------
+    dict[int, str]
+        ``train``, ``valid`` or ``test`` of each fold.
+
+    Raises
+    ------
+    UserError
+        If there is no such fold.
+
+    Example
+    -------
+    >>> split_of_folds(5, folds=5)
+    {1: 'valid', 2: 'train', 3: 'train', 4: 'train', 5: 'test'}
+    """
+    if test_fold not in range(1, folds + 1):
+        raise UserError(f"test_fold: there is no fold {test_fold!r}; there are folds 1 to {folds}.")
+    roles = {test_fold: "test", test_fold % folds + 1: "valid"}
+    return {fold: roles.get(fold, "train") for fold in range(1, folds + 1)}
+
+
+def check_folds(present: Collection[str], folds: int, table: Path) -> None:
+    """Refuse a table with a fold that there is not, or without a clip of one that there is.
+
+    Parameters
+    ----------
+    present : Collection[str]
+        The folds of its rows.
+    folds : int
+        How many there are.
+    table : Path
+        For the message.
+    """
+    known = {str(fold) for fold in range(1, folds + 1)}
+    for what, wrong in (
+        ("unknown fold", set(present) - known),
+        ("no clip of fold", known - set(present)),
+    ):
+        if wrong:
+            raise UserError(
+                f"{table} has {what} {', '.join(sorted(wrong))}: there are folds 1 to {folds}; "
+                "unpack the corpus again."
+            )
+
+
 def warn_of_subset(found: Collection[str], complete: int, what: str, root: Path) -> None:
     """Say which classes are there when they are not all.
 

@@ -9,16 +9,17 @@ from pathlib import Path
 from mambadapter.data.preparation import (
     SPLITS,
     LabelledFile,
+    check_folds,
     find_corpus,
     read_table,
+    split_of_folds,
     warn_of_overlap,
     warn_of_subset,
     write_splits,
 )
-from mambadapter.errors import UserError
 
 TABLE = "meta/esc50.csv"
-FOLDS = (1, 2, 3, 4, 5)
+FOLDS = 5
 CLASSES = 50
 
 
@@ -59,7 +60,7 @@ def prepare_esc50(
     >>> prepare_esc50("ESC-50-master", "manifests", test_fold=1)["train"].name  # doctest: +SKIP
     'train.json'
     """
-    split_of = split_of_folds(test_fold)
+    split_of = split_of_folds(test_fold, FOLDS)
     root = find_corpus(
         data_folder,
         corpus="ESC-50",
@@ -68,7 +69,7 @@ def prepare_esc50(
         is_corpus=lambda path: (path / TABLE).is_file(),
     )
     rows = read_table(root / TABLE, ("filename", "fold", "category", "src_file"))
-    _check_folds({row["fold"] for row in rows}, root / TABLE)
+    check_folds({row["fold"] for row in rows}, FOLDS, root / TABLE)
 
     files: list[LabelledFile] = []
     sources: dict[str, set[str]] = {split: set() for split in SPLITS}
@@ -79,42 +80,3 @@ def prepare_esc50(
     warn_of_subset({file.label for file in files}, CLASSES, "classes", root)
     warn_of_overlap(sources, "source recordings")
     return write_splits(root, manifest_folder, files, skip_unusable_audio)
-
-
-def split_of_folds(test_fold: int) -> dict[int, str]:
-    """Say what each fold does when one of them tests: the next one validates, the others train.
-
-    Parameters
-    ----------
-    test_fold : int
-        1 to 5.
-
-    Returns
-    -------
-    dict[int, str]
-        ``train``, ``valid`` or ``test`` of each fold.
-
-    Raises
-    ------
-    UserError
-        If there is no such fold.
-
-    Example
-    -------
-    >>> split_of_folds(5)
-    {1: 'valid', 2: 'train', 3: 'train', 4: 'train', 5: 'test'}
-    """
-    if test_fold not in FOLDS:
-        raise UserError(f"test_fold: there is no fold {test_fold!r}; ESC-50 has folds 1 to 5.")
-    roles = {test_fold: "test", test_fold % len(FOLDS) + 1: "valid"}
-    return {fold: roles.get(fold, "train") for fold in FOLDS}
-
-
-def _check_folds(present: set[str], table: Path) -> None:
-    known = {str(fold) for fold in FOLDS}
-    for what, folds in (("unknown fold", present - known), ("no clip of fold", known - present)):
-        if folds:
-            raise UserError(
-                f"{table} has {what} {', '.join(sorted(folds))}: ESC-50 has folds 1 to 5; "
-                "unpack the corpus again."
-            )

@@ -35,12 +35,12 @@ def train(experiment: Experiment, test: bool) -> None:
 
     seed_everything(hparams["seed"], verbose=False)
     encoder = AdaptedEncoder.from_pretrained(hparams["source"], method)
-    datasets, labels = classification_datasets(manifests, encoder.sample_rate)
+    few = hparams["shots_per_class"], hparams["seed"]
+    datasets, labels = classification_datasets(manifests, encoder.sample_rate, *few)
     modules = {"encoder": encoder, "head": PooledClassifier(encoder.width, len(labels))}
 
-    brain = ClassificationBrain(
-        modules, hparams["opt_class"], hparams, experiment.run_opts, hparams["checkpointer"]
-    )
+    options = hparams["opt_class"], hparams, experiment.run_opts, hparams["checkpointer"]
+    brain = ClassificationBrain(modules, *options)
     loader = hparams["loader_options"]
     brain.fit(
         hparams["epoch_counter"],

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import speechbrain as sb
 import torch
 from safetensors.torch import load_file
 from speechbrain.dataio.batch import PaddedBatch
@@ -15,13 +16,13 @@ from speechbrain.utils.checkpoints import Checkpoint
 from tiny_run import build, dataset, fit, train
 from torch import nn
 
-from mambadapter.brains.base import validation_rank
+from mambadapter.brains.base import seed_step, validation_rank
 from mambadapter.brains.checkpoints import load_trained, trained_tensors
 from mambadapter.brains.metrics import classification_metrics
 from mambadapter.brains.optimisation import cosine_lr, weight_decay_groups
 from mambadapter.brains.stopwatch import Stopwatch
 from mambadapter.errors import UserError
-from mambadapter.methods import FullFinetuning, IdentityBottlenecks, LinearProbe, MambAdapters
+from mambadapter.methods import MENU
 
 SCRIPT = Path(__file__).parent / "tiny_run.py"
 
@@ -45,13 +46,16 @@ def test_learns_and_reports(folder, tmp_path):
     assert "valid accuracy" in (tmp_path / "train_log.txt").read_text()
 
 
-@pytest.mark.parametrize("stop_at", [3, 6, 10])
-def test_a_killed_run_resumes_to_the_same_result(folder, tmp_path, monkeypatch, stop_at):
-    """Six steps an epoch: stopped in the first, between two, and in the second."""
-    run_opts = {"ckpt_interval_steps": 1}
-    whole_metrics, whole = train(folder, tmp_path / "whole", run_opts=run_opts)
+AUGMENTED = {"waveform_augmentation": True, "spec_augment": True}
 
-    brain, counter, _ = build(folder, tmp_path / "killed", run_opts=run_opts)
+
+@pytest.mark.parametrize(("stop_at", "changes"), [(3, {}), (6, {}), (10, {}), (4, AUGMENTED)])
+def test_a_killed_run_resumes_to_the_same_result(folder, tmp_path, monkeypatch, stop_at, changes):
+    """Six steps an epoch: stopped in the first, between two, and in the second."""
+    settings = {"run_opts": {"ckpt_interval_steps": 1}, **changes}
+    whole_metrics, whole = train(folder, tmp_path / "whole", **settings)
+
+    brain, counter, _ = build(folder, tmp_path / "killed", **settings)
     original = brain.on_fit_batch_start
 
     def stop(batch, should_step):
@@ -63,9 +67,39 @@ def test_a_killed_run_resumes_to_the_same_result(folder, tmp_path, monkeypatch, 
     with pytest.raises(KeyboardInterrupt):
         fit(brain, counter)
     torch.manual_seed(99)
-    metrics, resumed = train(folder, tmp_path / "killed", run_opts=run_opts)
+    metrics, resumed = train(folder, tmp_path / "killed", **settings)
     assert metrics == whole_metrics
     assert_same(resumed, whole)
+
+
+def test_augmentation_changes_training_and_nothing_else(folder, tmp_path):
+    seen = {}
+
+    class Clips(dict):
+        id = ("one", "two")
+        signal = torch.randn(2, 16000), torch.tensor([1.0, 0.5])
+
+        def to(self, device):
+            return self
+
+    for name, changes in (
+        ("plain", {}),
+        ("waveform", {"waveform_augmentation": True}),
+        ("frames", {"spec_augment": True}),
+    ):
+        brain, *_ = build(folder, tmp_path / name, **changes)
+        for stage in sb.Stage:
+            brain.modules.train(stage == sb.Stage.TRAIN)
+            seed_step(1, 0, 5, 0)
+            seen[name, stage] = brain.compute_forward(Clips(), stage).detach()
+            seed_step(1, 0, 5, 0)
+            assert torch.equal(seen[name, stage], brain.compute_forward(Clips(), stage))
+    for name in ("waveform", "frames"):
+        assert not torch.allclose(
+            seen[name, sb.Stage.TRAIN], seen["plain", sb.Stage.TRAIN], atol=1e-4
+        )
+        for stage in (sb.Stage.VALID, sb.Stage.TEST):
+            assert torch.equal(seen[name, stage], seen["plain", stage])
 
 
 def test_gradient_accumulation_resumes_between_whole_steps_only(folder, tmp_path, monkeypatch):
@@ -338,13 +372,9 @@ def test_tensorboard_by_choice(folder, tmp_path):
     assert list(tmp_path.glob("tensorboard/**/events*"))
 
 
-@pytest.mark.parametrize(
-    "method",
-    [LinearProbe(), FullFinetuning(), MambAdapters(bidirectional=True), IdentityBottlenecks()],
-    ids=repr,
-)
-def test_every_method_on_the_menu_trains(folder, tmp_path, method):
-    metrics, _ = train(folder, tmp_path, method=method, number_of_epochs=1, lr=1e-4)
+@pytest.mark.parametrize("name", MENU)
+def test_every_method_on_the_menu_trains(folder, tmp_path, name):
+    metrics, _ = train(folder, tmp_path, method=MENU[name], number_of_epochs=1, lr=1e-4)
     assert math.isfinite(metrics["test"]["loss"])
 
 

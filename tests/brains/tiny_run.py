@@ -50,6 +50,8 @@ def build(encoder_folder, output, seed=1, method=None, lr=0.005, run_opts=None, 
         "tensorboard": False,
         "output_folder": str(output),
         "proof_of_life": True,
+        "waveform_augmentation": False,
+        "spec_augment": False,
         **hparams,
     }
     brain = ClassificationBrain(

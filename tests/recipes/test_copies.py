@@ -5,7 +5,7 @@ import re
 import pytest
 from recipe_run import RECIPES
 
-CLASSIFICATION = ("ESC50", "FluentSpeechCommands", "GoogleSpeechCommands")
+CLASSIFICATION = ("ESC50", "FluentSpeechCommands", "GoogleSpeechCommands", "UrbanSound8K")
 
 
 @pytest.mark.parametrize("recipe", CLASSIFICATION)

@@ -138,7 +138,7 @@ def break_audio(corpus):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (break_fold, r"esc50\.csv has unknown fold 6: ESC-50 has folds 1 to 5"),
+        (break_fold, r"esc50\.csv has unknown fold 6: there are folds 1 to 5"),
         (break_all_of_a_fold, r"esc50\.csv has no clip of fold 4"),
         (break_two_folds, r"1 files are in two splits, such as audio/1-1000-A-0\.wav \(test and"),
         (break_twice, r"1 files are listed twice, such as audio/1-1000-A-0\.wav \(test\)"),

@@ -1,0 +1,64 @@
+"""A few training clips of each class, for learning from little."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mambadapter.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+def draw_shots(
+    entries: Mapping[str, Mapping[str, Any]], shots_per_class: int | None, seed: int
+) -> dict[str, Mapping[str, Any]]:
+    """Keep so many clips of each class.
+
+    The draw depends on the seed and the names of a class's clips alone, not on their order or on other
+    classes, and a smaller one is part of a larger one.
+
+    Parameters
+    ----------
+    entries : Mapping[str, Mapping[str, Any]]
+        A manifest: clips by name, each with its ``label``.
+    shots_per_class : int or None
+        How many; None keeps all.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    dict[str, Mapping[str, Any]]
+        Those drawn, in the manifest's order.
+
+    Raises
+    ------
+    UserError
+        If a class has fewer clips.
+
+    Example
+    -------
+    >>> entries = {name: {"label": name[0]} for name in ("a1", "a2", "b1", "b2")}
+    >>> sorted(entry["label"] for entry in draw_shots(entries, 1, seed=0).values())
+    ['a', 'b']
+    """
+    if shots_per_class is None:
+        return dict(entries)
+    names = defaultdict(list)
+    for name in sorted(entries):
+        names[entries[name]["label"]].append(name)
+    label, fewest = min(names.items(), key=lambda item: len(item[1]))
+    if len(fewest) < shots_per_class:
+        raise UserError(
+            f"shots_per_class: class '{label}' has {len(fewest)} training clips; "
+            f"give at most {len(fewest)}."
+        )
+    drawn = set()
+    for label, clips in names.items():
+        generator = np.random.default_rng([seed, *label.encode()])
+        drawn.update(generator.permutation(clips)[:shots_per_class].tolist())
+    logger.info("Few-shot: %d training clips, %d of each class", len(drawn), shots_per_class)
+    return {name: entry for name, entry in entries.items() if name in drawn}
