@@ -42,7 +42,7 @@ class Corpus:
 
 # The first is the one on which the learning rates are chosen.
 CORPORA = [
-    Corpus("FluentSpeechCommands", "fluent_speech_commands_dataset", 12, seeds=(1, 2, 3)),
+    Corpus("FluentSpeechCommands", "fluent_speech_commands_dataset", 8, seeds=(1, 2, 3)),
     Corpus("GoogleSpeechCommands", "speech_commands_v0.02", 6),
     Corpus("ESC50", "ESC-50-master", 8, settings={"test_fold": 1}),
     Corpus("UrbanSound8K", "UrbanSound8K", 8, settings={"test_fold": 1}),
