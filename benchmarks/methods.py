@@ -24,6 +24,13 @@ RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 BUDGET = 50_000
 TRIES = 3
 
+# The menu, and the methods with a learnable scale once more with it started at 1 instead of 0.1.
+ALPHA = {
+    f"{name}, alpha 1": name
+    for name in ("mambadapter", "mambadapter_bidirectional", "identity_bottleneck")
+}
+METHODS = [*MENU, *ALPHA]
+
 # The middle of three rates a factor of 2 apart.
 MIDDLE = 0.01
 MIDDLES = {"full_finetuning": 0.001}
@@ -59,7 +66,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.corpora:
         corpora = arguments.corpora.expanduser().resolve()
-        searches = [search(name, corpora) for name in MENU]
+        searches = [search(name, corpora) for name in METHODS]
         for run in run_trials(chosen(searches, arguments.only), arguments.jobs):
             print(f"done: {run.name}", flush=True)
         repeats = list(chosen(comparisons(corpora), arguments.only))
@@ -84,7 +91,7 @@ def comparisons(corpora: Path) -> Iterator[Trial]:
     """All other runs, of the methods whose learning rate is known."""
     for corpus in CORPORA:
         for seed in corpus.seeds:
-            for name in MENU:
+            for name in METHODS:
                 searched = search(name, corpora)
                 if searched.done and (corpus, seed) != (CORPORA[0], CORPORA[0].seeds[0]):
                     changes = {"adapter.lr": searched.read()["lr"]}
@@ -95,7 +102,7 @@ def trial(corpus: Corpus, name: str, seed: int, corpora: Path, changes: dict[str
     """One run of a method."""
     settings = {
         "encoder": "box",
-        "adapter": name,
+        "adapter": ALPHA.get(name, name),
         "number_of_epochs": corpus.epochs,
         "batch_size": 16,
         "num_workers": 0,
@@ -104,21 +111,28 @@ def trial(corpus: Corpus, name: str, seed: int, corpora: Path, changes: dict[str
         **corpus.settings,
         **changes,
     }
-    if MENU[name].size:
+    if name in ALPHA:
+        settings["adapter.alpha"] = 1.0
+    if MENU[settings["adapter"]].size:
         settings["adapter_budget"] = BUDGET
     recipe = RECIPES / corpus.recipe
     return Trial(
         name=f"{corpus.recipe}/{name}, seed {seed}",
         recipe=recipe,
         settings=settings,
-        output=recipe / f"results/methods/{name}-seed{seed}",
+        output=recipe / f"results/methods/{file_name(name)}-seed{seed}",
         result=saved(corpus, name, seed),
     )
 
 
 def saved(corpus: Corpus, name: str, seed: int) -> Path:
     """Where a result is kept."""
-    return RECIPES / corpus.recipe / f"saved_runs/methods/{name}-seed{seed}.json"
+    return RECIPES / corpus.recipe / f"saved_runs/methods/{file_name(name)}-seed{seed}.json"
+
+
+def file_name(name: str) -> str:
+    """A row's name as part of a file's."""
+    return name.replace(", ", "-").replace(" ", "")
 
 
 def table(corpus: Corpus) -> str:
@@ -127,7 +141,8 @@ def table(corpus: Corpus) -> str:
         "| method | size | trained without head | learning rate | seeds | test accuracy, % |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
-    for name, method in MENU.items():
+    for name in METHODS:
+        method = MENU[ALPHA.get(name, name)]
         paths = [saved(corpus, name, seed) for seed in corpus.seeds]
         results = [json.loads(path.read_text()) for path in paths if path.is_file()]
         if not results:
@@ -142,7 +157,8 @@ def table(corpus: Corpus) -> str:
         else:
             accuracy = f"{centre:.1f} ± {half:.1f}"
         count = f"{one['parameters']['adapted']:,}"
-        cells = (f"`{name}`", size, count, f"{one['lr']:g}", len(scores), accuracy)
+        shown = f"`{ALPHA[name]}`, alpha from 1" if name in ALPHA else f"`{name}`"
+        cells = (shown, size, count, f"{one['lr']:g}", len(scores), accuracy)
         rows.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(rows)
 

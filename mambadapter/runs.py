@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
+from mambadapter.brains.selection import validation_rank
 from mambadapter.config import Experiment, load_experiment, read_experiment, start_experiment
 from mambadapter.data.manifests import write_json
 from mambadapter.errors import DivergedError, UserError
@@ -152,7 +153,7 @@ def _search(
             "give a smaller --adapter.lr."
         )
     # Ties by loss, then the smaller rate, which comes first.
-    best = max(finished, key=lambda lr: _rank(finished[lr]["metrics"]["valid"]))
+    best = max(finished, key=lambda lr: validation_rank(finished[lr]["metrics"]["valid"]))
     below, _ = tried[best]
     winner = read_experiment(below, contract)
     if "test" not in finished[best]["metrics"]:
@@ -195,10 +196,6 @@ def _tried(
                 logger.warning("Learning rate %g: %s", lr, error)
                 _write(one, {"diverged": str(error)})
         yield lr, (below, read_result(one))
-
-
-def _rank(valid: dict[str, float]) -> tuple[float, float]:
-    return valid["accuracy"], -valid["loss"]
 
 
 def _failure(result: dict[str, Any]) -> dict[str, str]:

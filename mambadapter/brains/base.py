@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import speechbrain as sb
 import torch
-from speechbrain.utils.checkpoints import Checkpoint
 from speechbrain.utils.distributed import main_process_only
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mambadapter.brains.checkpoints import TrainedTensors
-from mambadapter.brains.optimisation import cosine_lr, weight_decay_groups
+from mambadapter.brains.optimisation import cosine_factor, weight_decay_groups
+from mambadapter.brains.selection import checkpoint_rank, is_ranked
 from mambadapter.brains.stopwatch import Stopwatch
 from mambadapter.budget import ParameterCount, count_parameters
 from mambadapter.errors import DivergedError, UserError
@@ -91,12 +91,12 @@ class EncoderBrain(sb.Brain):
         raise NotImplementedError
 
     def stage_metrics(self) -> dict[str, float]:
-        """Metrics over the stage; ``accuracy`` is what chooses the best epoch."""
+        """Metrics over the stage, those that `mambadapter.brains.selection` compares among them."""
         raise NotImplementedError
 
-    def lr_at(self, step: int) -> float:
-        """Learning rate of an optimiser step."""
-        return cosine_lr(self.peak_lr, step, self.total_steps)
+    def lr_factor(self, step: int) -> float:
+        """What an optimiser step multiplies all learning rates by."""
+        return cosine_factor(step, self.total_steps)
 
     def compute_objectives(self, predictions: Any, batch: Any, stage: sb.Stage) -> Tensor:
         """The task's loss, refused when it is not finite."""
@@ -143,11 +143,15 @@ class EncoderBrain(sb.Brain):
 
     def init_optimizers(self) -> None:
         """One optimiser, with the parameters that must not decay in a group of their own."""
-        self.optimizer = self.opt_class(weight_decay_groups(self.modules.parameters()))
+        self.optimizer = self.opt_class(self.parameter_groups())
         self.optimizers_dict = {"optimizer": self.optimizer}
-        self.peak_lr = self.optimizer.param_groups[0]["lr"]
+        self._peaks = [group["lr"] for group in self.optimizer.param_groups]
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("optimizer", self.optimizer)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What the optimiser is made of."""
+        return weight_decay_groups(self.modules.parameters())
 
     def optimizers_step(self) -> None:
         """As SpeechBrain's, which would clip the gradients of the first parameter group only."""
@@ -163,8 +167,9 @@ class EncoderBrain(sb.Brain):
     def on_fit_batch_start(self, batch: Any, should_step: bool) -> None:
         """Set the learning rate and the random state of this step."""
         self._clips = batch.id
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr_at(self.optimizer_step)
+        factor = self.lr_factor(self.optimizer_step)
+        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * factor
         rank = getattr(self, "rank", 0)
         seed_step(self.hparams.seed, rank, self.optimizer_step, self._micro_step)
         self._micro_step = 0 if should_step else self._micro_step + 1
@@ -206,7 +211,7 @@ class EncoderBrain(sb.Brain):
             if self.checkpointer is not None:
                 self.checkpointer.save_and_keep_only(
                     meta={"epoch": epoch, **stats},
-                    importance_keys=[validation_rank],
+                    importance_keys=[checkpoint_rank],
                 )
         else:
             self._log({"best epoch": self.best_epoch}, test_stats=stats)
@@ -216,12 +221,12 @@ class EncoderBrain(sb.Brain):
         self.restore_best()
 
     def restore_best(self) -> None:
-        """Go back to the best epoch, by validation accuracy and then by validation loss."""
+        """Go back to the epoch that did best on validation data."""
         self.best_epoch = None
         if self.checkpointer is None:
             return
         best = self.checkpointer.recover_if_possible(
-            importance_key=validation_rank, ckpt_predicate=lambda c: "accuracy" in c.meta
+            importance_key=checkpoint_rank, ckpt_predicate=is_ranked
         )
         if best is None:
             raise UserError(
@@ -251,12 +256,6 @@ class EncoderBrain(sb.Brain):
 
 def _shortened(clips: Sequence[str]) -> str:
     return f"clips {', '.join(clips[:3])}{' ...' if len(clips) > 3 else ''}"
-
-
-def validation_rank(checkpoint: Checkpoint) -> tuple[float, float]:
-    """Order checkpoints by validation accuracy, ties by validation loss; mid-epoch ones come last."""
-    meta = checkpoint.meta
-    return meta.get("accuracy", -1.0), -meta.get("loss", float("inf"))
 
 
 def seed_step(seed: int, rank: int, step: int, micro_step: int) -> None:

@@ -35,13 +35,11 @@ def weight_decay_groups(parameters: Iterable[nn.Parameter]) -> list[dict]:
     return [group for group in groups if group["params"]]
 
 
-def cosine_lr(peak: float, step: int, total_steps: int) -> float:
-    """Cosine annealing from `peak` to zero, a function of the step alone, so resuming needs no state.
+def cosine_factor(step: int, total_steps: int) -> float:
+    """Cosine annealing from 1 to 0, a function of the step alone, so resuming needs no state.
 
     Parameters
     ----------
-    peak : float
-        Learning rate of step 0.
     step : int
         Optimiser steps done.
     total_steps : int
@@ -50,12 +48,12 @@ def cosine_lr(peak: float, step: int, total_steps: int) -> float:
     Returns
     -------
     float
-        Learning rate of the next step.
+        What the next step's learning rate is of the peak.
 
     Example
     -------
-    >>> [round(cosine_lr(1.0, step, 4), 3) for step in range(5)]
+    >>> [round(cosine_factor(step, 4), 3) for step in range(5)]
     [1.0, 0.854, 0.5, 0.146, 0.0]
     """
     progress = min(step / max(total_steps, 1), 1.0)
-    return peak * 0.5 * (1.0 + math.cos(math.pi * progress))
+    return 0.5 * (1.0 + math.cos(math.pi * progress))

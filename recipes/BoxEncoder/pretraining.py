@@ -14,9 +14,7 @@ from augment import augment
 from box_prepare import SPEECH
 from objectives import BLANK, NO_PHONE, OBJECTIVES
 from sounds import KINDS
-from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataset import DynamicItemDataset
-from speechbrain.dataio.sampler import DynamicBatchSampler
 from torch import Tensor, nn
 
 from mambadapter.brains.base import EncoderBrain
@@ -97,38 +95,6 @@ def pretraining_datasets(
     return {split: DynamicItemDataset(e, items, keys) for split, e in entries.items()}, phones
 
 
-def batches_by_length(
-    datasets: Mapping[str, DynamicItemDataset], seconds: float, options: Mapping[str, Any]
-) -> dict[str, dict[str, Any]]:
-    """Arguments of a loader for each split, whose batches hold clips of about one length.
-
-    Parameters
-    ----------
-    datasets : Mapping[str, DynamicItemDataset]
-        Of ``train``, which is shuffled, and ``valid``.
-    seconds : float
-        Of audio in a batch.
-    options : Mapping[str, Any]
-        Further arguments.
-
-    Returns
-    -------
-    dict[str, dict[str, Any]]
-        By split.
-    """
-    quarters = [0.25 * k for k in range(2, 22)]
-    return {
-        split: {
-            "batch_sampler": DynamicBatchSampler(
-                dataset, seconds, bucket_boundaries=quarters, shuffle=split == "train"
-            ),
-            "collate_fn": PaddedBatch,
-            **options,
-        }
-        for split, dataset in datasets.items()
-    }
-
-
 def frame_labels(spoken: list, samples: int, index: Mapping[str, int]) -> Tensor:
     """The phone in the middle of every frame.
 
@@ -194,9 +160,9 @@ class PretrainingBrain(EncoderBrain):
         self._phone_loss, self._phones_right = OBJECTIVES[self.hparams.phone_objective]
         super().on_fit_start()
 
-    def lr_at(self, step: int) -> float:
+    def lr_factor(self, step: int) -> float:
         """Up in a straight line, then cosine annealing."""
-        return super().lr_at(step) * min(1.0, (step + 1) / self.hparams.warmup_steps)
+        return super().lr_factor(step) * min(1.0, (step + 1) / self.hparams.warmup_steps)
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> tuple[Tensor, Tensor]:
         """Logits of a batch, in training of an augmented one."""

@@ -12,6 +12,7 @@ from speechbrain.utils.seed import seed_everything
 from transformers import Wav2Vec2Model
 
 from mambadapter.config import load_experiment, recipe_main, start_experiment
+from mambadapter.data.batching import batches_by_length
 from mambadapter.data.manifests import main_first
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.methods import FullFinetuning
@@ -39,7 +40,7 @@ def main(argv: list[str]) -> None:
         experiment.run_opts,
         hparams["checkpointer"],
     )
-    loaders = task.batches_by_length(datasets, hparams["batch_seconds"], hparams["loader_options"])
+    loaders = batches_by_length(datasets, hparams["batch_seconds"], 5.5, hparams["loader_options"])
     brain.train_sampler = loaders["train"]["batch_sampler"]
     brain.fit(
         hparams["epoch_counter"],

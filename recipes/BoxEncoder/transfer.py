@@ -43,6 +43,14 @@ SETTINGS = {
         "encoder": "box", "adapter": "identity_bottleneck", "adapter.rank": 59, "adapter.shared": False,
         "adapter.lr": 0.01,
     },
+    "box-identity_bottleneck-alpha1": {  # the scales start at 1, not at the paper's 0.1
+        "encoder": "box", "adapter": "identity_bottleneck", "adapter.rank": 48, "adapter.alpha": 1.0,
+        "adapter.lr": 0.01,
+    },
+    "box-mambadapter-alpha1": {
+        "encoder": "box", "adapter": "mambadapter", "adapter.rank": 48, "adapter.alpha": 1.0,
+        "adapter.lr": 0.01,
+    },
     "box-mambadapter": {
         "encoder": "box", "adapter": "mambadapter", "adapter.rank": 48, "adapter.lr": 0.01,
     },

@@ -16,10 +16,11 @@ from speechbrain.utils.checkpoints import Checkpoint
 from tiny_run import build, dataset, fit, train
 from torch import nn
 
-from mambadapter.brains.base import seed_step, validation_rank
+from mambadapter.brains.base import seed_step
 from mambadapter.brains.checkpoints import load_trained, trained_tensors
 from mambadapter.brains.metrics import classification_metrics
-from mambadapter.brains.optimisation import cosine_lr, weight_decay_groups
+from mambadapter.brains.optimisation import cosine_factor, weight_decay_groups
+from mambadapter.brains.selection import checkpoint_rank, validation_rank
 from mambadapter.brains.stopwatch import Stopwatch
 from mambadapter.errors import UserError
 from mambadapter.methods import MENU
@@ -274,9 +275,23 @@ def test_ties_go_to_the_lower_validation_loss_and_unfinished_epochs_come_last():
             checkpoint(accuracy=0.9, loss=0.4),
             checkpoint(accuracy=0.8, loss=0.1),
         ],
-        key=validation_rank,
+        key=checkpoint_rank,
     )
     assert [c.meta.get("loss") for c in ranked] == [None, 0.1, 0.5, 0.4]
+
+
+def test_recognition_is_chosen_by_words_and_by_characters_while_those_saturate():
+    ranked = sorted(
+        [
+            {"wer": 0.4, "cer": 0.3, "loss": 1.0},
+            {"wer": 1.3, "cer": 0.6, "loss": 1.0},
+            {"wer": 1.0, "cer": 0.7, "loss": 1.0},
+            {"wer": 0.4, "cer": 0.2, "loss": 2.0},
+            {"wer": 0.3, "cer": 0.9, "loss": 9.0},
+        ],
+        key=validation_rank,
+    )
+    assert [one["cer"] for one in ranked] == [0.7, 0.6, 0.3, 0.2, 0.9]
 
 
 def test_testing_without_training_is_refused(folder, tmp_path):
@@ -328,7 +343,7 @@ def test_a_ready_loader_is_planned_like_a_dataset(folder, tmp_path):
     loader = SaveableDataLoader(dataset(24, 0), batch_size=4, collate_fn=PaddedBatch)
     brain.fit(counter, loader, dataset(9, 1000), valid_loader_kwargs={"batch_size": 4})
     assert brain.total_steps == 18
-    assert 0 < brain.optimizer.param_groups[0]["lr"] < brain.peak_lr / 10
+    assert 0 < brain.optimizer.param_groups[0]["lr"] < 0.005 / 10
 
 
 def test_every_parameter_group_is_clipped(folder, tmp_path):
@@ -393,6 +408,6 @@ def test_cosine_schedule_against_torch():
     optimiser = torch.optim.SGD([parameter], lr=0.3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=20)
     for step in range(20):
-        assert cosine_lr(0.3, step, 20) == pytest.approx(optimiser.param_groups[0]["lr"], abs=1e-9)
+        assert 0.3 * cosine_factor(step, 20) == pytest.approx(optimiser.param_groups[0]["lr"], abs=1e-9)
         optimiser.step()
         schedule.step()

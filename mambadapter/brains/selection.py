@@ -1,0 +1,42 @@
+"""Which of two epochs, or of two learning rates, did better on validation data."""
+
+from collections.abc import Mapping
+
+from speechbrain.utils.checkpoints import Checkpoint
+
+
+def validation_rank(metrics: Mapping[str, float]) -> tuple[float, ...]:
+    """Order by validation metrics; greater is better.
+
+    Classification: accuracy, ties by loss. Recognition: word error rate, where those above 100 % are all
+    alike; ties, so too while it saturates, by character error rate, then loss. What has no metrics, such as
+    a checkpoint within an epoch, comes last.
+
+    Parameters
+    ----------
+    metrics : Mapping[str, float]
+        With ``accuracy`` or ``wer`` and ``cer`` (fractions), and ``loss``.
+
+    Returns
+    -------
+    tuple[float, ...]
+
+    Example
+    -------
+    >>> validation_rank({"wer": 1.1, "cer": 0.6}) > validation_rank({"wer": 1.0, "cer": 0.7})
+    True
+    """
+    loss = metrics.get("loss", float("inf"))
+    if "wer" in metrics:
+        return -min(metrics["wer"], 1.0), -metrics["cer"], -loss
+    return metrics.get("accuracy", float("-inf")), -loss
+
+
+def is_ranked(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint has validation metrics: it ends an epoch."""
+    return "accuracy" in checkpoint.meta or "wer" in checkpoint.meta
+
+
+def checkpoint_rank(checkpoint: Checkpoint) -> tuple[float, ...]:
+    """`validation_rank` of a checkpoint."""
+    return validation_rank(checkpoint.meta)

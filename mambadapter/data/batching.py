@@ -1,0 +1,49 @@
+"""Batches of about one length, each with as many seconds of audio as the next."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.dataio.sampler import DynamicBatchSampler
+
+# A quarter of a second wide up to the longest clips.
+_STEP, _SHORTEST = 0.25, 0.5
+
+
+def batches_by_length(
+    datasets: Mapping[str, DynamicItemDataset],
+    seconds: float,
+    longest: float,
+    options: Mapping[str, Any],
+) -> dict[str, dict[str, Any]]:
+    """Arguments of a loader for each split, by SpeechBrain's dynamic batching.
+
+    Parameters
+    ----------
+    datasets : Mapping[str, DynamicItemDataset]
+        Of ``train``, which is shuffled, and other splits; their items have a ``duration``.
+    seconds : float
+        Of audio in a batch, padding included.
+    longest : float
+        Seconds of the longest clip.
+    options : Mapping[str, Any]
+        Further arguments.
+
+    Returns
+    -------
+    dict[str, dict[str, Any]]
+        By split.
+    """
+    steps = round((longest - _SHORTEST) / _STEP)
+    boundaries = [_SHORTEST + _STEP * step for step in range(steps + 1)]
+    return {
+        split: {
+            "batch_sampler": DynamicBatchSampler(
+                dataset, seconds, bucket_boundaries=boundaries, shuffle=split == "train"
+            ),
+            "collate_fn": PaddedBatch,
+            **options,
+        }
+        for split, dataset in datasets.items()
+    }

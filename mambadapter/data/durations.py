@@ -1,0 +1,136 @@
+"""How long compressed clips are, found by decoding them, once: their headers may lie."""
+
+import json
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from mambadapter.data.audio import SHORTEST_SECONDS
+from mambadapter.data.manifests import write_json
+from mambadapter.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+# A decoder may give or take the samples of a few frames of an mp3.
+_FRAMES_LEEWAY = 8 * 1152
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What decoding a clip found.
+
+    Attributes
+    ----------
+    seconds : float
+        Its length; 0 where it cannot be read.
+    problem : str
+        Why it cannot be used; empty if it can.
+    """
+
+    seconds: float
+    problem: str = ""
+
+
+class DurationCache:
+    """Lengths of the clips of a corpus, measured in parallel and remembered.
+
+    A clip is measured again if its size has changed.
+
+    Parameters
+    ----------
+    path : Path
+        Where they are remembered, a JSON file; made if it does not exist.
+    clips : Path
+        The folder of the clips.
+
+    Raises
+    ------
+    UserError
+        If the file is there and cannot be read.
+
+    Example
+    -------
+    >>> cache = DurationCache(Path("durations.json"), Path("clips"))
+    >>> cache.measure(["nowhere.mp3"])["nowhere.mp3"].problem
+    'missing'
+    """
+
+    def __init__(self, path: Path, clips: Path) -> None:
+        self.path, self.clips = path, clips
+        self._known: dict[str, list] = {}
+        if path.is_file():
+            try:
+                self._known = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise UserError(f"{path} is not JSON ({error}); delete it.") from error
+
+    def measure(self, names: Sequence[str]) -> dict[str, Measured]:
+        """Measure clips; what is new is remembered at once.
+
+        Parameters
+        ----------
+        names : Sequence[str]
+            File names below the folder.
+
+        Returns
+        -------
+        dict[str, Measured]
+            In the order given.
+        """
+        sizes = {name: self._size(name) for name in names}
+        new = [
+            n for n in names if sizes[n] is not None and self._known.get(n, [None])[0] != sizes[n]
+        ]
+        if new:
+            with ThreadPoolExecutor() as pool:
+                found = pool.map(lambda name: decode(self.clips / name), new)
+                for name, one in zip(new, found, strict=True):
+                    self._known[name] = [sizes[name], one.seconds, one.problem]
+            write_json(self.path, self._known)
+        return {
+            name: Measured(0.0, "missing") if size is None else Measured(*self._known[name][1:])
+            for name, size in sizes.items()
+        }
+
+    def _size(self, name: str) -> int | None:
+        path = self.clips / name
+        return path.stat().st_size if path.is_file() else None
+
+
+def decode(path: Path) -> Measured:
+    """Decode an audio file to the end and measure it.
+
+    Parameters
+    ----------
+    path : Path
+        wav, flac, ogg or mp3.
+
+    Returns
+    -------
+    Measured
+    """
+    if path.stat().st_size == 0:
+        return Measured(0.0, "empty")
+    try:
+        with soundfile.SoundFile(path) as file:
+            promised, rate = file.frames, file.samplerate
+            frames, finite = 0, True
+            for block in file.blocks(blocksize=2**18, dtype="float32"):
+                frames, finite = frames + len(block), finite and bool(np.isfinite(block).all())
+    except soundfile.LibsndfileError:
+        return Measured(0.0, "corrupt: not audio that can be decoded")
+    seconds = round(frames / rate, 4)
+    if seconds < SHORTEST_SECONDS:
+        return Measured(
+            seconds, "empty" if frames == 0 else "too short: less than an encoder frame"
+        )
+    if frames < promised - _FRAMES_LEEWAY:
+        return Measured(seconds, "corrupt: shorter than its header says")
+    if not finite:
+        return Measured(seconds, "corrupt: samples that are not finite")
+    return Measured(seconds)

@@ -1,0 +1,124 @@
+"""A language's writing rules: its alphabet, its look-alikes, and the marks that belong to its words."""
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mambadapter.errors import UserError
+
+# One code point for each mark, whatever a keyboard made of it: quotation marks, modifier letters, accents
+# and primes for an apostrophe; hyphens and the minus sign for a hyphen.
+_APOSTROPHES = "\u2018\u2019\u02bc\u02b9`\u00b4\u2032"
+_HYPHENS = "\u2010\u2011\u2212"
+_MARKS = {**dict.fromkeys(_APOSTROPHES, "'"), **dict.fromkeys(_HYPHENS, "-")}
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """A sentence by a language's rules.
+
+    Attributes
+    ----------
+    text : str
+        Lower-case words with single spaces.
+    outside : str
+        Its characters that are not in the alphabet, such as digits, each once, in order.
+    """
+
+    text: str
+    outside: str
+
+
+@dataclass(frozen=True)
+class TextRules:
+    """How sentences of a language are written for a recogniser; the same for training and for scoring.
+
+    In this order: Unicode form NFKC; lower case; apostrophes and hyphens to one code point each; the
+    language's look-alikes; invisible characters removed; marks of words kept where they stand between
+    letters, all other punctuation and symbols made spaces; single spaces.
+
+    Parameters
+    ----------
+    alphabet : str
+        The lower-case letters, in Unicode form NFC.
+    word_marks : str
+        Marks that belong to a word where they stand between two letters: ``'``, ``-`` or both.
+    final_marks : str
+        Those of them that also belong to a word where they end it, as in Esperanto's elision ``dank' al``.
+    look_alikes : Mapping[str, str]
+        What is typed for a letter, and the letter; lower case. Longer ones go first.
+
+    Raises
+    ------
+    UserError
+        If a letter is not lower case or listed twice, or a rule leads out of the alphabet.
+
+    Example
+    -------
+    >>> rules = TextRules("abcdefghijklmnoprstuvwyz", word_marks="'-", look_alikes={"é": "e"})
+    >>> rules.normalise("Yavuze: “n’abandi” – Café!").text
+    "yavuze n'abandi cafe"
+    """
+
+    alphabet: str
+    word_marks: str = ""
+    final_marks: str = ""
+    look_alikes: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        twice = {letter for letter in self.alphabet if self.alphabet.count(letter) > 1}
+        if twice:
+            raise UserError(f"alphabet: {_named(twice)} is there twice.")
+        for letter in self.alphabet:
+            if letter != unicodedata.normalize("NFKC", letter).lower() or letter.isspace():
+                raise UserError(f"alphabet: {_named(letter)} is no lower-case letter in form NFKC.")
+        marks = set(self.word_marks) | set(self.final_marks)
+        if marks - set("'-"):
+            raise UserError(f"word_marks: {_named(marks - set(chr(39) + '-'))}; give ' and -.")
+        for typed, meant in self.look_alikes.items():
+            strange = set(meant) - set(self.alphabet) - marks - {" "}
+            if strange:
+                raise UserError(
+                    f"look_alikes: '{typed}' becomes {_named(strange)}, which is not in the alphabet."
+                )
+
+    def normalise(self, sentence: str) -> Normalised:
+        """Write a sentence by the rules.
+
+        Parameters
+        ----------
+        sentence : str
+            As it stands in the corpus.
+
+        Returns
+        -------
+        Normalised
+        """
+        text = unicodedata.normalize("NFKC", sentence).lower()
+        text = "".join(_MARKS.get(character, character) for character in text)
+        for typed in sorted(self.look_alikes, key=len, reverse=True):
+            text = text.replace(typed, self.look_alikes[typed])
+        # What is typed with combining marks may have become a letter of the alphabet, or none.
+        text = unicodedata.normalize("NFC", text)
+        text = "".join(c for c in text if unicodedata.category(c) != "Cf")
+        text = "".join(self._kept(text, place) for place in range(len(text)))
+        text = " ".join(text.split())
+        known = set(self.alphabet) | set(self.word_marks) | set(self.final_marks) | {" "}
+        return Normalised(text, "".join(dict.fromkeys(c for c in text if c not in known)))
+
+    def _kept(self, text: str, place: int) -> str:
+        """A character, or a space where it is punctuation that belongs to no word."""
+        character = text[place]
+        if unicodedata.category(character)[0] not in "PSZC":
+            return character
+        before = place > 0 and text[place - 1] in self.alphabet
+        after = place + 1 < len(text) and text[place + 1] in self.alphabet
+        inside = character in self.word_marks and before and after
+        final = character in self.final_marks and before and not after
+        return character if inside or final else " "
+
+
+def _named(characters: str | set[str]) -> str:
+    return ", ".join(
+        f"'{c}' (U+{ord(c):04X} {unicodedata.name(c, 'unnamed')})" for c in sorted(characters)
+    )
