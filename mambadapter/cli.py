@@ -1,4 +1,4 @@
-"""The `mambadapter` command: predict, budget, doctor."""
+"""The `mambadapter` command: predict, transcribe, budget, doctor."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ from mambadapter.budget import ARCHITECTURES, build_on_meta, count_parameters, e
 from mambadapter.config.overrides import parse_value
 from mambadapter.encoders.shape import EncoderShape
 from mambadapter.errors import UserError, did_you_mean
-from mambadapter.inference import Classifier
+from mambadapter.inference import Classifier, Transcriber
 from mambadapter.methods import MENU
 from mambadapter.solver import closest
 from mambadapter.ssm import backend_report
@@ -48,6 +48,14 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--encoder", help="where the frozen encoder is now, if it has moved")
     predict.add_argument("--top", type=int, default=3, help="classes to show (default 3)")
     predict.set_defaults(run=_predict)
+
+    transcribe = commands.add_parser(
+        "transcribe", help="write down what is said in audio files, with a trained adapter"
+    )
+    transcribe.add_argument("package", help="a run's output folder, or the `adapter` folder in it")
+    transcribe.add_argument("audio", nargs="+", help="audio files")
+    transcribe.add_argument("--encoder", help="where the frozen encoder is now, if it has moved")
+    transcribe.set_defaults(run=_transcribe)
 
     budget = commands.add_parser(
         "budget",
@@ -86,6 +94,12 @@ def _predict(arguments: argparse.Namespace) -> None:
     for path in arguments.audio:
         best = classifier.predict(path, arguments.top)
         print(f"{path}: " + ", ".join(f"{label} {value:.3f}" for label, value in best))
+
+
+def _transcribe(arguments: argparse.Namespace) -> None:
+    transcriber = Transcriber.from_package(arguments.package, arguments.encoder)
+    for path in arguments.audio:
+        print(f"{path}: {transcriber.transcribe(path)}")
 
 
 def _budget(arguments: argparse.Namespace) -> None:

@@ -16,15 +16,19 @@ from speechbrain.utils.distributed import if_main_process
 from torch import nn
 
 from mambadapter.brains.checkpoints import load_trained, trained_tensors
+from mambadapter.brains.decoding import greedy_texts
 from mambadapter.data.audio import read_clip
 from mambadapter.data.manifests import write_json
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.fingerprint import frozen_fingerprint
 from mambadapter.errors import UserError
-from mambadapter.heads import PooledClassifier
+from mambadapter.heads import CTCHead, PooledClassifier
 from mambadapter.methods import method_from_dict, method_to_dict
+from mambadapter.text.vocabulary import Vocabulary
 
 _WEIGHTS, _CARD = "adapter.safetensors", "adapter.json"
+CLASSIFICATION, TRANSCRIPTION = "classification", "transcription"
+_COMMANDS = {CLASSIFICATION: "predict", TRANSCRIPTION: "transcribe"}
 
 
 def save_package(
@@ -33,6 +37,7 @@ def save_package(
     source: str,
     method: Any,
     labels: Sequence[str],
+    task: str = CLASSIFICATION,
 ) -> Path:
     """Write an adapter package; only the main process does.
 
@@ -47,7 +52,9 @@ def save_package(
     method : Method
         The method that adapted it.
     labels : Sequence[str]
-        Class names, in the order of the head's outputs.
+        What the head's outputs stand for, in their order: class names, or characters.
+    task : str
+        ``classification`` or ``transcription``.
 
     Returns
     -------
@@ -68,7 +75,9 @@ def save_package(
         "encoder": str(Path(source).resolve()) if Path(source).is_dir() else source,
         "encoder_fingerprint": frozen_fingerprint(modules["encoder"].backbone),
         "method": method_to_dict(method),
+        "task": task,
         "labels": list(labels),
+        "lstm": _lstm_units(modules["head"]),
     }
     write_json(folder / _CARD, card)
     return folder
@@ -118,24 +127,8 @@ class Classifier:
         UserError
             If the folder is no package, or the encoder is not the one the adapter was trained on.
         """
-        folder = Path(folder)
-        if not (folder / _CARD).is_file():
-            raise UserError(
-                f"{folder} holds no {_CARD}; give the `adapter` folder that a recipe wrote in its "
-                "output folder."
-            )
-        card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
-        source = source or card["encoder"]
-        encoder = AdaptedEncoder.from_pretrained(source, method_from_dict(card["method"]))
-        if frozen_fingerprint(encoder.backbone) != card["encoder_fingerprint"]:
-            raise UserError(
-                f"'{source}' is not the encoder this adapter was trained on ({card['encoder']}): its "
-                "frozen weights differ."
-            )
-        head = PooledClassifier(encoder.width, len(card["labels"]))
-        modules = {"encoder": encoder, "head": head}
-        load_trained(modules, load_file(str(folder / _WEIGHTS)), str(folder / _WEIGHTS))
-        return cls(encoder.eval(), head.eval(), tuple(card["labels"]))
+        encoder, head, labels = _load(folder, source, CLASSIFICATION)
+        return cls(encoder, head, labels)
 
     @torch.inference_mode()
     def predict(self, path: str | Path, top: int = 3) -> list[tuple[str, float]]:
@@ -160,3 +153,92 @@ class Classifier:
             (self.labels[index], value)
             for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ]
+
+
+@dataclass(frozen=True)
+class Transcriber:
+    """A trained recogniser for audio files.
+
+    Attributes
+    ----------
+    encoder : AdaptedEncoder
+        The encoder.
+    head : CTCHead
+        The head.
+    vocabulary : Vocabulary
+        What it writes.
+
+    Example
+    -------
+    >>> transcriber = Transcriber.from_package("results/run/adapter")  # doctest: +SKIP
+    >>> transcriber.transcribe("clip.mp3")  # doctest: +SKIP
+    'yiwen sin'
+    """
+
+    encoder: AdaptedEncoder
+    head: CTCHead
+    vocabulary: Vocabulary
+
+    @classmethod
+    def from_package(cls, folder: str | Path, source: str | None = None) -> "Transcriber":
+        """Rebuild a recogniser from a package; arguments and errors as for `Classifier.from_package`."""
+        encoder, head, labels = _load(folder, source, TRANSCRIPTION)
+        return cls(encoder, head, Vocabulary(labels))
+
+    @torch.inference_mode()
+    def transcribe(self, path: str | Path) -> str:
+        """Recognise one audio file of any rate, format and number of channels, by greedy decoding.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+
+        Returns
+        -------
+        str
+            The text, by the rules of the language it was trained on.
+        """
+        wav = read_clip(path, self.encoder.sample_rate)
+        hidden, frames = self.encoder(wav[None])
+        return greedy_texts(self.vocabulary, self.head(hidden, frames), frames)[0]
+
+
+def _load(
+    folder: str | Path, source: str | None, task: str
+) -> tuple[AdaptedEncoder, nn.Module, tuple[str, ...]]:
+    """Rebuild what `save_package` wrote, for one task; a run's output folder will do for its package."""
+    folder = Path(folder)
+    if not (folder / _CARD).is_file() and (folder / "adapter" / _CARD).is_file():
+        folder = folder / "adapter"
+    if not (folder / _CARD).is_file():
+        raise UserError(
+            f"{folder} holds no {_CARD}; give the `adapter` folder that a recipe wrote in its "
+            "output folder."
+        )
+    card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
+    if card["task"] != task:
+        raise UserError(
+            f"{folder} was trained for {card['task']}, not for {task}; use `mambadapter "
+            f"{_COMMANDS[card['task']]}`."
+        )
+    source = source or card["encoder"]
+    encoder = AdaptedEncoder.from_pretrained(source, method_from_dict(card["method"]))
+    if frozen_fingerprint(encoder.backbone) != card["encoder_fingerprint"]:
+        raise UserError(
+            f"'{source}' is not the encoder this adapter was trained on ({card['encoder']}): its "
+            "frozen weights differ."
+        )
+    labels = tuple(card["labels"])
+    if task == CLASSIFICATION:
+        head: nn.Module = PooledClassifier(encoder.width, len(labels))
+    else:
+        head = CTCHead(encoder.width, len(labels), card["lstm"])
+    modules = {"encoder": encoder, "head": head}
+    load_trained(modules, load_file(str(folder / _WEIGHTS)), str(folder / _WEIGHTS))
+    return encoder.eval(), head.eval(), labels
+
+
+def _lstm_units(head: nn.Module) -> int:
+    lstm = getattr(head, "lstm", None)
+    return 0 if lstm is None else lstm.hidden_size

@@ -1,4 +1,4 @@
-"""Manifests: one JSON file a split, from clip to wav and label, and the datasets made from them."""
+"""Manifests: one JSON file a split, from clip to wav and label or text, and the datasets made of them."""
 
 import json
 import os
@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import speechbrain as sb
+import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
+from torch import Tensor
 
 from mambadapter.data.audio import Clip, audio_pipeline
 from mambadapter.data.few_shot import draw_shots
 from mambadapter.errors import UserError
+from mambadapter.text.vocabulary import Vocabulary
 
 
 def write_manifest(
@@ -168,3 +171,42 @@ def classification_datasets(
         for split, content in entries.items()
     }
     return datasets, labels
+
+
+def transcription_datasets(
+    manifests: Mapping[str, str | Path], sample_rate: int
+) -> tuple[dict[str, DynamicItemDataset], Vocabulary]:
+    """Make SpeechBrain datasets of transcribed clips.
+
+    Parameters
+    ----------
+    manifests : Mapping[str, str or Path]
+        A manifest for ``train`` and for each other split.
+    sample_rate : int
+        Hz of the signals.
+
+    Returns
+    -------
+    datasets : dict[str, DynamicItemDataset]
+        With ``id``, ``signal`` (T,), ``tokens`` (L,), ``text`` and ``duration``.
+    vocabulary : Vocabulary
+        Of the training texts alone.
+
+    Example
+    -------
+    >>> datasets, vocabulary = transcription_datasets({"train": "train.json"}, 16000)  # doctest: +SKIP
+    """
+    entries = {
+        split: json.loads(Path(path).read_text(encoding="utf-8"))
+        for split, path in manifests.items()
+    }
+    vocabulary = Vocabulary.of(entry["text"] for entry in entries["train"].values())
+
+    @sb.utils.data_pipeline.takes("text")
+    @sb.utils.data_pipeline.provides("tokens")
+    def encode(text: str) -> Tensor:
+        return torch.tensor(vocabulary.encode(text))
+
+    items = [audio_pipeline(sample_rate), encode]
+    keys = ["id", "signal", "tokens", "text", "duration"]
+    return {split: DynamicItemDataset(e, items, keys) for split, e in entries.items()}, vocabulary

@@ -1,0 +1,156 @@
+"""Train and test a recogniser of characters on an adapted encoder."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import speechbrain as sb
+import torch.nn.functional as F
+from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.metric_stats import ErrorRateStats
+from torch import Tensor
+
+from mambadapter.brains.base import EncoderBrain
+from mambadapter.brains.decoding import beam_searcher, greedy_texts
+from mambadapter.brains.optimisation import weight_decay_groups
+from mambadapter.text.vocabulary import Vocabulary
+
+# The keys of a recognition recipe's YAML that its `train.py` and the Brain read.
+CONTRACT = (
+    "encoder",
+    "adapter",
+    "source",
+    "method",
+    "lr",
+    "head_lr",
+    "head_lstm",
+    "adapter_budget",
+    "adapter_budget_norms",
+    "lr_search",
+    "prepare",
+    "batch_seconds",
+    "longest_seconds",
+    "loader_options",
+    "decoding",
+    "beam_size",
+    "language_model",
+    "seed",
+    "number_of_epochs",
+    "opt_class",
+    "epoch_counter",
+    "checkpointer",
+    "train_logger",
+    "tensorboard",
+    "output_folder",
+    "proof_of_life",
+)
+
+_RESAMPLES = 2000
+
+
+class CTCBrain(EncoderBrain):
+    """Connectionist temporal classification (Graves et al. 2006) of characters.
+
+    The best epoch is that of the lowest validation word error rate by greedy decoding, and while that
+    saturates, of the lowest character error rate. The test is decoded as the YAML says; its alignments are
+    written to ``wer_test.txt`` and ``cer_test.txt``.
+
+    Parameters
+    ----------
+    vocabulary : Vocabulary
+        What the head writes.
+    *args, **kwargs : Any
+        `EncoderBrain`'s; `CONTRACT` names the keys of the YAML that are read.
+
+    Example
+    -------
+    >>> brain = CTCBrain(vocabulary, modules, opt_class, hparams)  # doctest: +SKIP
+    >>> brain.fit(epoch_counter, train, valid)  # doctest: +SKIP
+    """
+
+    def __init__(self, vocabulary: Vocabulary, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.vocabulary = vocabulary
+        self._searcher = beam_searcher(vocabulary, self.hparams)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The head learns at a rate of its own."""
+        head = weight_decay_groups(self.modules.head.parameters())
+        encoder = weight_decay_groups(self.modules.encoder.parameters())
+        return [*encoder, *({**group, "lr": self.hparams.head_lr} for group in head)]
+
+    def compute_forward(self, batch: Any, stage: sb.Stage) -> tuple[Tensor, Tensor]:
+        """(B, T, tokens) log-probabilities and (B,) valid frames of a batch."""
+        batch = batch.to(self.device)
+        hidden, frames = self.modules.encoder(*batch.signal)
+        return self.modules.head(hidden, frames).float().log_softmax(-1), frames
+
+    def loss(self, predictions: tuple[Tensor, Tensor], batch: Any, stage: sb.Stage) -> Tensor:
+        """CTC, a mean over characters of a clip and then over clips.
+
+        A clip whose text does not fit its frames counts 0; outside training the texts are kept.
+        """
+        log_probabilities, frames = predictions
+        tokens, lens = batch.tokens
+        lengths = (lens * tokens.shape[1]).round().long()
+        if stage != sb.Stage.TRAIN:
+            self._keep(log_probabilities, frames, batch, stage)
+        return F.ctc_loss(
+            log_probabilities.transpose(0, 1),
+            tokens,
+            frames,
+            lengths,
+            blank=self.vocabulary.blank,
+            zero_infinity=True,
+        )
+
+    def _keep(self, log_probabilities: Tensor, frames: Tensor, batch: Any, stage: sb.Stage) -> None:
+        if stage == sb.Stage.TEST and self._searcher is not None:
+            texts = self._searcher(log_probabilities, frames)
+        else:
+            texts = greedy_texts(self.vocabulary, log_probabilities, frames)
+        self._wer.append(batch.id, [t.split() for t in texts], [t.split() for t in batch.text])
+        self._cer.append(batch.id, [list(t) for t in texts], [list(t) for t in batch.text])
+
+    def start_metrics(self) -> None:
+        """Begin to collect texts."""
+        self._wer, self._cer = ErrorRateStats(), ErrorRateStats()
+
+    def stage_metrics(self) -> dict[str, float]:
+        """Error rates as fractions, with 95 % intervals by bootstrap over utterances."""
+        metrics: dict[str, float] = {}
+        for name, stats in (("wer", self._wer), ("cer", self._cer)):
+            rate, low, high = error_rate(stats)
+            metrics |= {name: rate, f"{name}_low": low, f"{name}_high": high}
+        return {**metrics, "utterances": len(self._wer.ids)}
+
+    def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:
+        """As every Brain; after the test also write the alignments."""
+        super().on_stage_end(stage, stage_loss, epoch)
+        if stage == sb.Stage.TEST and if_main_process():
+            for name, stats in (("wer", self._wer), ("cer", self._cer)):
+                path = Path(self.hparams.output_folder) / f"{name}_test.txt"
+                with path.open("w", encoding="utf-8") as file:
+                    stats.write_stats(file)
+
+
+def error_rate(stats: ErrorRateStats) -> tuple[float, float, float]:
+    """Errors per reference word (or character), and the 95 % interval by bootstrap over utterances.
+
+    Parameters
+    ----------
+    stats : ErrorRateStats
+        SpeechBrain's, of at least one utterance.
+
+    Returns
+    -------
+    rate, low, high : float
+        Fractions; above 1 where more is wrong than there is.
+    """
+    errors = np.array([score["num_edits"] for score in stats.scores], dtype=float)
+    lengths = np.array([score["num_ref_tokens"] for score in stats.scores], dtype=float)
+    generator = np.random.default_rng(0)
+    drawn = generator.integers(len(errors), size=(_RESAMPLES, len(errors)))
+    totals = np.maximum(lengths[drawn].sum(1), 1)
+    low, high = np.quantile(errors[drawn].sum(1) / totals, [0.025, 0.975])
+    return float(errors.sum() / max(lengths.sum(), 1)), float(low), float(high)
