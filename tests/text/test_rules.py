@@ -1,0 +1,141 @@
+"""Each language's rules on sentences as people type them."""
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hyperpyyaml import load_hyperpyyaml
+from ruamel.yaml import YAML
+
+from mambadapter.errors import UserError
+from mambadapter.text import TextRules
+from mambadapter.text.vocabulary import Vocabulary
+
+RECIPES = Path(__file__).parents[2] / "recipes/CommonVoice"
+LANGUAGES = ("ab", "ckb", "eo", "kab", "rw")
+
+
+def rules_of(language):
+    text = (RECIPES / language / "hparams/train.yaml").read_text(encoding="utf-8")
+    block = text[text.index("rules:") : text.index("# The experiment")]
+    return load_hyperpyyaml(block)["rules"]
+
+
+RULES = {language: rules_of(language) for language in LANGUAGES}
+
+EXAMPLES = [
+    # Cyrillic with the spelling before the reform, a dash, a hyphen in a word, Latin look-alikes.
+    ("ab", "Аҧсны — Аҳәынҭқарра!", "аԥсны аҳәынҭқарра"),
+    ("ab", "Аԥсны «Ақәа», абзиа-раша.", "аԥсны ақәа абзиа-раша"),
+    ("ab", "Aкы жәба.", "акы жәба"),
+    ("ab", "шьақәырҕәҕәо", "шьақәырӷәӷәо"),
+    # Arabic kaf and yeh, the vowel typed as heh and a non-joiner, a stretched letter, Arabic punctuation.
+    ("ckb", "كوردستان، چي؟", "کوردستان چی"),
+    ("ckb", "سه\u200cفر؛ ده\u200cرگا", "سەفر دەرگا"),
+    ("ckb", "كـــورد\u200f", "کورد"),
+    ("ckb", "ﻛﻮرد", "کورد"),
+    ("ckb", "می\u200cخوا", "میخوا"),
+    # Elision, which may end a word, and letters typed with combining marks.
+    ("eo", "L’ amiko dank’ al ŝi.", "l' amiko dank' al ŝi"),
+    ("eo", "Ĉu vi ŝatas ĝin?", "ĉu vi ŝatas ĝin"),
+    ("eo", "c\u0302iu s\u0302ip-o", "ĉiu ŝip-o"),
+    ("eo", "'Bone', diris li.", "bone' diris li"),
+    # Greek letters for Kabyle ones, hyphens of three kinds, a breve for a caron.
+    ("kab", "Γer wexxam-nneγ", "ɣer wexxam-nneɣ"),
+    ("kab", "Σli d‑Εli", "ɛli d-ɛli"),
+    ("kab", "Ağğal, «taqbaylit»", "aǧǧal taqbaylit"),
+    ("kab", "t\u0323ṭ", "ṭṭ"),
+    ("kab", "- Anwa? - Nekk!", "anwa nekk"),
+    # Elision, four ways to type it, and accents that are no letters.
+    ("rw", "n’abandi n'abandi nʼabandi n`abandi", "n'abandi n'abandi n'abandi n'abandi"),
+    ("rw", "“Muraho!” café", "muraho cafe"),
+]
+
+
+@pytest.mark.parametrize(("language", "sentence", "expected"), EXAMPLES)
+def test_sentences_are_written_by_the_rules(language, sentence, expected):
+    normalised = RULES[language].normalise(sentence)
+    assert normalised.text == expected
+    assert normalised.outside == ""
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_normalised_stays_as_it_is(language):
+    for of, sentence, expected in EXAMPLES:
+        if of == language:
+            assert RULES[language].normalise(expected).text == expected
+            for form in ("NFD", "NFC"):
+                changed = unicodedata.normalize(form, sentence)
+                assert RULES[language].normalise(changed).text == expected
+
+
+@pytest.mark.parametrize(
+    ("language", "sentence", "outside"),
+    [
+        ("kab", "yiwen 1 sin 2 1", "12"),
+        ("ckb", "٢٠ کورد abc", "٢٠abc"),
+        ("eo", "Wikipedia kaj Xavier", "wx"),
+        ("rw", "ñandu", "ñ"),
+        ("ab", "акы one", "n"),  # o and e look like Cyrillic letters
+    ],
+)
+def test_characters_outside_of_the_alphabet_are_told(language, sentence, outside):
+    assert RULES[language].normalise(sentence).outside == outside
+
+
+def test_an_alphabet_is_what_it_should_be():
+    for language, rules in RULES.items():
+        assert len(set(rules.alphabet)) == len(rules.alphabet), language
+        scripts = {unicodedata.name(letter).split()[0] for letter in rules.alphabet}
+        assert len(scripts) == 1, (language, scripts)  # no look-alike of another script got in
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"alphabet": "aba"}, r"'a' \(U\+0061 LATIN SMALL LETTER A\) is there twice"),
+        ({"alphabet": "aB"}, r"'B' .* is no lower-case letter"),
+        ({"alphabet": "ab", "word_marks": "."}, r"word_marks: '\.' .*; give ' and -"),
+        ({"alphabet": "ab", "look_alikes": {"x": "c"}}, r"'x' becomes 'c' .*not in the alphabet"),
+    ],
+)
+def test_impossible_rules_are_refused(knobs, message):
+    with pytest.raises(UserError, match=message):
+        TextRules(**knobs)
+
+
+def test_the_yamls_differ_in_the_language_alone():
+    def shared(language):
+        text = (RECIPES / language / "hparams/train.yaml").read_text(encoding="utf-8")
+        return text[text.index("# The experiment") :]
+
+    for language in LANGUAGES:
+        assert shared(language) == shared("kab")
+        tree = YAML().load((RECIPES / language / "hparams/train.yaml").read_text(encoding="utf-8"))
+        assert tree["language"] == language
+        quick = (RECIPES / language / "hparams/quickstart.yaml").read_text()
+        assert quick == (RECIPES / "kab/hparams/quickstart.yaml").read_text()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_training_scripts_are_one_story_in_at_most_60_lines(language):
+    def story(name):
+        lines = (RECIPES / name / "train.py").read_text().splitlines()
+        assert len(lines) <= 60
+        return lines[1:]
+
+    assert story(language) == story("kab")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_vocabulary_gives_every_text_back(language):
+    texts = [expected for of, _, expected in EXAMPLES if of == language]
+    vocabulary = Vocabulary.of(texts)
+    assert vocabulary.tokens[:2] == ("<blank>", "<unk>")
+    assert vocabulary.tokens[2:] == tuple(sorted(set("".join(texts))))
+    for text in texts:
+        tokens = vocabulary.encode(text)
+        assert min(tokens) >= 2
+        path = [index for token in tokens for index in (token, token, 0)]  # held, then blank
+        assert vocabulary.decode(path) == text
+    assert vocabulary.encode("\u2603") == [1]
