@@ -408,6 +408,8 @@ def test_cosine_schedule_against_torch():
     optimiser = torch.optim.SGD([parameter], lr=0.3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=20)
     for step in range(20):
-        assert 0.3 * cosine_factor(step, 20) == pytest.approx(optimiser.param_groups[0]["lr"], abs=1e-9)
+        assert 0.3 * cosine_factor(step, 20) == pytest.approx(
+            optimiser.param_groups[0]["lr"], abs=1e-9
+        )
         optimiser.step()
         schedule.step()

@@ -1,0 +1,224 @@
+"""The recogniser learns, is scored as jiwer scores, and decodes as CTC says."""
+
+import functools
+import itertools
+import math
+
+import jiwer
+import numpy as np
+import pytest
+import speechbrain as sb
+import torch
+from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.utils.epoch_loop import EpochCounter
+from speechbrain.utils.metric_stats import ErrorRateStats
+from speechbrain.utils.train_logger import FileTrainLogger
+
+from mambadapter.brains.checkpoints import WholeCheckpointer, trained_tensors
+from mambadapter.brains.ctc import CTCBrain, error_rate
+from mambadapter.brains.decoding import beam_searcher, greedy_texts
+from mambadapter.encoders import AdaptedEncoder
+from mambadapter.errors import UserError
+from mambadapter.heads import CTCHead
+from mambadapter.methods import MENU, MambAdapters
+from mambadapter.text.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary.of(["یەک دوو", "سێ"])
+TEXTS = ["یەک", "دوو یەک", "سێ دوو"]
+
+
+@sb.utils.data_pipeline.takes("text", "seed")
+@sb.utils.data_pipeline.provides("signal", "tokens")
+def tones(text, seed):
+    """A tone for each character, in noise."""
+    generator = torch.Generator().manual_seed(seed)
+    time = torch.arange(2400) / 16000
+    pitches = [300 + 350 * token for token in VOCABULARY.encode(text)]
+    wav = torch.cat([torch.sin(2 * torch.pi * pitch * time) for pitch in pitches])
+    yield wav + 0.05 * torch.randn(len(wav), generator=generator)
+    yield torch.tensor(VOCABULARY.encode(text))
+
+
+def dataset(clips, offset=0):
+    data = {str(i): {"text": TEXTS[i % 3], "seed": i} for i in range(offset, offset + clips)}
+    return DynamicItemDataset(data, [tones], ["id", "signal", "tokens", "text"])
+
+
+def build(folder, output, method=None, run_opts=None, lstm=0, **hparams):
+    sb.utils.seed.seed_everything(1, verbose=False)
+    encoder = AdaptedEncoder.from_pretrained(folder, method or MambAdapters(rank=4, d_state=4))
+    modules = {"encoder": encoder, "head": CTCHead(encoder.width, len(VOCABULARY), lstm)}
+    settings = {
+        "seed": 1, "number_of_epochs": 2, "train_logger": FileTrainLogger(f"{output}/train_log.txt"),
+        "tensorboard": False, "output_folder": str(output), "proof_of_life": True, "head_lr": 0.02,
+        "decoding": "greedy", "beam_size": 8, "language_model": None, **hparams,
+    }  # fmt: skip
+    counter = EpochCounter(settings["number_of_epochs"])
+    brain = CTCBrain(
+        VOCABULARY, modules, functools.partial(torch.optim.AdamW, lr=0.005), settings,
+        {"device": "cpu", "noprogressbar": True, **(run_opts or {})},
+        WholeCheckpointer(f"{output}/save", {"counter": counter}),
+    )  # fmt: skip
+    return brain, counter, modules
+
+
+def fit(brain, counter, clips=12):
+    brain.fit(
+        counter, dataset(clips), dataset(6, 100),
+        train_loader_kwargs={"batch_size": 4, "shuffle": True}, valid_loader_kwargs={"batch_size": 3},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def folder(encoder_folders):
+    return encoder_folders["wav2vec2"]
+
+
+def test_it_learns_reports_and_writes_right_to_left_alignments(folder, tmp_path):
+    brain, counter, _ = build(folder, tmp_path, number_of_epochs=15)
+    fit(brain, counter, clips=24)
+    brain.evaluate(dataset(6, 200), test_loader_kwargs={"batch_size": 3})
+    test = brain.metrics["test"]
+    assert test["cer"] < 0.7
+    assert test["cer_low"] <= test["cer"] <= test["cer_high"]
+    assert test["utterances"] == 6
+    assert (tmp_path / "cer_test.txt").read_text(encoding="utf-8").startswith("%WER")
+    words = (tmp_path / "wer_test.txt").read_text(encoding="utf-8")
+    assert ["دوو", "یەک"] in [[w.strip() for w in line.split(";")] for line in words.splitlines()]
+
+
+@pytest.mark.parametrize("name", MENU)
+def test_every_method_on_the_menu_trains(folder, tmp_path, name):
+    brain, counter, _ = build(folder, tmp_path, method=MENU[name], number_of_epochs=1)
+    fit(brain, counter, clips=4)
+    assert math.isfinite(brain.metrics["valid"]["loss"])
+
+
+def test_a_killed_run_resumes_to_the_same_result(folder, tmp_path, monkeypatch):
+    run_opts = {"ckpt_interval_steps": 1}
+    brain, counter, whole = build(folder, tmp_path / "whole", run_opts=run_opts, lstm=4)
+    fit(brain, counter)
+    brain, counter, _ = build(folder, tmp_path / "killed", run_opts=run_opts, lstm=4)
+    original = brain.on_fit_batch_start
+
+    def stop(batch, should_step):
+        if brain.optimizer_step == 4:
+            raise KeyboardInterrupt
+        original(batch, should_step)
+
+    monkeypatch.setattr(brain, "on_fit_batch_start", stop)
+    with pytest.raises(KeyboardInterrupt):
+        fit(brain, counter)
+    brain, counter, resumed = build(folder, tmp_path / "killed", run_opts=run_opts, lstm=4)
+    fit(brain, counter)
+    expected = trained_tensors(whole)
+    for name, tensor in trained_tensors(resumed).items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_the_head_learns_at_its_own_rate(folder, tmp_path):
+    brain, *_ = build(folder, tmp_path)
+    brain.init_optimizers()
+    rates = {id(p): group["lr"] for group in brain.optimizer.param_groups for p in group["params"]}
+    assert {rates[id(p)] for p in brain.modules.head.parameters()} == {0.02}
+    learning = [p for p in brain.modules.encoder.parameters() if p.requires_grad]
+    assert {rates[id(p)] for p in learning} == {0.005}
+
+
+@pytest.mark.parametrize("lstm", [0, 5])
+def test_padding_changes_no_score(folder, tmp_path, lstm):
+    encoder = AdaptedEncoder.from_pretrained(folder, MambAdapters(rank=4)).eval()
+    torch.manual_seed(0)
+    head = CTCHead(encoder.width, 7, lstm)
+    wavs = torch.randn(2, 8000)
+    with torch.no_grad():
+        together = head(*encoder(wavs, torch.tensor([1.0, 0.5])))
+        alone = head(*encoder(wavs[1:, :4000]))
+    torch.testing.assert_close(together[1, : alone.shape[1]], alone[0], rtol=1e-4, atol=1e-5)
+
+
+REFERENCES = ["yiwen sin kraḍ", "kuẓ", "یەک دوو", "акы ҩба хԥа", "a"]
+HYPOTHESES = ["yiwen kraḍ kraḍ", "", "یەک دو و", "акы хԥа", "a b c"]
+
+
+def stats_of(references, hypotheses, split):
+    stats = ErrorRateStats()
+    ids = [str(number) for number in range(len(references))]
+    stats.append(ids, [split(text) for text in hypotheses], [split(text) for text in references])
+    return stats
+
+
+def test_error_rates_are_jiwers():
+    assert error_rate(stats_of(REFERENCES, HYPOTHESES, str.split))[0] == pytest.approx(
+        jiwer.wer(REFERENCES, HYPOTHESES)
+    )
+    assert error_rate(stats_of(REFERENCES, HYPOTHESES, list))[0] == pytest.approx(
+        jiwer.cer(REFERENCES, HYPOTHESES)
+    )
+
+
+def test_error_rates_of_random_texts_are_jiwers():
+    generator = np.random.default_rng(0)
+    words = ["sin", "kuẓ", "دوو", "хԥа", "e"]
+    texts = [
+        [" ".join(generator.choice(words, generator.integers(1, 8))) for _ in range(40)]
+        for _ in "rh"
+    ]
+    assert error_rate(stats_of(*texts, str.split))[0] == pytest.approx(jiwer.wer(*texts))
+    assert error_rate(stats_of(*texts, list))[0] == pytest.approx(jiwer.cer(*texts))
+
+
+def test_the_interval_holds_the_rate_and_narrows_with_more_utterances():
+    few = error_rate(stats_of(REFERENCES, HYPOTHESES, list))
+    many = error_rate(stats_of(REFERENCES * 40, HYPOTHESES * 40, list))
+    assert few[1] < few[0] < few[2]
+    assert many[1] < many[0] < many[2]
+    assert many[2] - many[1] < (few[2] - few[1]) / 3
+
+
+def test_greedy_decoding_reads_valid_frames_only():
+    path = torch.tensor([[2, 2, 0, 2, 3, 3], [3, 0, 3, 1, 2, 2]])
+    vocabulary = Vocabulary(("<blank>", "<unk>", "a", "b"))
+    log_probabilities = torch.nn.functional.one_hot(path, 4).float().log()
+    assert greedy_texts(vocabulary, log_probabilities, torch.tensor([6, 4])) == ["aab", "bb"]
+
+
+class Settings:
+    decoding, beam_size, language_model = "beam", 20, None
+
+
+def test_prefix_beam_search_finds_the_likeliest_text():
+    """Against the sum over all paths; the likeliest path is another."""
+    vocabulary = Vocabulary(("<blank>", "<unk>", "a", "b"))
+    torch.manual_seed(3)
+    log_probabilities = (3 * torch.randn(6, 5, 4)).log_softmax(-1)
+    log_probabilities[..., 1] = -30.0
+    log_probabilities = log_probabilities.log_softmax(-1)
+    found = beam_searcher(vocabulary, Settings)(log_probabilities, torch.full((6,), 5))
+    differs = 0
+    for clip in range(6):
+        totals = {}
+        for path in itertools.product(range(4), repeat=5):
+            score = sum(log_probabilities[clip, t, token] for t, token in enumerate(path)).exp()
+            text = vocabulary.decode(path)
+            totals[text] = totals.get(text, 0) + score
+        best = max(totals, key=totals.get)
+        assert found[clip] == best
+        differs += (
+            best
+            != greedy_texts(vocabulary, log_probabilities[clip : clip + 1], torch.tensor([5]))[0]
+        )
+    assert differs
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"decoding": "bem"}, "decoding: 'bem' is unknown; did you mean 'beam'"),
+        ({"decoding": "greedy", "language_model": "x.arpa"}, "read by beam search only"),
+        ({"language_model": "nowhere.arpa"}, "language_model: there is no file nowhere.arpa"),
+    ],
+)
+def test_impossible_decodings_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        beam_searcher(VOCABULARY, type("Changed", (Settings,), changes))

@@ -1,0 +1,80 @@
+"""The recognition recipes as a user starts them, from the tables to the alignments."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from recipe_run import RECIPES, run
+
+from mambadapter import cli
+from mambadapter.inference import Classifier, Transcriber
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+from small_common_voice import read_table, write_small_release
+
+
+def aligned(text):
+    """Every line of an alignment file, its padding and gaps left out."""
+    for line in text.splitlines():
+        tokens = [token.strip() or " " for token in line.split(";")]
+        yield "".join(token for token in tokens if token != "<eps>")
+
+
+@pytest.mark.parametrize("language", ["ckb", "ab"])
+def test_text_survives_from_the_tables_to_the_alignments(
+    tmp_path, encoder_folders, language, capsys
+):
+    release = write_small_release(tmp_path / "cv-corpus-13.0-2023-03-09", language)
+    settings = [
+        "--data_folder", release, "--encoder", encoder_folders["wavlm"], "--output_root", tmp_path,
+        "--output_folder", tmp_path / "run", "--number_of_epochs", 1, "--batch_seconds", 8,
+        "--num_workers", 0, "--adapter", "lora", "--decoding", "beam", "--beam_size", 4, "--head_lstm", 8,
+    ]  # fmt: skip
+    done = run(f"CommonVoice/{language}", *settings)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert result["metrics"]["test"]["utterances"] == 4
+    assert result["metrics"]["test"]["cer"] > 0
+
+    table = read_table(release / language / "test.tsv")
+    manifest = json.loads((tmp_path / "run/manifests/test.json").read_text(encoding="utf-8"))
+    references = list(aligned((tmp_path / "run/cer_test.txt").read_text(encoding="utf-8")))
+    for row in table:
+        entry = manifest[Path(row["path"]).stem]
+        assert entry["sentence"] == row["sentence"]
+        assert entry["text"] == row["sentence"].lower().rstrip(".")
+        assert entry["text"] in references
+    training = json.loads((tmp_path / "run/manifests/train.json").read_text(encoding="utf-8"))
+    tokens = json.loads((tmp_path / "run/adapter/adapter.json").read_text(encoding="utf-8"))[
+        "labels"
+    ]
+    assert set(tokens[2:]) == set("".join(entry["text"] for entry in training.values()))
+
+    clip = str(release / language / "clips" / table[0]["path"])
+    assert cli.main(["transcribe", str(tmp_path / "run"), clip]) == 0
+    said = capsys.readouterr().out
+    expected = Transcriber.from_package(tmp_path / "run/adapter").transcribe(clip)
+    assert said == f"{clip}: {expected}\n"
+    assert cli.main(["predict", str(tmp_path / "run/adapter"), clip]) == 2
+    assert "trained for transcription, not for classification; use `mambadapter transcribe`" in (
+        capsys.readouterr().err
+    )
+    assert not hasattr(Classifier, "transcribe")
+
+
+def test_a_search_for_the_learning_rate_is_decided_by_the_error_rates(tmp_path, encoder_folders):
+    release = write_small_release(tmp_path / "cv", "kab")
+    done = run(
+        "CommonVoice/kab", "--data_folder", release, "--encoder", encoder_folders["wav2vec2"],
+        "--output_root", tmp_path, "--output_folder", tmp_path / "run", "--number_of_epochs", 1,
+        "--batch_seconds", 8, "--num_workers", 0, "--lr_search", 2, "--adapter_budget", 3000,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    search = {one["lr"]: one["valid"] for one in result["lr_search"]}
+    assert result["lr"] == min(
+        search, key=lambda lr: (min(search[lr]["wer"], 1), search[lr]["cer"])
+    )
+    assert abs(result["parameters"]["adapted"] / 3000 - 1) < 0.1
+    assert (RECIPES / "CommonVoice/kab/train.py").is_file()
