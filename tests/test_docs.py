@@ -38,7 +38,10 @@ MODULES = [
 def recipe_of(document):
     """The recipe that a document is about; the others speak of Speech Commands."""
     folder = document.parent
-    return folder if folder.parent.name == "recipes" else ROOT / "recipes/GoogleSpeechCommands"
+    if folder.name == "CommonVoice":
+        return folder / "kab"
+    own = (folder / "train.py").is_file()
+    return folder if own else ROOT / "recipes/GoogleSpeechCommands"
 
 
 def commands():

@@ -1,5 +1,6 @@
 """Each language's rules on sentences as people type them."""
 
+import re
 import unicodedata
 from pathlib import Path
 
@@ -57,6 +58,13 @@ def test_sentences_are_written_by_the_rules(language, sentence, expected):
     normalised = RULES[language].normalise(sentence)
     assert normalised.text == expected
     assert normalised.outside == ""
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_example_in_the_readme_is_true(language):
+    readme = (RECIPES / language / "README.md").read_text(encoding="utf-8")
+    typed, written = re.search(r"`(.+)` is written `(.+)`\.", readme).groups()
+    assert RULES[language].normalise(typed).text == written
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
