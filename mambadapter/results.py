@@ -46,6 +46,7 @@ def write_result(brain: EncoderBrain, experiment: Experiment, method: Any) -> Pa
         result = {
             "metrics": brain.metrics,
             "best_epoch": brain.best_epoch,
+            "history": brain.history.epochs,
             "parameters": {**asdict(count), "adapted": count.adapted, "trained": count.trained},
             "method": method_to_dict(method),
             "lr": experiment.hparams["lr"],

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mambadapter.brains.checkpoints import TrainedTensors
+from mambadapter.brains.history import History
 from mambadapter.brains.optimisation import cosine_factor, weight_decay_groups
 from mambadapter.brains.selection import checkpoint_rank, is_ranked
 from mambadapter.brains.stopwatch import Stopwatch
@@ -56,6 +57,8 @@ class EncoderBrain(sb.Brain):
         Parameters of the model.
     stopwatch : Stopwatch
         Time since this run was first built.
+    history : History
+        Metrics of every epoch so far.
     """
 
     def __init__(
@@ -75,11 +78,13 @@ class EncoderBrain(sb.Brain):
         self.train_stats: dict[str, float] = {}
         self.total_steps = 0
         self.stopwatch = Stopwatch()
+        self.history = History()
         self._clips: Sequence[str] = ()
         self._micro_step = 0
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("trained", TrainedTensors(modules))
             self.checkpointer.add_recoverable("stopwatch", self.stopwatch)
+            self.checkpointer.add_recoverable("history", self.history)
         logger.info("Parameters\n%s", self.count)
 
     def loss(self, predictions: Any, batch: Any, stage: sb.Stage) -> Tensor:
@@ -208,6 +213,7 @@ class EncoderBrain(sb.Brain):
         if stage == sb.Stage.VALID:
             lr = self.optimizer.param_groups[0]["lr"]
             self._log({"epoch": epoch, "lr": lr}, train_stats=self.train_stats, valid_stats=stats)
+            self.history.add(epoch, lr, self.train_stats, stats)
             if self.checkpointer is not None:
                 self.checkpointer.save_and_keep_only(
                     meta={"epoch": epoch, **stats},

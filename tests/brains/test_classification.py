@@ -71,6 +71,19 @@ def test_a_killed_run_resumes_to_the_same_result(folder, tmp_path, monkeypatch, 
     metrics, resumed = train(folder, tmp_path / "killed", **settings)
     assert metrics == whole_metrics
     assert_same(resumed, whole)
+    lines = (tmp_path / "killed/train_log.txt").read_text().splitlines()
+    assert sum(line.startswith("epoch:") for line in lines) == 3
+
+
+def test_the_history_has_every_epoch_of_a_resumed_run_once(folder, tmp_path):
+    brain, counter, _ = build(folder, tmp_path, number_of_epochs=2)
+    fit(brain, counter)
+    brain, counter, _ = build(folder, tmp_path, number_of_epochs=4)
+    fit(brain, counter)
+    brain.evaluate(dataset(6, 2000), test_loader_kwargs={"batch_size": 4})
+    assert [one["epoch"] for one in brain.history.epochs] == [1, 2, 3, 4]
+    assert all(0 <= one["valid"]["accuracy"] <= 1 for one in brain.history.epochs)
+    assert brain.history.epochs[brain.best_epoch - 1]["valid"] == brain.metrics["valid"]
 
 
 def test_augmentation_changes_training_and_nothing_else(folder, tmp_path):
