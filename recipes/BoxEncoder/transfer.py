@@ -49,6 +49,10 @@ SETTINGS = {
     },
     "box-mambadapter-alpha1": {
         "encoder": "box", "adapter": "mambadapter", "adapter.rank": 48, "adapter.alpha": 1.0,
+        "adapter.lr": 0.005,
+    },
+    "box-mambadapter-alpha1-lr0.01": {
+        "encoder": "box", "adapter": "mambadapter", "adapter.rank": 48, "adapter.alpha": 1.0,
         "adapter.lr": 0.01,
     },
     "box-mambadapter": {
