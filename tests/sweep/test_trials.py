@@ -1,0 +1,74 @@
+"""Trials run once, keep their results, and fail with what they wrote."""
+
+import json
+import math
+
+import pytest
+from scipy.stats import ttest_1samp
+
+from mambadapter.errors import UserError
+from mambadapter.sweep.statistics import mean_and_half_width
+from mambadapter.sweep.trials import Trial, run_trials
+
+SCRIPT = """\
+import json, os, pathlib, sys
+options = dict(zip(sys.argv[2:-1:2], sys.argv[3:-1:2]))
+if options["--adapter"] == "broken":
+    sys.exit("error: adapter: 'broken' is not on the menu")
+folder = pathlib.Path(options["--output_folder"])
+folder.mkdir(parents=True)
+seen = {"yaml": sys.argv[1], "threads": os.environ["OMP_NUM_THREADS"], **options}
+(folder / "result.json").write_text(json.dumps(seen))
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    (tmp_path / "recipe").mkdir()
+    (tmp_path / "recipe/train.py").write_text(SCRIPT)
+    return tmp_path / "recipe"
+
+
+def trial(recipe, tmp_path, adapter):
+    return Trial(
+        adapter, recipe, {"adapter": adapter, "seed": 3}, tmp_path / "out" / adapter,
+        tmp_path / "saved" / f"{adapter}.json",
+    )  # fmt: skip
+
+
+def test_what_is_missing_is_run_and_what_is_there_is_not(recipe, tmp_path):
+    trials = [trial(recipe, tmp_path, name) for name in ("a", "b", "c")]
+    trials[1].result.parent.mkdir()
+    trials[1].result.write_text('"done before"')
+    assert [one.name for one in run_trials(trials, jobs=2)] == ["a", "c"]
+    assert trials[1].read() == "done before"
+    seen = trials[0].read()
+    assert (seen["yaml"], seen["--seed"]) == ("hparams/train.yaml", "3")
+    assert int(seen["threads"]) >= 1
+    assert list(run_trials(trials)) == []
+
+
+def test_a_trial_that_fails_says_what_it_wrote(recipe, tmp_path):
+    with pytest.raises(
+        UserError, match=r"broken failed:\nerror: adapter: 'broken' is not on the menu"
+    ):
+        list(run_trials([trial(recipe, tmp_path, "broken")]))
+    assert not (tmp_path / "saved/broken.json").exists()
+
+
+def test_a_result_may_stay_where_it_was_written(recipe, tmp_path):
+    output = tmp_path / "out/a"
+    one = Trial(
+        "a", recipe, {"adapter": "a"}, output, output / "result.json", "hparams/quickstart.yaml"
+    )
+    assert list(run_trials([one])) == [one]
+    assert one.read()["yaml"] == "hparams/quickstart.yaml"
+    assert json.loads((output / "result.json").read_text()) == one.read()
+
+
+def test_the_interval_is_scipys():
+    values = [0.51, 0.55, 0.5, 0.58, 0.53]
+    interval = ttest_1samp(values, 0).confidence_interval(0.95)
+    mean, half = mean_and_half_width(values)
+    assert (mean - half, mean + half) == pytest.approx((interval.low, interval.high))
+    assert math.isnan(mean_and_half_width([0.5])[1])
