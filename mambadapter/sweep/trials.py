@@ -1,5 +1,7 @@
 """Runs of recipes as a user would start them, each in a process of its own, its result kept."""
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -11,7 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mambadapter.data.manifests import write_json
 from mambadapter.errors import UserError
+
+DONE, FAILED, ELSEWHERE = "done", "failed", "runs elsewhere"
+
+_LOG, _FAILURE, _LOCK = "sweep_log.txt", "failed.json", ".lock"
+_SHOWN = 2000  # characters of a log
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class Trial:
     output : Path
         Where it writes.
     result : Path
-        Where its ``result.json`` is kept; a trial whose file is there is done.
+        Where its ``result.json`` is kept; a trial whose file can be read is done.
     hparams : str
         The YAML, from the recipe's folder.
     """
@@ -45,17 +53,86 @@ class Trial:
     def arguments(self) -> list[str]:
         """The command line after ``python``."""
         settings = {**self.settings, "output_folder": self.output.resolve()}
-        options = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
+        options = [
+            part for key, value in settings.items() for part in (f"--{key}", _written(value))
+        ]
         return ["train.py", self.hparams, *options]
 
     @property
     def done(self) -> bool:
-        """Whether its result is there."""
-        return self.result.is_file()
+        """Whether its result is there, whole."""
+        return self.read() is not None
 
-    def read(self) -> dict[str, Any]:
-        """Its result."""
-        return json.loads(self.result.read_text(encoding="utf-8"))
+    @property
+    def failure(self) -> str | None:
+        """The end of the log of its last try, if that failed and none has succeeded since."""
+        path = self.output / _FAILURE
+        return json.loads(path.read_text(encoding="utf-8"))["log"] if path.is_file() else None
+
+    def read(self) -> dict[str, Any] | None:
+        """Its result; None if there is none, or only half of one."""
+        if not self.result.is_file():
+            return None
+        with contextlib.suppress(ValueError):
+            return json.loads(self.result.read_text(encoding="utf-8"))
+        return None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended: `DONE`, `FAILED` with the end of its log, or `ELSEWHERE`."""
+
+    trial: Trial
+    status: str
+    log: str = ""
+
+
+def execute(trial: Trial, threads: int = 1, gpu: str | None = None) -> Outcome:
+    """Run a trial in a process of its own, unless it is done or another process runs it.
+
+    A trial that was killed goes on from its checkpoints, as its recipe does.
+
+    Parameters
+    ----------
+    trial : Trial
+        What to run.
+    threads : int
+        Of the process.
+    gpu : str, optional
+        The one it may see; default all.
+
+    Returns
+    -------
+    Outcome
+    """
+    with _lock(trial.output) as ours:
+        if not ours:
+            return Outcome(trial, ELSEWHERE)
+        if trial.done:
+            return Outcome(trial, DONE)
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        if gpu is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = gpu
+        log = trial.output / _LOG
+        with log.open("w", encoding="utf-8") as file:
+            status = subprocess.run(
+                [sys.executable, *trial.arguments, "--noprogressbar"],
+                cwd=trial.recipe,
+                env=environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                check=False,
+            ).returncode
+        own = trial.output / "result.json"
+        if status or not own.is_file():
+            end = log.read_text(encoding="utf-8", errors="replace")[-_SHOWN:]
+            write_json(trial.output / _FAILURE, {"status": status, "log": end})
+            return Outcome(trial, FAILED, end)
+        (trial.output / _FAILURE).unlink(missing_ok=True)
+        if trial.result != own:
+            trial.result.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(own, trial.result)
+        return Outcome(trial, DONE)
 
 
 def run_trials(trials: Iterable[Trial], jobs: int = 1) -> Iterator[Trial]:
@@ -76,21 +153,29 @@ def run_trials(trials: Iterable[Trial], jobs: int = 1) -> Iterator[Trial]:
     missing = [trial for trial in trials if not trial.done]
     threads = max((os.cpu_count() or 1) // jobs, 1)
     with ThreadPoolExecutor(jobs) as pool:
-        yield from pool.map(lambda trial: _run(trial, threads), missing)
+        for outcome in pool.map(lambda trial: execute(trial, threads), missing):
+            if outcome.status == FAILED:
+                raise UserError(f"{outcome.trial.name} failed:\n{outcome.log}")
+            yield outcome.trial
 
 
-def _run(trial: Trial, threads: int) -> Trial:
-    done = subprocess.run(
-        [sys.executable, *trial.arguments, "--noprogressbar"],
-        cwd=trial.recipe,
-        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-        capture_output=True,
-        text=True,
-        check=False,
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[bool]:
+    """Hold a folder, or learn that another process holds it; a process that dies lets go."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
+def _written(value: Any) -> str:
+    """A value as YAML reads it."""
+    return (
+        {True: "true", False: "false"}.get(value, str(value))
+        if isinstance(value, bool)
+        else str(value)
     )
-    if done.returncode:
-        raise UserError(f"{trial.name} failed:\n{done.stderr[-2000:]}")
-    trial.result.parent.mkdir(parents=True, exist_ok=True)
-    if trial.result != trial.output / "result.json":
-        shutil.copy(trial.output / "result.json", trial.result)
-    return trial

@@ -2,13 +2,14 @@
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from scipy.stats import ttest_1samp
 
 from mambadapter.errors import UserError
 from mambadapter.sweep.statistics import mean_and_half_width
-from mambadapter.sweep.trials import Trial, run_trials
+from mambadapter.sweep.trials import DONE, ELSEWHERE, FAILED, Trial, execute, run_trials
 
 SCRIPT = """\
 import json, os, pathlib, sys
@@ -16,7 +17,7 @@ options = dict(zip(sys.argv[2:-1:2], sys.argv[3:-1:2]))
 if options["--adapter"] == "broken":
     sys.exit("error: adapter: 'broken' is not on the menu")
 folder = pathlib.Path(options["--output_folder"])
-folder.mkdir(parents=True)
+folder.mkdir(parents=True, exist_ok=True)
 seen = {"yaml": sys.argv[1], "threads": os.environ["OMP_NUM_THREADS"], **options}
 (folder / "result.json").write_text(json.dumps(seen))
 """
@@ -38,7 +39,7 @@ def trial(recipe, tmp_path, adapter):
 
 def test_what_is_missing_is_run_and_what_is_there_is_not(recipe, tmp_path):
     trials = [trial(recipe, tmp_path, name) for name in ("a", "b", "c")]
-    trials[1].result.parent.mkdir()
+    trials[1].result.parent.mkdir(parents=True)
     trials[1].result.write_text('"done before"')
     assert [one.name for one in run_trials(trials, jobs=2)] == ["a", "c"]
     assert trials[1].read() == "done before"
@@ -64,6 +65,30 @@ def test_a_result_may_stay_where_it_was_written(recipe, tmp_path):
     assert list(run_trials([one])) == [one]
     assert one.read()["yaml"] == "hparams/quickstart.yaml"
     assert json.loads((output / "result.json").read_text()) == one.read()
+
+
+def test_half_a_result_is_none_and_a_second_try_forgets_the_failure(recipe, tmp_path):
+    one = trial(recipe, tmp_path, "a")
+    one.result.parent.mkdir(parents=True)
+    one.result.write_text('{"half": ')
+    assert not one.done
+    script = (recipe / "train.py").read_text()
+    (recipe / "train.py").write_text("raise SystemExit('no disk')")
+    outcome = execute(one)
+    assert (outcome.status, one.failure) == (FAILED, "no disk\n")
+    (recipe / "train.py").write_text(script)
+    assert execute(one).status == DONE
+    assert one.failure is None
+    assert one.read()["--adapter"] == "a"
+
+
+def test_two_sweeps_never_run_one_trial_at_once(recipe, tmp_path):
+    (recipe / "train.py").write_text("import time; time.sleep(1.5)\n" + SCRIPT)
+    one = trial(recipe, tmp_path, "a")
+    with ThreadPoolExecutor(2) as pool:
+        statuses = [outcome.status for outcome in pool.map(execute, [one, one])]
+    assert sorted(statuses) == [DONE, ELSEWHERE]
+    assert execute(one).status == DONE
 
 
 def test_the_interval_is_scipys():
