@@ -1,4 +1,4 @@
-"""The `mambadapter` command: predict, transcribe, budget, doctor."""
+"""The `mambadapter` command: predict, transcribe, budget, sweep, doctor."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,9 @@ from mambadapter.inference import Classifier, Transcriber
 from mambadapter.methods import MENU
 from mambadapter.solver import closest
 from mambadapter.ssm import backend_report
+from mambadapter.sweep.plan import read_sweep
+from mambadapter.sweep.run import LAUNCHERS, run_sweep
+from mambadapter.sweep.trials import FAILED, SWEEP_LOG
 from mambadapter.versions import package_versions
 
 
@@ -81,6 +85,25 @@ def _parser() -> argparse.ArgumentParser:
         "settings", nargs="*", metavar="knob=value", help="for instance placement=houlsby rank=24"
     )
     budget.set_defaults(run=_budget)
+
+    sweep = commands.add_parser(
+        "sweep", help="run what a sweep file plans, and go on where it stopped"
+    )
+    sweep.add_argument("file", type=Path, help="a YAML such as hparams/sweeps/small.yaml")
+    sweep.add_argument("--jobs", type=int, help="runs at once (default one a GPU, or one)")
+    sweep.add_argument("--dry_run", action="store_true", help="only say what would run")
+    sweep.add_argument(
+        "--launcher",
+        default="here",
+        help=f"{', '.join(LAUNCHERS)} (slurm and its stand-ins by submitit)",
+    )
+    sweep.add_argument(
+        "options",
+        nargs="*",
+        metavar="key=value",
+        help="for the launcher, such as slurm_partition=gpu",
+    )
+    sweep.set_defaults(run=_sweep)
 
     doctor = commands.add_parser(
         "doctor", help="say what this machine has and which scan it will use"
@@ -154,6 +177,24 @@ def _method(name: str, pairs: Sequence[str], lenient: bool = False) -> Any:
             )
         settings[knob] = parse_value(value)
     return replace(method, **settings)
+
+
+def _sweep(arguments: argparse.Namespace) -> None:
+    options = {}
+    for pair in arguments.options:
+        key, separator, value = pair.partition("=")
+        if not separator:
+            raise UserError(f"'{pair}' is no option of the form key=value.")
+        options[key] = parse_value(value)
+    if arguments.jobs is not None and arguments.jobs < 1:
+        raise UserError("--jobs: give at least 1.")
+    sweep = read_sweep(arguments.file)
+    counts = run_sweep(sweep, arguments.jobs, arguments.launcher, arguments.dry_run, options)
+    if counts[FAILED]:
+        raise UserError(
+            f"{counts[FAILED]} runs failed; {SWEEP_LOG} in each one's folder says why. Mend it, and start "
+            "the sweep again: only what is not done will run."
+        )
 
 
 def _doctor(arguments: argparse.Namespace) -> None:

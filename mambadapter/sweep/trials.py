@@ -18,7 +18,7 @@ from mambadapter.errors import UserError
 
 DONE, FAILED, ELSEWHERE = "done", "failed", "runs elsewhere"
 
-_LOG, _FAILURE, _LOCK = "sweep_log.txt", "failed.json", ".lock"
+SWEEP_LOG, _FAILURE, _LOCK = "sweep_log.txt", "failed.json", ".lock"
 _SHOWN = 2000  # characters of a log
 
 
@@ -87,7 +87,7 @@ class Outcome:
     log: str = ""
 
 
-def execute(trial: Trial, threads: int = 1, gpu: str | None = None) -> Outcome:
+def execute(trial: Trial, threads: int = 1, gpu: str | None = None, wait: bool = False) -> Outcome:
     """Run a trial in a process of its own, unless it is done or another process runs it.
 
     A trial that was killed goes on from its checkpoints, as its recipe does.
@@ -100,20 +100,22 @@ def execute(trial: Trial, threads: int = 1, gpu: str | None = None) -> Outcome:
         Of the process.
     gpu : str, optional
         The one it may see; default all.
+    wait : bool
+        Where another process runs it, wait for that one to end, and run it if it did not finish.
 
     Returns
     -------
     Outcome
     """
-    with _lock(trial.output) as ours:
-        if not ours:
+    with _lock(trial.output, wait) as lock:
+        if lock is None:
             return Outcome(trial, ELSEWHERE)
         if trial.done:
             return Outcome(trial, DONE)
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpu
-        log = trial.output / _LOG
+        log = trial.output / SWEEP_LOG
         with log.open("w", encoding="utf-8") as file:
             status = subprocess.run(
                 [sys.executable, *trial.arguments, "--noprogressbar"],
@@ -122,6 +124,8 @@ def execute(trial: Trial, threads: int = 1, gpu: str | None = None) -> Outcome:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 check=False,
+                # It holds the lock too: were this process killed, it would go on by itself.
+                pass_fds=[lock],
             ).returncode
         own = trial.output / "result.json"
         if status or not own.is_file():
@@ -160,16 +164,16 @@ def run_trials(trials: Iterable[Trial], jobs: int = 1) -> Iterator[Trial]:
 
 
 @contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[bool]:
-    """Hold a folder, or learn that another process holds it; a process that dies lets go."""
+def _lock(folder: Path, wait: bool) -> Iterator[int | None]:
+    """Hold a folder, by a file descriptor, or learn that another process does (None)."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK).open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield None
         else:
-            yield True
+            yield file.fileno()
 
 
 def _written(value: Any) -> str:
