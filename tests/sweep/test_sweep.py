@@ -1,0 +1,179 @@
+"""A sweep runs what its file crosses, once, whatever happens on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from fake_recipe import write_recipe, write_sweep
+
+from mambadapter import cli
+from mambadapter.errors import UserError
+from mambadapter.sweep.plan import read_sweep
+from mambadapter.sweep.run import run_sweep
+
+BODY = """\
+settings: {number_of_epochs: 3, shots_per_class: null}
+cross:
+    adapter: [lora, bottleneck]
+    adapter_budget: [100, 200]
+    seed: [1, 2, 3]
+where:
+    - if: {adapter: lora, seed: [1, 2]}
+      set: {adapter.lr: 0.5}
+exclude:
+    - {adapter: bottleneck, adapter_budget: 200}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    return write_recipe(tmp_path / "recipes/Fake")
+
+
+@pytest.fixture
+def sweep_file(tmp_path, recipe):
+    return write_sweep(tmp_path / "small.yaml", recipe, tmp_path / "out", BODY)
+
+
+def starts(trial):
+    path = trial.output / "starts.txt"
+    return len(path.read_text().splitlines()) if path.is_file() else 0
+
+
+def test_lists_are_crossed_conditions_add_and_exclusions_take(sweep_file):
+    trials = read_sweep(sweep_file).trials()
+    settings = [trial.settings for trial in trials]
+    assert len(settings) == 6 + 3
+    assert [one["seed"] for one in settings[:4]] == [1, 2, 3, 1]
+    assert {(one["adapter"], one["adapter_budget"]) for one in settings} == {
+        ("lora", 100), ("lora", 200), ("bottleneck", 100),
+    }  # fmt: skip
+    assert [one.get("adapter.lr") for one in settings[:3]] == [0.5, 0.5, None]
+    assert all(one["number_of_epochs"] == 3 and "shots_per_class" not in one for one in settings)
+    assert len({trial.name for trial in trials}) == 9
+    assert trials[0].name.startswith("Fake-lora-100-1-")
+
+
+def test_a_run_keeps_its_folder_when_the_lists_grow(tmp_path, recipe, sweep_file):
+    before = {trial.name for trial in read_sweep(sweep_file).trials()}
+    longer = BODY.replace("seed: [1, 2, 3]", "seed: [4, 1, 2, 3]")
+    after = {
+        t.name
+        for t in read_sweep(
+            write_sweep(tmp_path / "b.yaml", recipe, tmp_path / "out", longer)
+        ).trials()
+    }
+    assert before < after
+
+
+def test_everything_runs_once_and_a_second_time_nothing(sweep_file, capsys):
+    sweep = read_sweep(sweep_file)
+    assert run_sweep(sweep, jobs=2)["done"] == 9
+    assert "lora" in capsys.readouterr().out
+    assert run_sweep(sweep, jobs=2)["done"] == 9
+    assert [starts(trial) for trial in sweep.trials()] == [1] * 9
+    assert "Nothing is left to run." in capsys.readouterr().out
+
+
+def test_a_dry_run_only_tells(sweep_file, capsys):
+    sweep = read_sweep(sweep_file)
+    run_sweep(sweep, dry_run=True)
+    assert "9 runs, 0 of them done" in capsys.readouterr().out
+    assert not any(trial.output.exists() for trial in sweep.trials())
+
+
+def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path, recipe, capsys):
+    body = "cross: {adapter: [lora, broken, bottleneck], seed: [1]}\n"
+    path = write_sweep(tmp_path / "s.yaml", recipe, tmp_path / "out", body)
+    assert cli.main(["sweep", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert "1 runs failed; sweep_log.txt" in err
+    assert "'broken' is not on the menu" in out
+    counts = run_sweep(read_sweep(path))
+    assert (counts["done"], counts["failed"]) == (2, 1)
+    trials = read_sweep(path).trials()
+    assert [starts(trial) for trial in trials] == [1, 2, 1]
+
+
+def test_half_a_result_is_run_again(sweep_file):
+    sweep = read_sweep(sweep_file)
+    run_sweep(sweep)
+    spoilt = sweep.trials()[4]
+    spoilt.result.write_text('{"metrics": {"test"')
+    run_sweep(sweep)
+    assert spoilt.done
+    assert [starts(trial) for trial in sweep.trials()] == [1, 1, 1, 1, 2, 1, 1, 1, 1]
+
+
+def test_killed_midway_nothing_is_lost_or_repeated(tmp_path, recipe):
+    body = "settings: {seconds: 0.6}\ncross: {adapter: [lora, bottleneck], seed: [1, 2, 3]}\n"
+    path = write_sweep(tmp_path / "s.yaml", recipe, tmp_path / "out", body)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mambadapter.cli", "sweep", str(path), "--jobs", "2"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    sweep = read_sweep(path)
+    while sum(trial.done for trial in sweep.trials()) < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = [trial.name for trial in sweep.trials() if trial.done]
+    assert 2 <= len(done) < 6
+    # Its children go on by themselves; they hold their locks, so nobody starts them again.
+    assert run_sweep(sweep, jobs=2)["done"] == 6
+    assert [starts(trial) for trial in sweep.trials()] == [1] * 6
+
+
+def test_two_sweeps_in_one_folder_share_the_work(tmp_path, recipe):
+    body = "settings: {seconds: 0.3}\ncross: {adapter: [lora, bottleneck], seed: [1, 2]}\n"
+    path = write_sweep(tmp_path / "s.yaml", recipe, tmp_path / "out", body)
+    command = [sys.executable, "-m", "mambadapter.cli", "sweep", str(path)]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in "ab"
+    ]
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    assert [starts(trial) for trial in read_sweep(path).trials()] == [1] * 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("cross:", "crosss:"), "unknown key 'crosss'; did you mean 'cross'"),
+        (("recipe:", "recipe: /nowhere #"), "recipe '/nowhere' has no train.py; give its folder"),
+        (
+            ("adapter_budget: [100, 200]", "adapter_budget: 100"),
+            "cross.adapter_budget should be a list",
+        ),
+        (("settings: {", "settings: [{"), "is not valid YAML"),
+        (("- if:", "- when:"), "each entry of `where` should have the keys `if` and `set`"),
+        (("exclude:", "limit: 8\nexclude:"), "cross to 9 runs, more than its limit of 8"),
+    ],
+)
+def test_a_wrong_sweep_file_is_refused(sweep_file, change, message):
+    text = sweep_file.read_text()
+    assert change[0] in text
+    sweep_file.write_text(text.replace(*change))
+    with pytest.raises(UserError, match=message):
+        read_sweep(sweep_file).trials()
+
+
+def test_a_launcher_that_is_not_there(sweep_file):
+    with pytest.raises(UserError, match="launcher: 'slrum' is unknown; did you mean 'slurm'"):
+        run_sweep(read_sweep(sweep_file), launcher="slrum")
+    with pytest.raises(UserError, match="There is no sweep file"):
+        read_sweep(sweep_file.parent / "nowhere.yaml")
+
+
+def test_the_result_is_what_the_recipe_wrote(sweep_file):
+    sweep = read_sweep(sweep_file)
+    run_sweep(sweep, jobs=2)
+    trial = sweep.trials()[0]
+    written = json.loads((trial.output / "result.json").read_text())
+    assert trial.read() == written
+    assert written["config"]["adapter.lr"] == "0.5"
