@@ -1,4 +1,4 @@
-"""The `mambadapter` command: predict, transcribe, budget, sweep, doctor."""
+"""The `mambadapter` command: predict, transcribe, budget, sweep, report, doctor."""
 
 import argparse
 import json
@@ -23,6 +23,7 @@ from mambadapter.methods import MENU
 from mambadapter.solver import closest
 from mambadapter.ssm import backend_report
 from mambadapter.sweep.plan import read_sweep
+from mambadapter.sweep.report import write_report
 from mambadapter.sweep.run import LAUNCHERS, run_sweep
 from mambadapter.sweep.trials import FAILED, SWEEP_LOG
 from mambadapter.versions import package_versions
@@ -104,6 +105,13 @@ def _parser() -> argparse.ArgumentParser:
         help="for the launcher, such as slurm_partition=gpu",
     )
     sweep.set_defaults(run=_sweep)
+
+    report = commands.add_parser("report", help="tables, tests and pictures of a folder of results")
+    report.add_argument("folder", type=Path, help="a sweep's output, or any folder with results")
+    report.add_argument("--output", type=Path, help="where it goes (default FOLDER/report)")
+    report.add_argument("--metric", help="accuracy, wer or cer (default what the results have)")
+    report.add_argument("--sweep", type=Path, help="the sweep's file, to name what is missing")
+    report.set_defaults(run=_report)
 
     doctor = commands.add_parser(
         "doctor", help="say what this machine has and which scan it will use"
@@ -195,6 +203,16 @@ def _sweep(arguments: argparse.Namespace) -> None:
             f"{counts[FAILED]} runs failed; {SWEEP_LOG} in each one's folder says why. Mend it, and start "
             "the sweep again: only what is not done will run."
         )
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    if not arguments.folder.is_dir():
+        raise UserError(f"There is no folder {arguments.folder}.")
+    sweep = None if arguments.sweep is None else read_sweep(arguments.sweep)
+    output = arguments.output or arguments.folder / "report"
+    page = write_report(arguments.folder, output, arguments.metric, sweep)
+    print((output / "table.md").read_text(encoding="utf-8"))
+    print(f"Wrote {page}, the table as CSV, Markdown and LaTeX, and the pictures as PDF and PNG.")
 
 
 def _doctor(arguments: argparse.Namespace) -> None:

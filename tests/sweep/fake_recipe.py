@@ -15,7 +15,7 @@ result = {
     "metrics": {"valid": {"accuracy": accuracy, "loss": 1.0}, "test": {"accuracy": accuracy, "clips": 100}},
     "parameters": {"adapted": 1000, "layer_norm": 10, "head": 5}, "seed": int(options["--seed"]),
     "wall_time_s": 1.0, "peak_memory_mib": {"resident": 100.0}, "method": {"name": "LoRA"}, "lr": 0.01,
-    "history": [], "config": {key.strip("-"): value for key, value in options.items()},
+    "history": [], "config": {key.strip("-"): value for key, value in options.items() if key != "--output_folder"},
 }
 (folder / "result.json").write_text(json.dumps(result))
 """

@@ -1,0 +1,195 @@
+"""Pictures of a collection of results: score against parameters, learning curves, cost, grids."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mambadapter.sweep.collect import Cell, Collection
+
+# The same colour only with another marker.
+_STYLES = [(f"C{number}", marker) for marker in "os^D" for number in range(10)]
+_SIZE = (8.0, 4.8)
+
+
+def draw_all(collection: Collection) -> dict[str, Figure]:
+    """Every picture that the collection has the numbers for, by name.
+
+    Parameters
+    ----------
+    collection : Collection
+        Of results.
+
+    Returns
+    -------
+    dict[str, Figure]
+        ``parameters``, ``curves``, ``cost`` and, where two numeric settings are crossed, ``grid``.
+    """
+    figures = {"parameters": score_against_parameters(collection)}
+    if any(run.result.get("history") for cell in collection.cells for run in cell.runs):
+        figures["curves"] = learning_curves(collection)
+    figures["cost"] = cost(collection)
+    if (grid := _numeric_pair(collection)) is not None:
+        figures["grid"] = heat_map(collection, *grid)
+    return figures
+
+
+def score_against_parameters(collection: Collection) -> Figure:
+    """A line a method, with 95 % intervals, over trained parameters on a logarithmic axis."""
+    figure, axes = _axes(collection)
+    for (name, cells), (colour, marker) in zip(_methods(collection).items(), _STYLES, strict=False):
+        points = sorted(cells, key=lambda cell: cell.adapted)
+        means, halves = zip(*(cell.summary(collection.metric) for cell in points), strict=True)
+        axes.errorbar(
+            [cell.adapted for cell in points],
+            100 * np.array(means),
+            100 * np.nan_to_num(np.array(halves)),
+            fmt=f"{marker}-",
+            color=colour,
+            capsize=3,
+            label=name,
+        )
+    axes.set(xscale="log", xlabel="Trained parameters, the head left out")
+    _legend(figure)
+    return figure
+
+
+def learning_curves(collection: Collection) -> Figure:
+    """Validation score after every epoch, a mean over the runs of each setting."""
+    figure, axes = _axes(collection, split="Validation")
+    for cell, (colour, marker) in zip(collection.cells, _STYLES, strict=False):
+        by_epoch: dict[int, list[float]] = defaultdict(list)
+        for run in cell.runs:
+            for epoch in run.result.get("history", []):
+                if collection.metric in epoch["valid"]:
+                    by_epoch[epoch["epoch"]].append(100 * epoch["valid"][collection.metric])
+        if by_epoch:
+            epochs = sorted(by_epoch)
+            means = [np.mean(by_epoch[epoch]) for epoch in epochs]
+            axes.plot(
+                epochs,
+                means,
+                f"{marker}-",
+                color=colour,
+                markersize=3,
+                label=label_of(collection, cell),
+            )
+    axes.set(xlabel="Epoch")
+    _legend(figure)
+    return figure
+
+
+def cost(collection: Collection) -> Figure:
+    """Time of a run and peak memory of each setting, means over its runs."""
+    figure = Figure(figsize=(_SIZE[0], 1.2 + 0.28 * len(collection.cells)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    names = [label_of(collection, cell) for cell in collection.cells]
+    seconds = [
+        np.mean([run.result["wall_time_s"] for run in cell.runs]) for cell in collection.cells
+    ]
+    memory = [
+        np.mean([_peak_mib(run.result["peak_memory_mib"]) for run in cell.runs])
+        for cell in collection.cells
+    ]
+    left.barh(names, seconds)
+    left.invert_yaxis()
+    left.set(xlabel="Time of a run, s")
+    right.barh(names, memory, color="C1")
+    right.set(xlabel="Peak memory, MiB")
+    for axes in (left, right):
+        axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def heat_map(collection: Collection, across: str, down: str) -> Figure:
+    """Mean score over two numeric settings."""
+    places = [collection.columns.index(column) for column in (across, down)]
+    values: dict[tuple, list[float]] = defaultdict(list)
+    for cell in collection.cells:
+        key = tuple(cell.labels[place] for place in places)
+        values[key].append(100 * cell.summary(collection.metric)[0])
+    columns, rows = (sorted({key[axis] for key in values}) for axis in (0, 1))
+    table = np.array(
+        [[np.mean(values.get((column, row), [np.nan])) for column in columns] for row in rows]
+    )
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(table, aspect="auto", cmap="viridis")
+    axes.set(
+        xticks=range(len(columns)), xticklabels=[f"{column:,}" for column in columns],
+        yticks=range(len(rows)), yticklabels=[f"{row:,}" for row in rows],
+        xlabel=across.removeprefix("method."), ylabel=down.removeprefix("method."),
+    )  # fmt: skip
+    middle = np.nanmean(table)
+    for (row, column), value in np.ndenumerate(table):
+        if not np.isnan(value):
+            colour = "black" if value > middle else "white"
+            axes.text(column, row, f"{value:.1f}", ha="center", va="center", color=colour)
+    figure.colorbar(image, label=_called(collection, "Test"))
+    return figure
+
+
+def label_of(collection: Collection, cell: Cell) -> str:
+    """A setting in a few words."""
+    parts = []
+    for column, label in zip(collection.columns, cell.labels, strict=True):
+        if label is not None:
+            name = column.removeprefix("method.")
+            shown = (
+                f"{label:,}"
+                if isinstance(label, int) and not isinstance(label, bool)
+                else f"{label}"
+            )
+            parts.append(shown if isinstance(label, str) else f"{name} {shown}")
+    return ", ".join(parts)
+
+
+def _methods(collection: Collection) -> Mapping[str, list[Cell]]:
+    """Cells that differ in their size alone, by what they share."""
+    sizes = {"adapter_budget", "method.rank", "method.prompts", "method.length"}
+    grouped: dict[str, list[Cell]] = defaultdict(list)
+    kept = [place for place, column in enumerate(collection.columns) if column not in sizes]
+    for cell in collection.cells:
+        shared = Collection(
+            tuple(collection.columns[place] for place in kept), (), collection.metric
+        )
+        part = Cell(tuple(cell.labels[place] for place in kept), cell.runs)
+        grouped[label_of(shared, part) or "all"].append(cell)
+    return grouped
+
+
+def _numeric_pair(collection: Collection) -> tuple[str, str] | None:
+    """Two settings that are numbers and take at least two values each, crossed."""
+    numeric = []
+    for place, column in enumerate(collection.columns):
+        values = {cell.labels[place] for cell in collection.cells}
+        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+        if numbers and len(values) > 1:
+            numeric.append(column)
+    return (numeric[0], numeric[1]) if len(numeric) > 1 else None
+
+
+def _peak_mib(peak: Mapping[str, float]) -> float:
+    return peak.get("gpu", peak["resident"])
+
+
+def _axes(collection: Collection, split: str = "Test") -> tuple[Figure, Axes]:
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    axes = figure.subplots()
+    axes.set(ylabel=_called(collection, split))
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def _called(collection: Collection, split: str) -> str:
+    name = {"wer": "word error rate", "cer": "character error rate"}.get(
+        collection.metric, "accuracy"
+    )
+    return f"{split} {name}, %"
+
+
+def _legend(figure: Figure) -> None:
+    # Beside the axes, where names cannot lie on one another however many there are.
+    figure.legend(loc="outside right upper", fontsize="small")

@@ -1,0 +1,209 @@
+"""A report says what scipy says of the same numbers, and what it lacks."""
+
+import csv
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from fake_recipe import write_recipe, write_sweep
+from scipy import stats
+
+from mambadapter import cli
+from mambadapter.errors import UserError
+from mambadapter.sweep.collect import collect
+from mambadapter.sweep.plan import read_sweep
+from mambadapter.sweep.run import run_sweep
+from mambadapter.sweep.significance import compare, holm
+from mambadapter.sweep.tables import to_csv, to_latex, to_markdown
+
+BODY = (
+    "cross: {adapter: [lora, bottleneck, probe_x], adapter_budget: [100, 200], seed: [1, 2, 3]}\n"
+)
+
+
+def result(adapter, seed, accuracy, fold=None, lr=0.01, **config):
+    folds = {} if fold is None else {"test_fold": fold}
+    return {
+        "metrics": {"test": {"accuracy": accuracy, "clips": 50}},
+        "parameters": {"adapted": 1234, "layer_norm": 0, "head": 10},
+        "method": {"name": "LoRA", "rank": config.pop("rank", 8)},
+        "history": [{"epoch": 1, "lr": 0.1, "train": {}, "valid": {"accuracy": accuracy - 0.1}}],
+        "wall_time_s": 12.0, "peak_memory_mib": {"resident": 500.0},
+        "config": {"adapter": adapter, "seed": seed, "lr": lr, "prepare": {"!name:esc50_prepare.prepare_esc50": {}},
+                   **folds, **config},
+    }  # fmt: skip
+
+
+def write(folder, *results):
+    for number, one in enumerate(results):
+        (folder / f"run{number}").mkdir(parents=True)
+        (folder / f"run{number}/result.json").write_text(json.dumps(one))
+    return list(folder.rglob("result.json"))
+
+
+def test_runs_are_gathered_by_what_sets_them_apart(tmp_path):
+    paths = write(
+        tmp_path,
+        *(
+            result("lora", seed, 0.5 + seed / 10, rank=rank)
+            for seed in (1, 2, 3)
+            for rank in (4, 8)
+        ),
+        *(result("bottleneck", seed, 0.6, rank=8) for seed in (1, 2)),
+    )
+    found = collect(paths)
+    assert found.columns == ("adapter", "method.rank")
+    assert [cell.labels for cell in found.cells] == [("bottleneck", 8), ("lora", 4), ("lora", 8)]
+    assert [len(cell.runs) for cell in found.cells] == [2, 3, 3]
+
+
+def test_a_learning_rate_that_was_set_is_a_column_and_one_that_was_found_is_none(tmp_path):
+    for search, columns in ((0, ("adapter", "lr")), (3, ("adapter",))):
+        folder = tmp_path / str(search)
+        paths = write(
+            folder,
+            *(
+                result("lora", seed, 0.5, lr=lr, lr_search=search)
+                for seed, lr in ((1, 0.1), (2, 0.2), (3, 0.1))
+            ),
+            result("dora", 1, 0.5, lr=0.1, lr_search=search),
+        )
+        assert collect(paths).columns == columns
+
+
+def test_folds_are_means_inside_seeds_and_intervals_are_scipys(tmp_path):
+    generator = np.random.default_rng(0)
+    scores = generator.uniform(0.4, 0.9, (4, 5))
+    paths = write(
+        tmp_path,
+        *(
+            result("lora", seed, scores[seed, fold], fold + 1)
+            for seed in range(4)
+            for fold in range(5)
+        ),
+    )
+    (cell,) = collect(paths).cells
+    mean, half = cell.summary("accuracy")
+    seeds = scores.mean(1)
+    interval = stats.ttest_1samp(seeds, 0).confidence_interval(0.95)
+    assert (mean - half, mean + half) == pytest.approx((interval.low, interval.high))
+    one_seed = collect(
+        [path for path in paths if json.loads(path.read_text())["config"]["seed"] == 0]
+    )
+    mean, half = one_seed.cells[0].summary("accuracy")
+    interval = stats.ttest_1samp(scores[0], 0).confidence_interval(0.95)
+    assert (mean - half, mean + half) == pytest.approx((interval.low, interval.high))
+
+
+def test_differences_are_scipys_paired_tests_on_shared_seeds(tmp_path):
+    generator = np.random.default_rng(1)
+    first, second = generator.uniform(0.5, 0.7, 6), generator.uniform(0.55, 0.8, 6)
+    paths = write(
+        tmp_path,
+        *(result("lora", seed, first[seed]) for seed in range(6)),
+        *(result("dora", seed, second[seed]) for seed in range(5)),
+        result("bitfit", 77, 0.5),
+    )
+    (comparison,) = compare(collect(paths).cells, "accuracy")
+    expected = stats.ttest_rel(second[:5], first[:5])
+    assert comparison.pairs == 5
+    assert comparison.p == comparison.p_corrected == pytest.approx(expected.pvalue)
+    assert comparison.difference == pytest.approx((second[:5] - first[:5]).mean())
+
+
+def test_holm_is_the_closed_testing_of_bonferroni():
+    """Rejecting each by the corrected value is rejecting every intersection that holds it by Bonferroni."""
+    generator = np.random.default_rng(2)
+    for _ in range(20):
+        values = list(generator.uniform(0, 0.2, 5))
+        for index, corrected in enumerate(holm(values)):
+            others = [p for place, p in enumerate(values) if place != index]
+            worst = max(
+                min(
+                    1.0,
+                    (1 + sum(subset))
+                    * min([values[index], *np.array(others)[np.array(subset, bool)]]),
+                )
+                for subset in np.ndindex(*(2,) * 4)
+            )
+            assert corrected == pytest.approx(worst)
+
+
+def test_tables_hold_the_same_numbers(tmp_path):
+    paths = write(
+        tmp_path,
+        *(result("lora_x", s, 0.5 + s / 100) for s in (1, 2)),
+        *(result("dora", s, 0.4) for s in (1, 2)),
+    )
+    found = collect(paths)
+    rows = list(csv.DictReader(io.StringIO(to_csv(found))))
+    assert [(row["adapter"], row["seed"], float(row["accuracy"])) for row in rows] == [
+        ("dora", "1", 0.4), ("dora", "2", 0.4), ("lora_x", "1", 0.51), ("lora_x", "2", 0.52),
+    ]  # fmt: skip
+    assert "| lora_x | 1,234 | 2 | 51.5 ± 6.4 * |" in to_markdown(found)
+    assert r"lora\_x & 1,234 & 2 & \textbf{51.5 $\pm$ 6.4} \\" in to_latex(found)
+
+
+@pytest.fixture
+def swept(tmp_path):
+    recipe = write_recipe(tmp_path / "recipes/Fake")
+    path = write_sweep(tmp_path / "s.yaml", recipe, tmp_path / "out", BODY)
+    run_sweep(read_sweep(path), jobs=2)
+    return path
+
+
+def test_the_report_of_a_sweep_is_one_page_with_everything_in_it(swept, tmp_path, capsys):
+    assert cli.main(["report", str(tmp_path / "out"), "--sweep", str(swept)]) == 0
+    assert "| lora |" in capsys.readouterr().out
+    report = tmp_path / "out/report"
+    page = (report / "index.html").read_text()
+    assert "18 runs of 6 settings" in page
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert (
+        page.count("<img ")
+        == len(list(report.glob("*.png")))
+        == len(list(report.glob("*.pdf")))
+        >= 2
+    )
+    assert "not in this report" not in page
+
+
+def test_what_is_missing_or_broken_is_named(swept, tmp_path):
+    trials = read_sweep(swept).trials()
+    trials[0].result.unlink()
+    trials[1].result.write_text('{"half')
+    assert cli.main(["report", str(tmp_path / "out"), "--sweep", str(swept)]) == 0
+    page = (tmp_path / "out/report/index.html").read_text()
+    assert "16 runs of 6 settings" in page
+    assert f"{trials[0].name} is not done" in page
+    assert "result.json cannot be read" in page
+
+
+def test_a_report_of_a_resumed_sweep_is_that_of_a_whole_one(swept, tmp_path):
+    def tables():
+        cli.main(["report", str(tmp_path / "out")])
+        return [
+            (tmp_path / "out/report" / name).read_text()
+            for name in ("runs.csv", "table.md", "table.tex")
+        ]
+
+    whole = tables()
+    for trial in read_sweep(swept).trials()[::3]:
+        trial.result.unlink()
+    assert tables() != whole
+    run_sweep(read_sweep(swept))
+    assert tables() == whole
+
+
+def test_nothing_to_report(tmp_path, capsys):
+    with pytest.raises(UserError, match="no result of a tested run"):
+        collect([])
+    assert cli.main(["report", str(tmp_path / "nowhere")]) == 2
+    assert "There is no folder" in capsys.readouterr().err
+    paths = write(tmp_path, result("lora", 1, 0.5))
+    with pytest.raises(
+        UserError, match="do not share the metric 'wer'; they share accuracy, clips"
+    ):
+        collect(paths, "wer")
