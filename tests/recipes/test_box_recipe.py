@@ -207,6 +207,15 @@ def test_a_crash_in_the_synthesiser_is_an_error_and_not_a_wait(tmp_path, monkeyp
         box_prepare.prepare_box(tmp_path, utterances=1, sounds=1)
 
 
+def test_the_model_cards_table_is_that_of_the_saved_runs():
+    import transfer
+
+    card = (RECIPE.parents[1] / "mambadapter/encoders/box/README.md").read_text()
+    assert transfer.table() in card
+    for path in transfer.SAVED.rglob("*.json"):
+        assert not re.search(r"/(home|root|tmp|work)/", path.read_text()), path
+
+
 def test_ctc_loss_is_the_mean_over_phones_of_pytorchs():
     from objectives import ctc_loss
 
