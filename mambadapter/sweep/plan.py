@@ -37,7 +37,8 @@ class Sweep:
     cross : Mapping[str, Sequence[Any]]
         Every combination of one value of each list is a run.
     where : Sequence[tuple[Mapping, Mapping]]
-        Pairs of a condition and settings: runs that have the values of the first get the second.
+        Pairs of a condition and settings: runs that have the values of the first get the second. The name
+        of the recipe's folder is a value too, as ``recipe``.
     exclude : Sequence[Mapping[str, Any]]
         Runs that have all values of one of these are left out.
     limit : int
@@ -57,7 +58,9 @@ class Sweep:
     def trials(self) -> list[Trial]:
         """Every run, in the order of the lists, the last list turning fastest."""
         trials = [
-            self._trial(recipe, changes) for recipe in self.recipes for changes in self._crossed()
+            self._trial(recipe, changes)
+            for recipe in self.recipes
+            for changes in self._crossed(recipe.name)
         ]
         if len(trials) > self.limit:
             raise UserError(
@@ -66,12 +69,13 @@ class Sweep:
             )
         return trials
 
-    def _crossed(self) -> Iterator[dict[str, Any]]:
+    def _crossed(self, recipe: str) -> Iterator[dict[str, Any]]:
         for values in itertools.product(*self.cross.values()):
             chosen = dict(zip(self.cross, values, strict=True))
-            if any(_has(chosen, excluded) for excluded in self.exclude):
+            told = {"recipe": recipe, **chosen}
+            if any(_has(told, excluded) for excluded in self.exclude):
                 continue
-            added = [changes for condition, changes in self.where if _has(chosen, condition)]
+            added = [changes for condition, changes in self.where if _has(told, condition)]
             merged: dict[str, Any] = dict(self.settings)
             for changes in (chosen, *added):
                 merged |= changes

@@ -6,14 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from fake_recipe import write_recipe, write_sweep
 
 from mambadapter import cli
+from mambadapter.brains.classification import CONTRACT
+from mambadapter.config import load_experiment
 from mambadapter.errors import UserError
+from mambadapter.solver import fit_to_budget
 from mambadapter.sweep.plan import read_sweep
 from mambadapter.sweep.run import run_sweep
+
+ROOT = Path(__file__).parents[2]
 
 BODY = """\
 settings: {number_of_epochs: 3, shots_per_class: null}
@@ -56,6 +62,24 @@ def test_lists_are_crossed_conditions_add_and_exclusions_take(sweep_file):
     assert all(one["number_of_epochs"] == 3 and "shots_per_class" not in one for one in settings)
     assert len({trial.name for trial in trials}) == 9
     assert trials[0].name.startswith("Fake-lora-100-1-")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "hparams/sweeps").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_the_sweeps_that_come_with_the_project_are_ones_their_recipes_accept(
+    path, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(ROOT)
+    trials = read_sweep(path).trials()
+    assert len({trial.name for trial in trials}) == len(trials)
+    for trial in trials[:: max(len(trials) // 6, 1)]:
+        monkeypatch.syspath_prepend(str(trial.recipe))
+        arguments = [*trial.arguments[2:], "--output_folder", str(tmp_path / trial.name)]
+        experiment = load_experiment([str(trial.recipe / trial.hparams), *arguments], CONTRACT)
+        source = experiment.hparams["encoder"]
+        budget = experiment.hparams["adapter_budget"]
+        assert fit_to_budget(experiment.hparams["method"], source, budget)
 
 
 def test_a_run_keeps_its_folder_when_the_lists_grow(tmp_path, recipe, sweep_file):
