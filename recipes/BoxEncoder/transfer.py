@@ -1,7 +1,7 @@
 """Measure how well the encoder in the box transfers: recipes x methods x seeds, and a table.
 
-python transfer.py --corpora /data            # trains what is not in saved_runs/ yet, then prints the table
-python transfer.py                            # the table alone
+python transfer.py --corpora /data            # trains what is not in saved_runs/ yet, then prints the tables
+python transfer.py                            # the tables alone
 
 The folder holds speech_commands_v0.02, ESC-50-master and fluent_speech_commands_dataset, or those of them
 that are to be measured.
@@ -9,7 +9,7 @@ that are to be measured.
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mambadapter.config import recipe_main
@@ -65,10 +65,21 @@ SETTINGS = {
     "box-full_finetuning": {"encoder": "box", "adapter": "full_finetuning", "adapter.lr": 0.001},
 }  # fmt: skip
 
+# Encoders pretrained with one objective or the other on a third of the corpus: the README says how. They are
+# measured where they have been made.
+OBJECTIVES = {
+    f"{objective}-linear_probe": {
+        "encoder": f"../BoxEncoder/results/objective_{objective}/encoder",
+        "adapter": "linear_probe",
+        "adapter.lr": 0.02,
+    }
+    for objective in ("frames", "ctc")
+}
+
 
 @recipe_main
 def main() -> None:
-    """Run what is missing, then print the table."""
+    """Run what is missing, then print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpora", type=Path, help="the folder of the corpora")
     parser.add_argument("--only", nargs="+", default=[""], help="corpus/setting, or a part of it")
@@ -78,13 +89,14 @@ def main() -> None:
         corpora = arguments.corpora.expanduser().resolve()
         for run in run_trials(planned(corpora, arguments.only), arguments.jobs):
             print(f"done: {run.name}", flush=True)
-    print(table())
+    print(f"{table(SETTINGS)}\n\n{table(OBJECTIVES)}")
 
 
 def planned(corpora: Path, wanted: list[str]) -> Iterator[Trial]:
     """The runs whose corpus and setting were asked for."""
+    pretrained = [name for name, chosen in OBJECTIVES.items() if (HERE / chosen["encoder"]).is_dir()]
     for corpus in CORPORA:
-        for setting in SETTINGS:
+        for setting in [*SETTINGS, *pretrained]:
             if any(part in f"{corpus}/{setting}" for part in wanted):
                 yield from (trial(corpus, setting, seed, corpora) for seed in SEEDS)
 
@@ -92,7 +104,7 @@ def planned(corpora: Path, wanted: list[str]) -> Iterator[Trial]:
 def trial(corpus: str, setting: str, seed: int, corpora: Path = Path()) -> Trial:
     """One run."""
     recipe, folder, shared = CORPORA[corpus]
-    settings = {"batch_size": 16, "num_workers": 0, **shared, **SETTINGS[setting]}
+    settings = {"batch_size": 16, "num_workers": 0, **shared, **(SETTINGS | OBJECTIVES)[setting]}
     if settings["encoder"] == RANDOM:
         twin = SCRATCH / f"random-{seed}"
         if not twin.is_dir():
@@ -109,14 +121,14 @@ def trial(corpus: str, setting: str, seed: int, corpora: Path = Path()) -> Trial
     )
 
 
-def table() -> str:
+def table(settings: Iterable[str]) -> str:
     """Mean test accuracy and its 95 % interval over seeds (ESC-10: folds), as Markdown."""
     rows = [
         "| corpus | setting | trained without head | runs | test accuracy, % |",
         "| --- " * 5 + "|",
     ]
     for corpus in CORPORA:
-        for setting in SETTINGS:
+        for setting in settings:
             saved = [SAVED / corpus / f"{setting}-seed{seed}.json" for seed in SEEDS]
             results = [json.loads(path.read_text()) for path in saved if path.is_file()]
             if len(results) > 1:

@@ -207,11 +207,12 @@ def test_a_crash_in_the_synthesiser_is_an_error_and_not_a_wait(tmp_path, monkeyp
         box_prepare.prepare_box(tmp_path, utterances=1, sounds=1)
 
 
-def test_the_model_cards_table_is_that_of_the_saved_runs():
+def test_the_documented_tables_are_those_of_the_saved_runs():
     import transfer
 
     card = (RECIPE.parents[1] / "mambadapter/encoders/box/README.md").read_text()
-    assert transfer.table() in card
+    assert transfer.table(transfer.SETTINGS) in card
+    assert transfer.table(transfer.OBJECTIVES) in (RECIPE / "README.md").read_text()
     for path in transfer.SAVED.rglob("*.json"):
         assert not re.search(r"/(home|root|tmp|work)/", path.read_text()), path
 
