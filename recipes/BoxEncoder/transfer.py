@@ -94,7 +94,9 @@ def main() -> None:
 
 def planned(corpora: Path, wanted: list[str]) -> Iterator[Trial]:
     """The runs whose corpus and setting were asked for."""
-    pretrained = [name for name, chosen in OBJECTIVES.items() if (HERE / chosen["encoder"]).is_dir()]
+    pretrained = [
+        name for name, chosen in OBJECTIVES.items() if (HERE / chosen["encoder"]).is_dir()
+    ]
     for corpus in CORPORA:
         for setting in [*SETTINGS, *pretrained]:
             if any(part in f"{corpus}/{setting}" for part in wanted):
