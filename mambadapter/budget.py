@@ -9,6 +9,8 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig
 
 from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.box import BOX, box_folder
+from mambadapter.encoders.frontends import frontend_of
+from mambadapter.encoders.pretrained import encoder_of
 from mambadapter.encoders.shape import EncoderShape
 from mambadapter.errors import UserError, did_you_mean
 
@@ -21,9 +23,16 @@ _LARGE = {
     "feat_extract_norm": "layer",
 }
 
+
+def _whisper(width: int, layers: int, heads: int, mel_bins: int = 80) -> dict[str, int]:
+    one = {"layers": layers, "attention_heads": heads, "ffn_dim": 4 * width}
+    both = {f"{side}_{key}": value for side in ("encoder", "decoder") for key, value in one.items()}
+    return {"d_model": width, "num_mel_bins": mel_bins, **both}
+
+
 # The published encoders' shapes, so that counts need no download.
 ARCHITECTURES: dict[str, dict] = {
-    "ast-base": {"model_type": "audio-spectrogram-transformer"},
+    "ast": {"model_type": "audio-spectrogram-transformer"},
     "wav2vec2-base": {"model_type": "wav2vec2"},
     "wav2vec2-large-lv60": {"model_type": "wav2vec2", "conv_bias": True, **_LARGE},
     "wav2vec2-xls-r-300m": {"model_type": "wav2vec2", "conv_bias": True, **_LARGE},
@@ -32,6 +41,16 @@ ARCHITECTURES: dict[str, dict] = {
     "wavlm-base": {"model_type": "wavlm"},
     "wavlm-base-plus": {"model_type": "wavlm"},
     "wavlm-large": {"model_type": "wavlm", **_LARGE},
+    **{
+        f"whisper-{size}": {"model_type": "whisper", **_whisper(*numbers)}
+        for size, numbers in {
+            "tiny": (384, 4, 6),
+            "base": (512, 6, 8),
+            "small": (768, 12, 12),
+            "medium": (1024, 24, 16),
+            "large-v3": (1280, 32, 20, 128),
+        }.items()
+    },
 }
 
 
@@ -99,7 +118,7 @@ def count_parameters(encoder: AdaptedEncoder, head: nn.Module | None = None) -> 
     Example
     -------
     >>> from mambadapter.methods import MambAdapters
-    >>> str(count_parameters(build_on_meta("ast-base", MambAdapters()))).splitlines()[-2]
+    >>> str(count_parameters(build_on_meta("ast", MambAdapters()))).splitlines()[-2]
     'trained without head          65,976'
     """
     backbone = list(encoder.backbone.parameters())
@@ -139,8 +158,10 @@ def build_on_meta(architecture: str, method: object) -> AdaptedEncoder:
     UserError
         If the architecture is unknown.
     """
+    config = architecture_config(architecture)
     with torch.device("meta"):
-        return AdaptedEncoder(AutoModel.from_config(architecture_config(architecture)), method)
+        backbone = encoder_of(AutoModel.from_config(config))
+        return AdaptedEncoder(backbone, method, frontend_of(config))
 
 
 def architecture_config(architecture: str) -> PretrainedConfig:
@@ -181,7 +202,8 @@ def encoder_shape(architecture: str) -> EncoderShape:
     1024
     """
     with torch.device("meta"):
-        return EncoderShape.of(AutoModel.from_config(architecture_config(architecture)))
+        model = AutoModel.from_config(architecture_config(architecture))
+        return EncoderShape.of(encoder_of(model))
 
 
 def _size(parameters: Iterable[nn.Parameter]) -> int:

@@ -21,6 +21,7 @@ from mambadapter.data.audio import read_clip
 from mambadapter.data.manifests import write_json
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.fingerprint import frozen_fingerprint
+from mambadapter.encoders.pretrained import split_source
 from mambadapter.errors import UserError
 from mambadapter.heads import CTCHead, PooledClassifier
 from mambadapter.methods import method_from_dict, method_to_dict
@@ -34,7 +35,7 @@ _COMMANDS = {CLASSIFICATION: "predict", TRANSCRIPTION: "transcribe"}
 def save_package(
     folder: str | Path,
     modules: Mapping[str, nn.Module],
-    source: str,
+    source: str | Mapping[str, Any],
     method: Any,
     labels: Sequence[str],
     task: str = CLASSIFICATION,
@@ -47,8 +48,8 @@ def save_package(
         Made if it does not exist.
     modules : Mapping[str, nn.Module]
         ``encoder`` and ``head``, trained.
-    source : str
-        Hub name or folder of the frozen encoder.
+    source : str or Mapping[str, Any]
+        Hub name or folder of the frozen encoder, or a mapping with that and the settings of its frontend.
     method : Method
         The method that adapted it.
     labels : Sequence[str]
@@ -70,9 +71,11 @@ def save_package(
     partial = folder / f"{_WEIGHTS}.partial"
     save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, str(partial))
     partial.replace(folder / _WEIGHTS)
+    source, settings = split_source(source)
     card = {
         # A folder must be found again from wherever the package is used.
         "encoder": str(Path(source).resolve()) if Path(source).is_dir() else source,
+        "encoder_settings": settings,
         "encoder_fingerprint": frozen_fingerprint(modules["encoder"].backbone),
         "method": method_to_dict(method),
         "task": task,
@@ -223,7 +226,8 @@ def _load(
             f"{_COMMANDS[card['task']]}`."
         )
     source = source or card["encoder"]
-    encoder = AdaptedEncoder.from_pretrained(source, method_from_dict(card["method"]))
+    placed = {"source": source, **card["encoder_settings"]}
+    encoder = AdaptedEncoder.from_pretrained(placed, method_from_dict(card["method"]))
     if frozen_fingerprint(encoder.backbone) != card["encoder_fingerprint"]:
         raise UserError(
             f"'{source}' is not the encoder this adapter was trained on ({card['encoder']}): its "

@@ -1,11 +1,12 @@
 """From a parameter budget to the rank, or other width, of a method that comes closest to it."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mambadapter.budget import encoder_shape
+from mambadapter.encoders.pretrained import split_source
 from mambadapter.encoders.shape import EncoderShape
 from mambadapter.errors import UserError
 
@@ -49,7 +50,10 @@ class Fit:
 
 
 def fit_to_budget(
-    method: Any, source: str, adapter_budget: int | None, count_norms: bool = True
+    method: Any,
+    source: str | Mapping[str, Any],
+    adapter_budget: int | None,
+    count_norms: bool = True,
 ) -> Any:
     """Size a method for a budget; the head never counts.
 
@@ -57,8 +61,9 @@ def fit_to_budget(
     ----------
     method : Method
         One of `mambadapter.methods`; all its knobs but the size stay.
-    source : str
-        The encoder: hub name, folder, or a name in `mambadapter.budget.ARCHITECTURES`.
+    source : str or Mapping[str, Any]
+        The encoder: hub name, folder, or a name in `mambadapter.budget.ARCHITECTURES`; or a mapping with one
+        of these as its ``source``.
     adapter_budget : int or None
         Trained parameters wanted. None leaves the method as it is.
     count_norms : bool
@@ -81,7 +86,7 @@ def fit_to_budget(
     """
     if adapter_budget is None:
         return method
-    shape = encoder_shape(source)
+    shape = encoder_shape(split_source(source)[0])
     nearest = closest(method, shape, adapter_budget, count_norms)
     if abs(nearest.gap) > TOLERANCE:
         options = "; or ".join(map(str, neighbours(method, shape, adapter_budget, count_norms)))

@@ -6,11 +6,19 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 import torch
+from transformers import (
+    ASTConfig,
+    ASTFeatureExtractor,
+    ASTForAudioClassification,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+)
 
 from mambadapter.demo import write_corpus, write_encoder
 
-# Every supported family, post-norm (group-normalised front end) and pre-norm.
-ENCODERS = {
+# The families that read waveforms, post-norm (group-normalised front end) and pre-norm.
+WAVEFORM_ENCODERS = {
     "wav2vec2": ("wav2vec2", False),
     "wav2vec2-stable": ("wav2vec2", True),
     "hubert": ("hubert", False),
@@ -18,6 +26,38 @@ ENCODERS = {
     "wavlm": ("wavlm", False),
     "wavlm-stable": ("wavlm", True),
 }
+
+ENCODERS = [*WAVEFORM_ENCODERS, "ast", "whisper"]
+
+
+def write_ast(folder, max_length=48):
+    """A small AST, its position embeddings not zero."""
+    config = ASTConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_length=max_length, num_labels=5,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = ASTForAudioClassification(config)
+    embeddings = model.audio_spectrogram_transformer.embeddings
+    for parameter in (embeddings.position_embeddings, embeddings.cls_token):
+        torch.nn.init.normal_(parameter, std=0.5)
+    model.save_pretrained(folder)
+    ASTFeatureExtractor(max_length=max_length).save_pretrained(folder)
+    return folder
+
+
+def write_whisper(folder, vocabulary=60):
+    """A small Whisper that hears one second."""
+    config = WhisperConfig(
+        d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64, max_source_positions=50,
+        max_target_positions=40, vocab_size=vocabulary, pad_token_id=1, bos_token_id=2, eos_token_id=1,
+        decoder_start_token_id=2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    WhisperForConditionalGeneration(config).save_pretrained(folder)
+    WhisperFeatureExtractor(chunk_length=1).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,10 +68,12 @@ def two_threads():
 @pytest.fixture(scope="session")
 def encoder_folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("encoders")
-    return {
+    folders = {
         name: str(write_encoder(root / name, family, stable, width=32, layers=2))
-        for name, (family, stable) in ENCODERS.items()
+        for name, (family, stable) in WAVEFORM_ENCODERS.items()
     }
+    others = {"ast": write_ast(root / "ast"), "whisper": write_whisper(root / "whisper")}
+    return {**folders, **{name: str(folder) for name, folder in others.items()}}
 
 
 @pytest.fixture(params=ENCODERS)

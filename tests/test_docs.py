@@ -103,13 +103,13 @@ def test_counting_commands_run(command, recipe, capsys):
 def test_the_papers_column_is_in_the_readme(capsys):
     readme = (ROOT / "README.md").read_text()
     for knobs in ([], ["placement=houlsby"], ["shared=false"]):
-        cli.main(["budget", "--encoder", "ast-base", *knobs])
+        cli.main(["budget", "--encoder", "ast", *knobs])
         assert capsys.readouterr().out.split()[-1] in readme
 
 
 def test_the_menus_counts_are_in_the_readme():
     readme = (ROOT / "README.md").read_text()
-    shape = encoder_shape("ast-base")
+    shape = encoder_shape("ast")
     for name, method in MENU.items():
         row = next(line for line in readme.splitlines() if f"`{name}`" in line and line[0] == "|")
         assert f" {method.count(shape).total():,}" in row, name

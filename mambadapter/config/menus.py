@@ -37,7 +37,7 @@ def choose_method(menu: Mapping[str, Any], name: str) -> Any:
     return menu[name]
 
 
-def choose_source(menu: Mapping[str, Any], name: str) -> str:
+def choose_source(menu: Mapping[str, Any], name: str) -> str | dict[str, Any]:
     """Return where an encoder comes from: the menu's entry, or a folder given in place of a name.
 
     Parameters
@@ -49,8 +49,8 @@ def choose_source(menu: Mapping[str, Any], name: str) -> str:
 
     Returns
     -------
-    str
-        Hub name or folder.
+    str or dict[str, Any]
+        Hub name or folder; the whole entry where it has settings besides.
 
     Raises
     ------
@@ -63,7 +63,8 @@ def choose_source(menu: Mapping[str, Any], name: str) -> str:
     'microsoft/wavlm-large'
     """
     if name in menu:
-        return menu[name]["source"]
+        entry = menu[name]
+        return dict(entry) if entry.keys() - {"source"} else entry["source"]
     if Path(name).expanduser().is_dir():
         return str(Path(name).expanduser())
     raise UserError(

@@ -1,6 +1,6 @@
 """A frozen encoder with branches beside its sub-layers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -8,23 +8,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from mambadapter.encoders.frontends import Frontend, Waveforms
 from mambadapter.encoders.linear import use_onednn
-from mambadapter.encoders.padding import (
-    frame_mask,
-    make_length_aware,
-    normalise_waveforms,
-    valid_samples,
-)
+from mambadapter.encoders.padding import valid_samples
 from mambadapter.encoders.pretrained import load_pretrained
 from mambadapter.encoders.state import ForwardState
-from mambadapter.encoders.sublayers import (
-    WAVEFORM_FAMILIES,
-    Sublayer,
-    final_norm,
-    sublayers,
-    transformer_layers,
-)
-from mambadapter.encoders.wavlm_attention import use_fused_attention
+from mambadapter.encoders.sublayers import Sublayer, final_norm, sublayers, transformer_layers
 from mambadapter.errors import UserError
 
 
@@ -38,21 +27,29 @@ class Method(Protocol):
         """Insert branches and say what learns."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Insertion:
-    """The forward hook that adds one branch to one module's output."""
+    """The forward hooks that add one branch to one module's output."""
 
     branch: nn.Module
     state: ForwardState
     reads: str
+    entered: Tensor | None = None
 
-    def __call__(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
+    def enter(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
+        """Keep what a module further up reads, where the branch is to read that."""
+        self.entered = _hidden_input(args, kwargs)
+
+    def leave(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
+        """Add the branch."""
+        read = _hidden_input(args, kwargs) if self.entered is None else self.entered
+        self.entered = None
         if not self.state.enabled:
             return output
         hidden = output[0] if isinstance(output, tuple) else output
         sources = []
         if self.reads in ("input", "both"):
-            sources.append(_hidden_input(args, kwargs))
+            sources.append(read)
         if self.reads in ("output", "both"):
             sources.append(hidden)
         adapted = hidden + self.branch(*sources, self.state.frames).to(hidden.dtype)
@@ -64,7 +61,7 @@ def _hidden_input(args: tuple, kwargs: dict) -> Tensor:
 
 
 class AdaptedEncoder(nn.Module):
-    """A frozen wav2vec2, HuBERT or WavLM encoder, adapted by a method.
+    """A frozen wav2vec2, HuBERT, WavLM, AST or Whisper encoder, adapted by a method.
 
     Nothing in the backbone learns, drops out or is masked unless the method asks for it; the frozen
     part below the first branch builds no graph. Branches are hooked beside the sub-layers, so the
@@ -77,10 +74,9 @@ class AdaptedEncoder(nn.Module):
         The transformers encoder; it is changed in place.
     method : Method
         One of `mambadapter.methods`.
-    sample_rate : int
-        Hz, of the waveforms it reads.
-    normalise : bool
-        Scale each clip to zero mean and unit variance first.
+    frontend : Frontend, optional
+        One of `mambadapter.encoders.frontends`, which makes of waveforms what the backbone reads; default
+        `Waveforms`.
 
     Example
     -------
@@ -96,32 +92,30 @@ class AdaptedEncoder(nn.Module):
     """
 
     def __init__(
-        self, backbone: nn.Module, method: Method, sample_rate: int = 16000, normalise: bool = True
+        self, backbone: nn.Module, method: Method, frontend: Frontend | None = None
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.branches = nn.ModuleDict()
-        self.sample_rate = sample_rate
-        self.normalise = normalise
+        self.frontend = frontend or Waveforms()
         self.trains_backbone = method.trains_backbone
         self.starts_as_frozen = method.starts_as_frozen
         self.state = ForwardState()
+        self.frontend.attach(backbone, self.state)
         freeze(backbone)
-        if backbone.config.model_type in WAVEFORM_FAMILIES:
-            make_length_aware(backbone, self.state)
-            use_fused_attention(backbone)
         use_onednn(backbone)
         method.adapt(self)
         self.train(self.training)
 
     @classmethod
-    def from_pretrained(cls, source: str, method: Method) -> "AdaptedEncoder":
+    def from_pretrained(cls, source: str | Mapping[str, Any], method: Method) -> "AdaptedEncoder":
         """Load an encoder by hub name or local folder and adapt it.
 
         Parameters
         ----------
-        source : str
-            Hub name such as ``microsoft/wavlm-base-plus``, or a folder.
+        source : str or Mapping[str, Any]
+            Hub name such as ``microsoft/wavlm-base-plus``, or a folder; or a mapping with that as its
+            ``source`` and the settings of its frontend, such as AST's ``max_length``.
         method : Method
             One of `mambadapter.methods`.
 
@@ -135,7 +129,12 @@ class AdaptedEncoder(nn.Module):
             If the checkpoint cannot be loaded whole, or the method does not fit it.
         """
         loaded = load_pretrained(source, regularised=method.trains_backbone)
-        return cls(loaded.backbone, method, loaded.sample_rate, loaded.normalise)
+        return cls(loaded.backbone, method, loaded.frontend)
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz, of the waveforms it reads."""
+        return self.frontend.sample_rate
 
     @property
     def width(self) -> int:
@@ -157,7 +156,14 @@ class AdaptedEncoder(nn.Module):
         """The LayerNorm whose output this encoder returns."""
         return final_norm(self.backbone)
 
-    def insert(self, name: str, module: nn.Module, branch: nn.Module, reads: str = "input") -> None:
+    def insert(
+        self,
+        name: str,
+        module: nn.Module,
+        branch: nn.Module,
+        reads: str = "input",
+        entry: nn.Module | None = None,
+    ) -> None:
         """Add a branch to the output of one of the backbone's modules.
 
         Parameters
@@ -172,9 +178,14 @@ class AdaptedEncoder(nn.Module):
         reads : str
             ``input``: hidden is what the module reads. ``output``: what it emits. ``both``: the branch is
             called as ``branch(read, emitted, frames)``.
+        entry : nn.Module, optional
+            The module whose input counts as what is read, where a sub-layer is several in a row.
         """
         self.branches[name] = branch
-        module.register_forward_hook(_Insertion(branch, self.state, reads), with_kwargs=True)
+        insertion = _Insertion(branch, self.state, reads)
+        if entry not in (None, module):
+            entry.register_forward_pre_hook(insertion.enter, with_kwargs=True)
+        module.register_forward_hook(insertion.leave, with_kwargs=True)
 
     def read_all_layers(self, mix: nn.Module) -> None:
         """Return a mix of all layers instead of the last one's output.
@@ -204,7 +215,7 @@ class AdaptedEncoder(nn.Module):
         return self
 
     def frames(self, samples: Tensor) -> Tensor:
-        """How many encoder frames so many waveform samples make.
+        """How many encoder frames, or other positions of the output, so many waveform samples make.
 
         Parameters
         ----------
@@ -216,7 +227,7 @@ class AdaptedEncoder(nn.Module):
         Tensor
             (B,) frames, int64.
         """
-        return self.backbone._get_feat_extract_output_lengths(samples).long()
+        return self.frontend.frames(self.backbone, samples)
 
     def forward(self, wavs: Tensor, wav_lens: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Encode a batch of waveforms.
@@ -247,14 +258,13 @@ class AdaptedEncoder(nn.Module):
             raise UserError(
                 "A clip is shorter than one encoder frame (25 ms); leave such clips out of the manifest."
             )
-        if self.normalise:
-            wavs = normalise_waveforms(wavs, samples)
-        mask = None if samples is None else frame_mask(samples, wavs.shape[1]).long()
         self.state.samples = samples
-        self.state.frames = None if samples is None else frames
+        self.state.frames = frames if self.frontend.ragged and samples is not None else None
         mix = self.branches["layers"] if "layers" in self.branches and self.state.enabled else None
-        output = self.backbone(wavs, attention_mask=mask, output_hidden_states=mix is not None)
+        inputs = self.frontend.inputs(wavs, samples)
+        output = self.backbone(**inputs, output_hidden_states=mix is not None)
         hidden = mix(output.hidden_states) if mix is not None else output.last_hidden_state
+        hidden = self.frontend.read_out(hidden)
         return hidden, frames
 
 

@@ -2,8 +2,10 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -12,6 +14,7 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig
 from transformers.utils import cached_file
 
 from mambadapter.encoders.box import BOX, box_folder
+from mambadapter.encoders.frontends import Frontend, frontend_of
 from mambadapter.encoders.sublayers import check_family
 from mambadapter.errors import UserError
 
@@ -24,13 +27,15 @@ _REGULARISERS = (
     "activation_dropout",
     "feat_proj_dropout",
     "final_dropout",
-    "layerdrop",
+    "dropout",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
 )
 
 
 @dataclass(frozen=True)
 class PretrainedEncoder:
-    """A loaded encoder and what its checkpoint says about the waveforms it wants.
+    """A loaded encoder and what its checkpoint says about its input.
 
     Attributes
     ----------
@@ -38,26 +43,26 @@ class PretrainedEncoder:
         The transformers model.
     source : str
         Hub name or local folder it came from.
-    sample_rate : int
-        Hz.
-    normalise : bool
-        Whether each clip is scaled to zero mean and unit variance first.
+    frontend : Frontend
+        What makes of waveforms what it reads.
     """
 
     backbone: nn.Module
     source: str
-    sample_rate: int
-    normalise: bool
+    frontend: Frontend
 
 
-def load_pretrained(source: str, regularised: bool = False) -> PretrainedEncoder:
-    """Load a wav2vec2, HuBERT or WavLM encoder.
+def load_pretrained(
+    source: str | Mapping[str, Any], regularised: bool = False
+) -> PretrainedEncoder:
+    """Load a wav2vec2, HuBERT, WavLM, AST or Whisper encoder.
 
     Parameters
     ----------
-    source : str
+    source : str or Mapping[str, Any]
         A hub name such as ``facebook/wav2vec2-base``, a folder written by ``save_pretrained``, or
-        ``mambadapter/box``, the encoder that comes with the package.
+        ``mambadapter/box``, the encoder that comes with the package. Or a mapping: such a name as its
+        ``source``, and settings of the encoder's frontend.
     regularised : bool
         Keep the checkpoint's own dropout and time masking, as full fine-tuning wants. The default
         removes them for good: a frozen encoder is a fixed function, whatever ``train()`` is called on.
@@ -70,13 +75,15 @@ def load_pretrained(source: str, regularised: bool = False) -> PretrainedEncoder
     Raises
     ------
     UserError
-        If the checkpoint is not there, is of another family, or lacks weights of the encoder.
+        If the checkpoint is not there, is of another family, or lacks weights of the encoder, or if a setting
+        is unknown or impossible.
 
     Example
     -------
     >>> load_pretrained("mambadapter/box").backbone.config.hidden_size
     192
     """
+    source, settings = split_source(source)
     name = source
     folder = box_folder() if source == BOX else Path(source).expanduser()
     if folder.is_dir():
@@ -108,8 +115,27 @@ def load_pretrained(source: str, regularised: bool = False) -> PretrainedEncoder
             f"The checkpoint '{source}' lacks {len(missing)} weights of the encoder, such as "
             f"{sorted(missing)[0]}: they would be random. Give a complete checkpoint."
         )
-    sample_rate, normalise = _waveform_format(source)
-    return PretrainedEncoder(backbone, name, sample_rate, normalise)
+    backbone = encoder_of(backbone)
+    return PretrainedEncoder(backbone, name, frontend_of(config, _preprocessor(source), settings))
+
+
+def encoder_of(model: nn.Module) -> nn.Module:
+    """The encoder of a transformers model, which may be all of it."""
+    return model.encoder if model.config.model_type == "whisper" else model
+
+
+def split_source(source: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Take a recipe's encoder apart: where it is, and the settings of its frontend.
+
+    Example
+    -------
+    >>> split_source({"source": "MIT/ast-finetuned-audioset-10-10-0.4593", "max_length": 500})
+    ('MIT/ast-finetuned-audioset-10-10-0.4593', {'max_length': 500})
+    """
+    if isinstance(source, str):
+        return source, {}
+    settings = dict(source)
+    return settings.pop("source"), settings
 
 
 def _refuse_unsupported(config: PretrainedConfig, source: str) -> None:
@@ -121,26 +147,26 @@ def _refuse_unsupported(config: PretrainedConfig, source: str) -> None:
 
 
 def _set_regularisers(config: PretrainedConfig, regularised: bool) -> None:
-    config.layerdrop = 0.0
+    for name in ("layerdrop", "encoder_layerdrop", "decoder_layerdrop"):
+        setattr(config, name, 0.0)
     if not regularised:
         config.apply_spec_augment = False
         for name in _REGULARISERS:
             setattr(config, name, 0.0)
 
 
-def _waveform_format(source: str) -> tuple[int, bool]:
+def _preprocessor(source: str) -> dict[str, Any]:
+    """What a checkpoint says about its input."""
     path = cached_file(
         source, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
     )
     if path is None:
         logger.warning(
-            "'%s' has no preprocessor_config.json: taking 16 kHz and normalised waveforms, as for "
-            "facebook/wav2vec2-base.",
+            "'%s' has no preprocessor_config.json: taking 16 kHz and what is usual for its family.",
             source,
         )
-        return 16000, True
-    settings = json.loads(Path(path).read_text(encoding="utf-8"))
-    return settings.get("sampling_rate", 16000), settings.get("do_normalize", True)
+        return {}
+    return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 def _first_line(error: Exception) -> str:

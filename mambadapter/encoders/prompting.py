@@ -58,8 +58,11 @@ class _Prompted:
         hidden, *others = args
         if self.own is not None:
             hidden = torch.cat([self.own(hidden.shape[0]).to(hidden.dtype), hidden], dim=1)
+        # The mask comes by name, or by place behind the hidden states.
+        if others:
+            return (hidden, extend_mask(others[0], self.count, rows=True), *others[1:]), kwargs
         mask = extend_mask(kwargs.get("attention_mask"), self.count, rows=True)
-        return (hidden, *others), {**kwargs, "attention_mask": mask}
+        return (hidden,), {**kwargs, "attention_mask": mask}
 
     def after(self, module: nn.Module, args: tuple, output: Any) -> Any:
         if not (self.state.enabled and self.leaves):

@@ -4,6 +4,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from mambadapter.encoders.sublayers import (
+    dense_layers,
+    front_end,
+    never_trained,
+    transformer_layers,
+)
+
 
 @dataclass(frozen=True)
 class EncoderShape:
@@ -17,27 +24,29 @@ class EncoderShape:
         Transformer layers, L.
     ffn : int
         Inner width of the feed-forward sub-layers, f.
-    gate_biases : int
-        Biases of a layer beyond those of its projections and norms: 8 in WavLM's gated attention.
+    more_biases : int
+        Biases of a layer beyond those of six dense layers and two norms: 8 in WavLM's gated attention; fewer
+        by d in Whisper, whose keys have none.
     backbone : int
         All parameters.
     front_end : int
         Those of the convolutions in front of the Transformer.
     norms, front_end_norms : int
         Those of LayerNorms, in the whole and in the front end.
-    unread : int
-        Those that no forward pass reads: the embedding for masked frames, where none are masked.
+    fixed : int
+        Those that nothing trains: Whisper's sinusoids, and the embedding for masked frames where none are
+        masked.
     """
 
     width: int
     layers: int
     ffn: int
-    gate_biases: int = 0
+    more_biases: int = 0
     backbone: int = 0
     front_end: int = 0
     norms: int = 0
     front_end_norms: int = 0
-    unread: int = 0
+    fixed: int = 0
 
     @classmethod
     def of(cls, backbone: nn.Module) -> "EncoderShape":
@@ -52,26 +61,21 @@ class EncoderShape:
         >>> shape.width, shape.layers, shape.ffn, shape.backbone
         (768, 12, 3072, 94371712)
         """
-        config = backbone.config
-        front_end = getattr(backbone, "feature_extractor", None)
-        mask = getattr(backbone, "masked_spec_embed", None)
+        layers, front = transformer_layers(backbone), list(front_end(backbone))
+        ffn = next(dense.module for dense in dense_layers(backbone) if dense.kind == "ffn_in")
+        width = backbone.config.hidden_size
+        biases = sum(p.numel() for name, p in layers[0].named_parameters() if name.endswith("bias"))
         return cls(
-            width=config.hidden_size,
-            layers=config.num_hidden_layers,
-            ffn=config.intermediate_size,
-            gate_biases=8 if config.model_type == "wavlm" else 0,
+            width=width,
+            layers=len(layers),
+            ffn=ffn.out_features,
+            more_biases=biases - (7 * width + ffn.out_features),
             backbone=sum(p.numel() for p in backbone.parameters()),
-            front_end=sum(p.numel() for p in front_end.parameters()) if front_end else 0,
+            front_end=sum(p.numel() for part in front for p in part.parameters()),
             norms=_layer_norms(backbone),
-            front_end_norms=_layer_norms(front_end) if front_end else 0,
-            unread=0 if mask is None or masks_frames(backbone) else mask.numel(),
+            front_end_norms=sum(_layer_norms(part) for part in front),
+            fixed=sum(p.numel() for p in never_trained(backbone)),
         )
-
-
-def masks_frames(backbone: nn.Module) -> bool:
-    """Whether a waveform encoder masks spans of frames while it trains."""
-    config = backbone.config
-    return bool(getattr(config, "apply_spec_augment", False) and config.mask_time_prob > 0)
 
 
 def _layer_norms(module: nn.Module) -> int:

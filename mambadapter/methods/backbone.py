@@ -5,8 +5,8 @@ from typing import ClassVar
 
 from mambadapter.adapters.layer_weights import LayerWeights
 from mambadapter.encoders.adapted import AdaptedEncoder
-from mambadapter.encoders.shape import EncoderShape, masks_frames
-from mambadapter.encoders.sublayers import outer_norm
+from mambadapter.encoders.shape import EncoderShape
+from mambadapter.encoders.sublayers import front_end, never_trained, outer_norm
 from mambadapter.knobs import check_types, one_of
 from mambadapter.methods.counts import TrainedCount
 from mambadapter.methods.placement import norm_count, train_norms
@@ -82,9 +82,9 @@ class BitFit:
                     parameter.requires_grad_(True)
 
     def count(self, shape: EncoderShape) -> TrainedCount:
-        """Closed formula: ``L(7d + f) + d``; WavLM's gates have 8 more a layer."""
+        """Closed formula: ``L(7d + f) + d``; WavLM's gates have 8 more a layer, Whisper's keys d fewer."""
         norms = (2 * shape.layers + 1) * shape.width
-        dense = shape.layers * (5 * shape.width + shape.ffn + shape.gate_biases)
+        dense = shape.layers * (5 * shape.width + shape.ffn + shape.more_biases)
         return TrainedCount(layer_norm=norms, encoder=dense)
 
 
@@ -111,15 +111,13 @@ class FullFinetuning:
         """Set the backbone free."""
         backbone = encoder.backbone
         backbone.requires_grad_(True)
-        extractor = getattr(backbone, "feature_extractor", None)
-        if extractor is not None:
-            if self.train_cnn:
-                extractor._requires_grad = True
-            else:
-                extractor._freeze_parameters()
-        if hasattr(backbone, "masked_spec_embed") and not masks_frames(backbone):
-            # Without time masking nothing reads it: it would get no gradient.
-            backbone.masked_spec_embed.requires_grad_(False)
+        for part in front_end(backbone):
+            part.requires_grad_(self.train_cnn)
+            part._requires_grad = (
+                self.train_cnn
+            )  # transformers' own flag, see `encoders.adapted.freeze`
+        for parameter in never_trained(backbone):
+            parameter.requires_grad_(False)
 
     def count(self, shape: EncoderShape) -> TrainedCount:
         """All that is read, or all of it but the convolutional front end."""
@@ -127,6 +125,4 @@ class FullFinetuning:
             (0, 0) if self.train_cnn else (shape.front_end, shape.front_end_norms)
         )
         norms = shape.norms - frozen_norms
-        return TrainedCount(
-            layer_norm=norms, encoder=shape.backbone - shape.unread - frozen - norms
-        )
+        return TrainedCount(layer_norm=norms, encoder=shape.backbone - shape.fixed - frozen - norms)

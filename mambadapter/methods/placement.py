@@ -51,6 +51,7 @@ def insert_at_each(
             place.module,
             branch(place),
             "output" if insertion == "sequential" else "input",
+            place.entry,
         )
     if norms == "adapted":
         train_norms(encoder, places)

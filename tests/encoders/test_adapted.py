@@ -45,7 +45,7 @@ def test_starts_as_the_frozen_model(encoder_folder, method):
     wavs = waveforms()
     plain = AutoModel.from_pretrained(encoder_folder).eval()
     encoder = AdaptedEncoder.from_pretrained(encoder_folder, method).eval()
-    encoder.normalise = False
+    encoder.frontend.normalise = False
     with torch.no_grad():
         expected = plain(wavs).last_hidden_state
         torch.testing.assert_close(encoder(wavs)[0], expected, rtol=1e-4, atol=1e-5)

@@ -6,12 +6,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoModel
+from transformers import AutoFeatureExtractor, AutoModel
 
 from mambadapter.brains.checkpoints import load_trained, trained_tensors
 from mambadapter.budget import count_parameters
 from mambadapter.encoders import AdaptedEncoder
-from mambadapter.encoders.pretrained import load_pretrained
+from mambadapter.encoders.frontends import LogMels
+from mambadapter.encoders.pretrained import encoder_of, load_pretrained
 from mambadapter.encoders.shape import EncoderShape
 from mambadapter.heads import PooledClassifier
 from mambadapter.methods import MENU, method_from_dict, method_to_dict
@@ -36,7 +37,7 @@ def build(folder, method, classes=5):
     """An encoder without dropout of its own, and a head."""
     torch.manual_seed(0)
     loaded = load_pretrained(folder)
-    encoder = AdaptedEncoder(loaded.backbone, method, loaded.sample_rate, loaded.normalise)
+    encoder = AdaptedEncoder(loaded.backbone, method, loaded.frontend)
     return encoder, PooledClassifier(encoder.width, classes)
 
 
@@ -67,33 +68,54 @@ def learning(encoder):
 def promised(name, encoder):
     """The names of what a method says it trains, from its description."""
     layers = range(len(encoder.layers))
-    pre_norm = encoder.backbone.config.do_stable_layer_norm
-    final = "encoder.layer_norm" if pre_norm else f"encoder.layers.{layers[-1]}.final_layer_norm"
-    before_ffn = "final_layer_norm" if pre_norm else "layer_norm"
+    family = encoder.backbone.config.model_type
+    if family == "audio-spectrogram-transformer":
+        stack, outer, final, before_ffn = "layers", "layernorm", "layernorm", "layernorm_after"
+    elif family == "whisper":
+        stack, outer, final, before_ffn = "layers", "layer_norm", "layer_norm", "final_layer_norm"
+    else:
+        stack, outer = "encoder.layers", "encoder.layer_norm"
+        pre_norm = encoder.backbone.config.do_stable_layer_norm
+        final = outer if pre_norm else f"{stack}.{layers[-1]}.final_layer_norm"
+        before_ffn = "final_layer_norm" if pre_norm else "layer_norm"
     everything = {n for n, _ in encoder.backbone.named_parameters()}
     if name == "full_finetuning":
-        unread = ("feature_extractor", "masked_spec_embed")
-        names = {n for n in everything if not n.startswith(unread)}
+        frozen = ("feature_extractor", "masked_spec_embed", "conv1", "conv2", "embed_positions")
+        names = {n for n in everything if not n.startswith(frozen)}
     elif name == "bitfit":
-        layered = {n for n in everything if ".layers." in n and n.endswith("bias")}
-        names = layered | {"encoder.layer_norm.bias"}
+        layered = {n for n in everything if n.startswith(stack) and n.endswith("bias")}
+        names = layered | {f"{outer}.bias"}
     else:
         norms = set() if name == "weighted_sum" else {final}
         if name not in NO_IDENTITY | ENCODER_ONLY | {"lora", "dora"}:
-            norms |= {f"encoder.layers.{index}.{before_ffn}" for index in layers}
+            norms |= {f"{stack}.{index}.{before_ffn}" for index in layers}
         names = {f"{norm}.{kind}" for norm in norms for kind in ("weight", "bias")}
     branches = {f"branches.{n}" for n, _ in encoder.branches.named_parameters()}
     return branches | {f"backbone.{n}" for n in names}
 
 
+def in_our_order(encoder, hidden):
+    """transformers' AST tokens, a band after the other, moment after moment as this package scans them."""
+    if encoder.frontend.temporal:
+        return hidden
+    grid = encoder.backbone.embeddings.get_shape(encoder.backbone.config)
+    patches = hidden[:, 2:].unflatten(1, grid).transpose(1, 2).flatten(1, 2)
+    return torch.cat([hidden[:, :2], patches], dim=1)
+
+
 def test_it_starts_as_the_frozen_encoder_where_it_promises_to(encoder_folder, name, method):
     wavs, _ = waveforms()
-    plain = AutoModel.from_pretrained(encoder_folder).eval()
+    plain = encoder_of(AutoModel.from_pretrained(encoder_folder).eval())
+    extract = AutoFeatureExtractor.from_pretrained(encoder_folder)
+    inputs = extract(list(wavs.numpy()), sampling_rate=16000, return_tensors="pt")
     encoder, _ = build(encoder_folder, method)
-    encoder.eval().normalise = False
+    encoder.eval()
+    if isinstance(encoder.frontend, LogMels):
+        encoder.frontend.padding = "full"  # the only one that transformers has
     assert method.starts_as_frozen == (name not in NO_IDENTITY)
     with torch.no_grad():
-        frozen, start = plain(wavs).last_hidden_state, encoder(wavs)[0]
+        frozen = in_our_order(encoder, plain(**inputs).last_hidden_state)
+        start = encoder(wavs)[0]
         with encoder.branches_off():
             off = encoder(wavs)[0]
     torch.testing.assert_close(off, frozen, rtol=1e-4, atol=1e-5)

@@ -20,7 +20,7 @@ TARGETS = ("q", "k", "v", "o", "ffn_in", "ffn_out")
 def adapted(folder, method):
     torch.manual_seed(0)
     encoder = AdaptedEncoder.from_pretrained(folder, method).eval()
-    encoder.normalise = False
+    encoder.frontend.normalise = False
     with torch.no_grad():
         for parameter in encoder.branches.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

@@ -1,0 +1,162 @@
+"""Whisper's encoder (Radford et al. 2022, arXiv 2212.04356): a log-mel spectrogram and two convolutions."""
+
+from dataclasses import dataclass
+from types import MethodType
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.audio_utils import mel_filter_bank
+from transformers.modeling_outputs import BaseModelOutput
+
+from mambadapter.encoders.padding import frame_mask
+from mambadapter.encoders.state import ForwardState
+from mambadapter.errors import UserError
+from mambadapter.knobs import check_types, one_of
+
+_HOP = 160  # samples between the spectrogram's frames, at 16 kHz
+_WINDOW = 400
+
+
+@dataclass
+class LogMels:
+    """The input of Whisper's encoder: the log-mel spectrogram of a clip and of the silence after it.
+
+    Parameters
+    ----------
+    sample_rate : int
+        Hz; Whisper's is 16000.
+    mel_bins : int
+        Bands of the spectrogram.
+    max_frames : int
+        Output frames of 20 ms that the model has positions for: 1500, 30 s.
+    padding : str
+        ``clip``: to the longest clip of the batch, and no frame attends to padding; a clip of 3 s costs a
+        tenth. ``full``: to 30 s of which every frame attends to all, as Whisper was trained.
+
+    Raises
+    ------
+    UserError
+        If a value is of another type, or a name unknown.
+
+    Example
+    -------
+    >>> inputs = LogMels().inputs(torch.randn(2, 16000), torch.tensor([16000, 8000]))
+    >>> inputs["input_features"].shape, inputs["attention_mask"].sum(1)
+    (torch.Size([2, 80, 104]), tensor([50, 25]))
+    """
+
+    sample_rate: int = 16000
+    mel_bins: int = 80
+    max_frames: int = 1500
+    padding: str = "clip"
+
+    temporal: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        one_of("padding", self.padding, ("clip", "full"))
+        filters = mel_filter_bank(
+            num_frequency_bins=_WINDOW // 2 + 1,
+            num_mel_filters=self.mel_bins,
+            min_frequency=0.0,
+            max_frequency=self.sample_rate / 2,
+            sampling_rate=self.sample_rate,
+            norm="slaney",
+            mel_scale="slaney",
+        )
+        self._filters = torch.from_numpy(filters).float()
+
+    @property
+    def ragged(self) -> bool:
+        """Whether a longer clip has more frames."""
+        return self.padding == "clip"
+
+    def attach(self, backbone: nn.Module, state: ForwardState) -> None:
+        """Let the encoder read less than 30 s, and not attend to padding."""
+        backbone.forward = MethodType(encode, backbone)
+
+    def frames(self, backbone: nn.Module, samples: Tensor) -> Tensor:
+        """(B,) samples to (B,) frames of 20 ms: those of the clip, also where silence to 30 s follows."""
+        return (samples // _HOP + 1) // 2
+
+    def inputs(self, wavs: Tensor, samples: Tensor | None) -> dict[str, Any]:
+        """(B, S) waveforms and (B,) valid samples, or None where all are, to the model's arguments."""
+        longest = self.max_frames * 2 * _HOP
+        if wavs.shape[1] > longest:
+            raise UserError(
+                f"A clip of {wavs.shape[1] / self.sample_rate:.1f} s is longer than the "
+                f"{longest / self.sample_rate:g} s that Whisper reads; leave it out or cut it."
+            )
+        if samples is not None:
+            wavs = wavs * frame_mask(samples, wavs.shape[1])
+        if self.padding == "full":
+            features = self._log_mels(wavs, 2 * self.max_frames)
+            return {"input_features": features, "attention_mask": None}
+        # Silence follows, so that windows and convolutions at a clip's end see what they would in 30 s.
+        lengths = torch.full(wavs.shape[:1], wavs.shape[1]) if samples is None else samples.cpu()
+        frames = (lengths // _HOP + 1) // 2
+        features = self._log_mels(wavs, 2 * int(frames.max()) + 4)
+        mask = frame_mask(frames, int(frames.max())).to(wavs.device)
+        return {"input_features": features, "attention_mask": mask}
+
+    def read_out(self, hidden: Tensor) -> Tensor:
+        """The frames as they are."""
+        return hidden
+
+    def _log_mels(self, wavs: Tensor, frames: int) -> Tensor:
+        """(B, S) to (B, mel_bins, frames), as transformers' ``WhisperFeatureExtractor``."""
+        with torch.autocast(wavs.device.type, enabled=False):
+            wavs = F.pad(wavs.float(), (0, max(0, frames * _HOP - wavs.shape[1])))
+            window = torch.hann_window(_WINDOW, device=wavs.device)
+            spectrum = torch.stft(wavs, _WINDOW, _HOP, window=window, return_complex=True)
+            power = spectrum[..., :frames].abs().square()
+            bands = (self._filters.to(wavs.device).T @ power).clamp(min=1e-10).log10()
+            loudest = bands.amax((1, 2), keepdim=True)
+            return (torch.maximum(bands, loudest - 8.0) + 4.0) / 4.0
+
+
+def encode(
+    self: nn.Module,
+    input_features: Tensor,
+    attention_mask: Tensor | None = None,
+    output_hidden_states: bool = False,
+    **kwargs: Any,
+) -> BaseModelOutput:
+    """Replace ``WhisperEncoder.forward``: any length up to 30 s, and a mask.
+
+    Parameters
+    ----------
+    self : WhisperEncoder
+        The encoder this is bound to.
+    input_features : Tensor
+        (B, mel_bins, F).
+    attention_mask : Tensor or None
+        (B, T), true on valid frames; T is at most F / 2, and what is beyond it is cut off behind the
+        convolutions. None: all F / 2 are valid.
+    output_hidden_states : bool
+        Return what enters the first layer and what every layer emits, the last one's normalised, as
+        transformers does.
+    **kwargs : Any
+        Ignored, as in the original.
+
+    Returns
+    -------
+    BaseModelOutput
+        ``last_hidden_state`` (B, T, d).
+    """
+    hidden = F.gelu(self.conv2(F.gelu(self.conv1(input_features)))).mT
+    mask = None
+    if attention_mask is not None:
+        hidden = hidden[:, : attention_mask.shape[1]]
+        mask = None if bool(attention_mask.all()) else attention_mask[:, None, None]
+    hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]
+    hidden = F.dropout(hidden, p=self.dropout, training=self.training)
+    states = []
+    for layer in self.layers:
+        states.append(hidden)
+        hidden = layer(hidden, attention_mask=mask)
+    hidden = self.layer_norm(hidden)
+    every = (*states, hidden) if output_hidden_states else None
+    return BaseModelOutput(last_hidden_state=hidden, hidden_states=every)

@@ -1,0 +1,37 @@
+"""What an `AdaptedEncoder` asks of its frontend."""
+
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from mambadapter.encoders.state import ForwardState
+
+
+class Frontend(Protocol):
+    """Makes of a batch of waveforms what a family of encoders reads.
+
+    Attributes
+    ----------
+    sample_rate : int
+        Hz.
+    temporal : bool
+        The outputs are frames in the order of time, as CTC needs them.
+    ragged : bool
+        A longer clip has more of them; otherwise all have as many, and none is padding.
+    """
+
+    sample_rate: int
+    temporal: bool
+    ragged: bool
+
+    def attach(self, backbone: nn.Module, state: ForwardState) -> None:
+        """Fit the backbone to the inputs, before it is frozen."""
+
+    def frames(self, backbone: nn.Module, samples: Tensor) -> Tensor:
+        """(B,) samples to (B,) valid positions of the output; 0 for a clip that is too short."""
+
+    def inputs(self, wavs: Tensor, samples: Tensor | None) -> dict[str, Any]:
+        """(B, S) waveforms and (B,) valid samples, or None where all are, to the model's arguments."""
+
+    def read_out(self, hidden: Tensor) -> Tensor:
+        """(B, T, d) of the last layer to what the head reads."""

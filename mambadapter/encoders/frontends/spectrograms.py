@@ -1,0 +1,161 @@
+"""The Audio Spectrogram Transformer (Gong et al. 2021, arXiv 2104.01778): patches of a spectrogram."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchaudio.compliance import kaldi
+
+from mambadapter.encoders.state import ForwardState
+from mambadapter.errors import UserError
+from mambadapter.knobs import check_types, one_of, positive_integer
+
+# Tokens in front of the patches: class and distillation.
+_FIRST = 2
+_WINDOW = 0.025  # s, of a spectrogram's frame; one begins every 10 ms
+
+
+@dataclass
+class Spectrograms:
+    """The input of AST: a log-mel spectrogram of fixed length, cut into overlapping patches.
+
+    Every clip is cut or padded with silence to `max_length`, as the model was trained, so all tokens of all
+    clips are valid.
+
+    Parameters
+    ----------
+    sample_rate : int
+        Hz.
+    mel_bins : int
+        Bands of the spectrogram.
+    max_length : int
+        Its frames, of 10 ms. The position embeddings of another length than the checkpoint's are
+        interpolated over time.
+    mean, std : float
+        Of the spectrograms it was trained on; what enters has zero mean and a standard deviation of 0.5.
+    token_order : str
+        In which order the patches stand in the sequence, which only scans and convolutions see: ``time``,
+        all bands of a moment together, moment after moment; or ``frequency``, all moments of a band
+        together, as in transformers and in the paper's code.
+    readout : str
+        ``mean``: all tokens, whose mean the classifier takes, as in the paper. ``cls``: the mean of the class
+        and the distillation token alone, as in AST.
+
+    Raises
+    ------
+    UserError
+        If a value is of another type or out of range, or a name unknown.
+
+    Example
+    -------
+    >>> spectrograms = Spectrograms(max_length=100)
+    >>> spectrograms.inputs(torch.randn(2, 16000), None)["input_values"].shape
+    torch.Size([2, 100, 128])
+    """
+
+    sample_rate: int = 16000
+    mel_bins: int = 128
+    max_length: int = 1024
+    mean: float = -4.2677393
+    std: float = 4.5689974
+    token_order: str = "time"
+    readout: str = "mean"
+
+    temporal: ClassVar[bool] = False
+    ragged: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        positive_integer("max_length", self.max_length)
+        one_of("token_order", self.token_order, ("time", "frequency"))
+        one_of("readout", self.readout, ("mean", "cls"))
+
+    def attach(self, backbone: nn.Module, state: ForwardState) -> None:
+        """Fit the position embeddings to the length, and put the tokens in order."""
+        embeddings = backbone.embeddings
+        old = embeddings.get_shape(backbone.config)
+        backbone.config.max_length = self.max_length
+        bands, moments = embeddings.get_shape(backbone.config)
+        if moments < 1:
+            raise UserError(
+                f"encoder.max_length={self.max_length} leaves no patch; give at least "
+                f"{backbone.config.patch_size} frames of 10 ms."
+            )
+        embeddings.position_embeddings = nn.Parameter(
+            resized_positions(embeddings.position_embeddings.detach(), old, moments)
+        )
+        if self.token_order == "time":
+            embeddings.register_forward_hook(_TimeMajor(bands, moments))
+
+    def frames(self, backbone: nn.Module, samples: Tensor) -> Tensor:
+        """As many tokens as every clip has; none of a clip that is shorter than a spectrogram's frame."""
+        bands, moments = backbone.embeddings.get_shape(backbone.config)
+        tokens = 1 if self.readout == "cls" else _FIRST + bands * moments
+        return torch.where(samples < round(_WINDOW * self.sample_rate), 0, tokens)
+
+    def inputs(self, wavs: Tensor, samples: Tensor | None) -> dict[str, Any]:
+        """(B, S) waveforms and (B,) valid samples, or None where all are, to the model's arguments."""
+        lengths = [wavs.shape[1]] * len(wavs) if samples is None else samples.tolist()
+        clips = [
+            self._spectrogram(clip[:length]) for clip, length in zip(wavs, lengths, strict=True)
+        ]
+        return {"input_values": torch.stack(clips)}
+
+    def read_out(self, hidden: Tensor) -> Tensor:
+        """All tokens, or the one that stands for the clip."""
+        return hidden[:, :_FIRST].mean(1, keepdim=True) if self.readout == "cls" else hidden
+
+    def _spectrogram(self, clip: Tensor) -> Tensor:
+        with torch.autocast(clip.device.type, enabled=False):
+            bands = kaldi.fbank(
+                clip[None].float(),
+                sample_frequency=self.sample_rate,
+                window_type="hanning",
+                num_mel_bins=self.mel_bins,
+            )
+        bands = F.pad(bands, (0, 0, 0, max(0, self.max_length - len(bands))))[: self.max_length]
+        return (bands - self.mean) / (2 * self.std)
+
+
+@dataclass(frozen=True)
+class _TimeMajor:
+    """Reorders the patches behind the first tokens: from band after band to moment after moment."""
+
+    bands: int
+    moments: int
+
+    def __call__(self, module: nn.Module, args: tuple, tokens: Tensor) -> Tensor:
+        patches = tokens[:, _FIRST:].unflatten(1, (self.bands, self.moments))
+        return torch.cat([tokens[:, :_FIRST], patches.transpose(1, 2).flatten(1, 2)], dim=1)
+
+
+def resized_positions(positions: Tensor, grid: tuple[int, int], moments: int) -> Tensor:
+    """Interpolate AST's position embeddings to another number of patches in time, linearly.
+
+    Parameters
+    ----------
+    positions : Tensor
+        (1, 2 + bands * old, d), the patches band after band.
+    grid : tuple[int, int]
+        Bands and old moments.
+    moments : int
+        The new ones.
+
+    Returns
+    -------
+    Tensor
+        (1, 2 + bands * moments, d).
+
+    Example
+    -------
+    >>> resized_positions(torch.randn(1, 2 + 12 * 101, 8), (12, 101), 9).shape
+    torch.Size([1, 110, 8])
+    """
+    bands, old = grid
+    if moments == old:
+        return positions
+    patches = positions[:, _FIRST:].unflatten(1, (bands, old)).permute(0, 3, 1, 2)
+    patches = F.interpolate(patches, size=(bands, moments), mode="bilinear", align_corners=False)
+    return torch.cat([positions[:, :_FIRST], patches.flatten(2).transpose(1, 2)], dim=1)
