@@ -13,6 +13,7 @@ from torch import Tensor
 from mambadapter.brains.base import EncoderBrain
 from mambadapter.brains.decoding import beam_searcher, greedy_texts
 from mambadapter.brains.optimisation import weight_decay_groups
+from mambadapter.errors import UserError
 from mambadapter.text.vocabulary import Vocabulary
 
 # The keys of a recognition recipe's YAML that its `train.py` and the Brain read.
@@ -62,6 +63,11 @@ class CTCBrain(EncoderBrain):
     *args, **kwargs : Any
         `EncoderBrain`'s; `CONTRACT` names the keys of the YAML that are read.
 
+    Raises
+    ------
+    UserError
+        If the encoder's outputs are not frames in the order of time.
+
     Example
     -------
     >>> brain = CTCBrain(vocabulary, modules, opt_class, hparams)  # doctest: +SKIP
@@ -70,6 +76,11 @@ class CTCBrain(EncoderBrain):
 
     def __init__(self, vocabulary: Vocabulary, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if not self.modules.encoder.frontend.temporal:
+            raise UserError(
+                "encoder: CTC needs frames in the order of time, which this encoder does not emit (it is for "
+                "classification); take one that reads waveforms, or Whisper's."
+            )
         self.vocabulary = vocabulary
         self._searcher = beam_searcher(vocabulary, self.hparams)
 

@@ -14,6 +14,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from mambadapter.config.files import included_file, tag_of
+from mambadapter.encoders.frontends import ENCODER_SETTINGS
 from mambadapter.errors import UserError, did_you_mean
 
 _CALLS = ("!new:", "!name:", "!apply:")
@@ -92,9 +93,10 @@ def check_menus(tree: CommentedMap, folder: Path) -> None:
             path = f"{menu}.{name}"
             if not isinstance(entry, Mapping):
                 raise UserError(f"{path} should be a mapping with {', '.join(keys)}.")
+            known = [*keys, *(sorted(ENCODER_SETTINGS) if menu == "encoders" else ())]
             for key in entry:
-                if key not in keys:
-                    raise UserError(f"Unknown key '{key}' in {path}; {did_you_mean(key, keys)}.")
+                if key not in known:
+                    raise UserError(f"Unknown key '{key}' in {path}; {did_you_mean(key, known)}.")
             for key in keys:
                 if key not in entry:
                     raise UserError(f"{path} lacks '{key}'.")

@@ -15,6 +15,7 @@ _AST, _WHISPER = "audio-spectrogram-transformer", "whisper"
 
 # What the user may set; the rest belongs to the checkpoint.
 _SETTINGS = {_AST: ("max_length", "token_order", "readout"), _WHISPER: ("padding",)}
+ENCODER_SETTINGS = frozenset(name for settings in _SETTINGS.values() for name in settings)
 
 
 def frontend_of(
