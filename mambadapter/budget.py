@@ -12,6 +12,7 @@ from mambadapter.encoders.box import BOX, box_folder
 from mambadapter.encoders.frontends import frontend_of
 from mambadapter.encoders.pretrained import encoder_of
 from mambadapter.encoders.shape import EncoderShape
+from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.errors import UserError, did_you_mean
 
 _LARGE = {
@@ -109,7 +110,8 @@ def count_parameters(encoder: AdaptedEncoder, head: nn.Module | None = None) -> 
     encoder : AdaptedEncoder
         The encoder; tensors on the ``meta`` device count too.
     head : nn.Module, optional
-        The head.
+        The head. Where that is an `AdaptedDecoder`, what is frozen or adapted in it counts with the encoder,
+        and as head the new language's embedding alone.
 
     Returns
     -------
@@ -121,20 +123,24 @@ def count_parameters(encoder: AdaptedEncoder, head: nn.Module | None = None) -> 
     >>> str(count_parameters(build_on_meta("ast", MambAdapters()))).splitlines()[-2]
     'trained without head          65,976'
     """
-    backbone = list(encoder.backbone.parameters())
+    stacks = [encoder, *([head] if isinstance(head, AdaptedStack) else [])]
+    backbone = [p for stack in stacks for p in stack.backbone.parameters()]
+    branches = [p for stack in stacks for p in stack.branches.parameters()]
     norms = {
         id(p)
-        for module in encoder.backbone.modules()
+        for stack in stacks
+        for module in stack.backbone.modules()
         if isinstance(module, nn.LayerNorm)
         for p in module.parameters(recurse=False)
     }
+    elsewhere = {id(p) for p in (*backbone, *branches)}
     learning = [p for p in backbone if p.requires_grad]
     return ParameterCount(
         frozen=_size(p for p in backbone if not p.requires_grad),
         encoder=_size(p for p in learning if id(p) not in norms),
         layer_norm=_size(p for p in learning if id(p) in norms),
-        adapter=_size(encoder.branches.parameters()),
-        head=_size(head.parameters()) if head is not None else 0,
+        adapter=_size(branches),
+        head=_size(p for p in head.parameters() if id(p) not in elsewhere) if head else 0,
     )
 
 
@@ -201,9 +207,20 @@ def encoder_shape(architecture: str) -> EncoderShape:
     >>> encoder_shape("wavlm-large").width
     1024
     """
+    return stack_shape(architecture, "encoder")
+
+
+def stack_shape(architecture: str, part: str) -> EncoderShape:
+    """As `encoder_shape`; of the ``encoder``, or of the ``decoder`` of an architecture that has one.
+
+    Example
+    -------
+    >>> stack_shape("whisper-small", "decoder").layer_norms
+    3
+    """
     with torch.device("meta"):
         model = AutoModel.from_config(architecture_config(architecture))
-        return EncoderShape.of(encoder_of(model))
+        return EncoderShape.of(encoder_of(model) if part == "encoder" else model.decoder)
 
 
 def _size(parameters: Iterable[nn.Parameter]) -> int:

@@ -160,7 +160,7 @@ def _print_budgets(arguments: argparse.Namespace) -> None:
     print("| method | budget | size | count | gap, % | LayerNorms that learn |")
     print("| --- | ---: | --- | ---: | ---: | ---: |")
     for name, method in methods.items():
-        fits = [closest(method, shape, budget, with_norms) for budget in arguments.budgets]
+        fits = [closest(method, [shape], budget, with_norms) for budget in arguments.budgets]
         for fit in fits if method.size else fits[:1]:  # of one size only: once
             budget, gap = (f"{fit.budget:,}", f"{100 * fit.gap:+.1f}") if method.size else ("", "")
             norms = fit.method.count(shape).layer_norm

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mambadapter.encoders.adapted import AdaptedEncoder
+from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.errors import UserError
 
 
@@ -22,7 +23,7 @@ def prove_alive(encoder: AdaptedEncoder, head: nn.Module) -> None:
     encoder : AdaptedEncoder
         Before any training step.
     head : nn.Module
-        Maps (hidden, frames) to logits.
+        Maps (hidden, frames) to logits; an `AdaptedDecoder` is checked as the encoder is.
 
     Raises
     ------
@@ -46,13 +47,12 @@ def prove_alive(encoder: AdaptedEncoder, head: nn.Module) -> None:
         model.eval()
         with torch.no_grad():
             with encoder.branches_off():
-                frozen = encoder(wavs, lens)[0]
-            start = encoder(wavs, lens)[0]
-        if encoder.starts_as_frozen and not torch.allclose(start, frozen, rtol=1e-5, atol=1e-6):
-            raise UserError(
-                f"The adapted encoder does not start as the frozen one: outputs differ by "
-                f"{(start - frozen).abs().max():.2g}. A branch must start at zero."
-            )
+                frozen = encoder(wavs, lens)
+            _check_start("encoder", encoder, encoder(wavs, lens)[0], frozen[0])
+            if isinstance(head, AdaptedStack):
+                with head.branches_off():
+                    without = head(*frozen)
+                _check_start("decoder", head, head(*frozen), without)
         reached = _reached_by_gradient(model, trainable, wavs, lens)
         dead = sorted(set(trainable) - reached)
         if dead:
@@ -61,16 +61,30 @@ def prove_alive(encoder: AdaptedEncoder, head: nn.Module) -> None:
                 f"they would never learn: {', '.join(dead[:5])}{' ...' if len(dead) > 5 else ''}."
             )
         model.eval()
-        if len(encoder.branches):
-            with torch.no_grad():
-                adapted = encoder(wavs, lens)[0]
-                with encoder.branches_off():
-                    plain = encoder(wavs, lens)[0]
-            if torch.equal(adapted, plain):
-                raise UserError(
-                    f"{len(encoder.branches)} branches were trained for two steps, yet the encoder's "
-                    "output is the same without them: they are not connected."
-                )
+        with torch.no_grad():
+            heard = encoder(wavs, lens)
+            with encoder.branches_off():
+                _check_moved("encoder", encoder, heard[0], encoder(wavs, lens)[0])
+            if isinstance(head, AdaptedStack):
+                written = head(*heard)
+                with head.branches_off():
+                    _check_moved("decoder", head, written, head(*heard))
+
+
+def _check_start(name: str, stack: AdaptedStack, start: Tensor, frozen: Tensor) -> None:
+    if stack.starts_as_frozen and not torch.allclose(start, frozen, rtol=1e-5, atol=1e-6):
+        raise UserError(
+            f"The adapted {name} does not start as the frozen one: outputs differ by "
+            f"{(start - frozen).abs().max():.2g}. A branch must start at zero."
+        )
+
+
+def _check_moved(name: str, stack: AdaptedStack, adapted: Tensor, plain: Tensor) -> None:
+    if len(stack.branches) and torch.equal(adapted, plain):
+        raise UserError(
+            f"{len(stack.branches)} branches were trained for two steps, yet the {name}'s output is the "
+            "same without them: they are not connected."
+        )
 
 
 def _reached_by_gradient(

@@ -1,11 +1,11 @@
 """From a parameter budget to the rank, or other width, of a method that comes closest to it."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mambadapter.budget import encoder_shape
+from mambadapter.budget import stack_shape
 from mambadapter.encoders.pretrained import split_source
 from mambadapter.encoders.shape import EncoderShape
 from mambadapter.errors import UserError
@@ -54,6 +54,7 @@ def fit_to_budget(
     source: str | Mapping[str, Any],
     adapter_budget: int | None,
     count_norms: bool = True,
+    parts: Sequence[str] = ("encoder",),
 ) -> Any:
     """Size a method for a budget; the head never counts.
 
@@ -68,6 +69,8 @@ def fit_to_budget(
         Trained parameters wanted. None leaves the method as it is.
     count_norms : bool
         Whether the LayerNorms that the method trains count, as in the paper.
+    parts : Sequence[str]
+        What it adapts, of ``encoder`` and ``decoder``; the budget is for both together.
 
     Returns
     -------
@@ -86,10 +89,10 @@ def fit_to_budget(
     """
     if adapter_budget is None:
         return method
-    shape = encoder_shape(split_source(source)[0])
-    nearest = closest(method, shape, adapter_budget, count_norms)
+    shapes = [stack_shape(split_source(source)[0], part) for part in parts]
+    nearest = closest(method, shapes, adapter_budget, count_norms)
     if abs(nearest.gap) > TOLERANCE:
-        options = "; or ".join(map(str, neighbours(method, shape, adapter_budget, count_norms)))
+        options = "; or ".join(map(str, neighbours(method, shapes, adapter_budget, count_norms)))
         raise UserError(
             f"adapter_budget: {type(method).__name__} on this encoder cannot train about "
             f"{adapter_budget:,} parameters. The nearest: {options}. Give one of these counts, or another "
@@ -99,15 +102,17 @@ def fit_to_budget(
     return nearest.method
 
 
-def closest(method: Any, shape: EncoderShape, budget: int, count_norms: bool = True) -> Fit:
+def closest(
+    method: Any, shapes: Sequence[EncoderShape], budget: int, count_norms: bool = True
+) -> Fit:
     """Find the size that trains the count closest to a budget, the smaller of two as close.
 
     Parameters
     ----------
     method : Method
         One of `mambadapter.methods`.
-    shape : EncoderShape
-        The encoder.
+    shapes : Sequence[EncoderShape]
+        What it adapts: usually one encoder.
     budget : int
         Trained parameters wanted.
     count_norms : bool
@@ -120,23 +125,23 @@ def closest(method: Any, shape: EncoderShape, budget: int, count_norms: bool = T
     Example
     -------
     >>> from mambadapter.methods import MambAdapters
-    >>> closest(MambAdapters(), EncoderShape(768, 12, 3072), 100_000, count_norms=False).method.rank
+    >>> closest(MambAdapters(), [EncoderShape(768, 12, 3072)], 100_000, count_norms=False).method.rank
     22
     """
-    options = neighbours(method, shape, budget, count_norms)
+    options = neighbours(method, shapes, budget, count_norms)
     return min(options, key=lambda fit: abs(fit.count - budget))
 
 
 def neighbours(
-    method: Any, shape: EncoderShape, budget: int, count_norms: bool = True
+    method: Any, shapes: Sequence[EncoderShape], budget: int, count_norms: bool = True
 ) -> list[Fit]:
     """The sizes on both sides of a budget, or the one that there is; arguments as for `closest`."""
     if method.size is None:
-        return [Fit(method, method.count(shape).total(count_norms), budget)]
+        return [Fit(method, _count(method, shapes, count_norms), budget)]
 
     def fit(size: int) -> Fit:
         sized = replace(method, **{method.size: size})
-        return Fit(sized, sized.count(shape).total(count_norms), budget)
+        return Fit(sized, _count(sized, shapes, count_norms), budget)
 
     # Counts grow with the size: double until above the budget, then halve the interval.
     above = next(size for size in _doubling() if fit(size).count >= budget)
@@ -148,6 +153,10 @@ def neighbours(
         else:
             below = middle
     return [fit(size) for size in (below, above) if size >= 1]
+
+
+def _count(method: Any, shapes: Sequence[EncoderShape], count_norms: bool) -> int:
+    return sum(method.count(shape).total(count_norms) for shape in shapes)
 
 
 def _doubling() -> Iterator[int]:

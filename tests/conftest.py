@@ -6,6 +6,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 import torch
+from tokenizers import pre_tokenizers
 from transformers import (
     ASTConfig,
     ASTFeatureExtractor,
@@ -13,6 +14,7 @@ from transformers import (
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
+    WhisperTokenizer,
 )
 
 from mambadapter.demo import write_corpus, write_encoder
@@ -46,16 +48,25 @@ def write_ast(folder, max_length=48):
     return folder
 
 
-def write_whisper(folder, vocabulary=60):
-    """A small Whisper that hears one second."""
+def write_whisper(folder):
+    """A small Whisper that hears one second, knows two languages, and writes bytes."""
+    special = ["endoftext", "startoftranscript", "en", "fr", "transcribe", "notimestamps"]
+    special = [f"<|{name}|>" for name in special]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = WhisperTokenizer({letter: n for n, letter in enumerate(letters)}, [])
+    tokenizer.add_special_tokens({"additional_special_tokens": special})
+    end = tokenizer.convert_tokens_to_ids(special[0])
     config = WhisperConfig(
         d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64, max_source_positions=50,
-        max_target_positions=40, vocab_size=vocabulary, pad_token_id=1, bos_token_id=2, eos_token_id=1,
-        decoder_start_token_id=2,
+        max_target_positions=40, vocab_size=len(tokenizer), pad_token_id=end, bos_token_id=end,
+        eos_token_id=end, decoder_start_token_id=end + 1,
     )  # fmt: skip
     torch.manual_seed(0)
-    WhisperForConditionalGeneration(config).save_pretrained(folder)
+    model = WhisperForConditionalGeneration(config)
+    torch.nn.init.normal_(model.model.decoder.embed_tokens.weight, std=0.3)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     WhisperFeatureExtractor(chunk_length=1).save_pretrained(folder)
     return folder
 

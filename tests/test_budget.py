@@ -136,7 +136,7 @@ def test_the_rank_nearest_to_a_budget(pair, ranks):
     encoder, method = pair
     budgets = (50_000, 100_000, 300_000, 600_000, 1_100_000)
     shape = encoder_shape(encoder)
-    found = [closest(method, shape, budget, count_norms=False).method.rank for budget in budgets]
+    found = [closest(method, [shape], budget, count_norms=False).method.rank for budget in budgets]
     assert found == list(ranks)
 
 
@@ -150,7 +150,7 @@ def test_no_other_size_comes_closer(name, encoder, count_norms):
         return replace(method, **{method.size: size}).count(shape).total(count_norms)
 
     for budget in (1, 50_000, 100_000, 300_000, 600_000):
-        fit = closest(method, shape, budget, count_norms)
+        fit = closest(method, [shape], budget, count_norms)
         size = getattr(fit.method, method.size)
         assert fit.count == count(size)
         others = [count(other) for other in range(max(size - 2, 1), size + 3)]
@@ -182,7 +182,7 @@ def test_a_budget_changes_the_size_alone():
 def test_an_impossible_budget_names_the_nearest(method, budget, message):
     with pytest.raises(UserError, match=message):
         fit_to_budget(method, "wavlm-large", budget)
-    assert len(neighbours(method, encoder_shape("wavlm-large"), budget)) in (1, 2)
+    assert len(neighbours(method, [encoder_shape("wavlm-large")], budget)) in (1, 2)
 
 
 def test_every_tensor_counts_once(encoder_folders):

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambadapter.adapters.convolution import time_convolution
 from mambadapter.encoders.padding import frame_mask
 
 
@@ -22,6 +23,8 @@ class ConformerAdapter(nn.Module):
         Its taps, odd: each frame sees as many to the left as to the right.
     dropout : float
         Probability, before the last projection.
+    causal : bool
+        Each position sees itself and those before it alone, as a decoder needs.
 
     Example
     -------
@@ -30,11 +33,18 @@ class ConformerAdapter(nn.Module):
     torch.Size([2, 50, 32])
     """
 
-    def __init__(self, width: int, rank: int, kernel_size: int = 31, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        width: int,
+        rank: int,
+        kernel_size: int = 31,
+        dropout: float = 0.1,
+        causal: bool = False,
+    ) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.down = nn.Linear(width, 2 * rank)
-        self.depthwise = nn.Conv1d(rank, rank, kernel_size, padding=kernel_size // 2, groups=rank)
+        self.depthwise = time_convolution(rank, kernel_size, causal, groups=rank)
         self.batch_norm = FrameBatchNorm(rank)
         self.dropout = nn.Dropout(dropout)
         self.up = nn.Linear(rank, width)
@@ -62,7 +72,7 @@ class ConformerAdapter(nn.Module):
         if valid is not None:
             # The convolution must find beyond a clip's end what it finds beyond the batch's: zeros.
             low = low.masked_fill(~valid[..., None], 0.0)
-        low = self.depthwise(low.mT).mT
+        low = self.depthwise(low.mT).mT[:, : hidden.shape[1]]
         return self.up(self.dropout(F.silu(self.batch_norm(low, valid))))
 
 

@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambadapter.adapters.convolution import start_as_identity, time_convolution
 from mambadapter.encoders.padding import frame_mask
 
 
@@ -21,6 +22,8 @@ class Convpass(nn.Module):
         Taps, odd: each frame sees as many to the left as to the right.
     dropout : float
         Probability, before W_up.
+    causal : bool
+        Each position sees itself and those before it alone, as a decoder needs.
 
     Example
     -------
@@ -30,13 +33,20 @@ class Convpass(nn.Module):
     torch.Size([2, 50, 32])
     """
 
-    def __init__(self, width: int, rank: int, kernel_size: int = 3, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        width: int,
+        rank: int,
+        kernel_size: int = 3,
+        dropout: float = 0.1,
+        causal: bool = False,
+    ) -> None:
         super().__init__()
         self.down = nn.Linear(width, rank)
-        self.convolution = nn.Conv1d(rank, rank, kernel_size, padding=kernel_size // 2)
+        self.convolution = time_convolution(rank, kernel_size, causal)
         self.dropout = nn.Dropout(dropout)
         self.up = nn.Linear(rank, width)
-        nn.init.dirac_(self.convolution.weight)
+        start_as_identity(self.convolution, causal)
         nn.init.zeros_(self.convolution.bias)
 
     def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -58,4 +68,4 @@ class Convpass(nn.Module):
         if lengths is not None:
             # The convolution must find beyond a clip's end what it finds beyond the batch's: zeros.
             low = low.masked_fill(~frame_mask(lengths, hidden.shape[1])[..., None], 0.0)
-        return self.up(self.dropout(F.gelu(self.convolution(low.mT).mT)))
+        return self.up(self.dropout(F.gelu(self.convolution(low.mT).mT[:, : hidden.shape[1]])))

@@ -1,17 +1,15 @@
 """Train and test a recogniser of characters on an adapted encoder."""
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import speechbrain as sb
 import torch.nn.functional as F
 from speechbrain.utils.distributed import if_main_process
-from speechbrain.utils.metric_stats import ErrorRateStats
 from torch import Tensor
 
 from mambadapter.brains.base import EncoderBrain
 from mambadapter.brains.decoding import beam_searcher, greedy_texts
+from mambadapter.brains.error_rates import ErrorRates
 from mambadapter.brains.optimisation import weight_decay_groups
 from mambadapter.errors import UserError
 from mambadapter.text.vocabulary import Vocabulary
@@ -45,8 +43,6 @@ CONTRACT = (
     "output_folder",
     "proof_of_life",
 )
-
-_RESAMPLES = 2000
 
 
 class CTCBrain(EncoderBrain):
@@ -120,48 +116,18 @@ class CTCBrain(EncoderBrain):
             texts = self._searcher(log_probabilities, frames)
         else:
             texts = greedy_texts(self.vocabulary, log_probabilities, frames)
-        self._wer.append(batch.id, [t.split() for t in texts], [t.split() for t in batch.text])
-        self._cer.append(batch.id, [list(t) for t in texts], [list(t) for t in batch.text])
+        self._rates.append(batch.id, texts, batch.text)
 
     def start_metrics(self) -> None:
         """Begin to collect texts."""
-        self._wer, self._cer = ErrorRateStats(), ErrorRateStats()
+        self._rates = ErrorRates()
 
     def stage_metrics(self) -> dict[str, float]:
         """Error rates as fractions, with 95 % intervals by bootstrap over utterances."""
-        metrics: dict[str, float] = {}
-        for name, stats in (("wer", self._wer), ("cer", self._cer)):
-            rate, low, high = error_rate(stats)
-            metrics |= {name: rate, f"{name}_low": low, f"{name}_high": high}
-        return {**metrics, "utterances": len(self._wer.ids)}
+        return self._rates.metrics()
 
     def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:
         """As every Brain; after the test also write the alignments."""
         super().on_stage_end(stage, stage_loss, epoch)
         if stage == sb.Stage.TEST and if_main_process():
-            for name, stats in (("wer", self._wer), ("cer", self._cer)):
-                path = Path(self.hparams.output_folder) / f"{name}_test.txt"
-                with path.open("w", encoding="utf-8") as file:
-                    stats.write_stats(file)
-
-
-def error_rate(stats: ErrorRateStats) -> tuple[float, float, float]:
-    """Errors per reference word (or character), and the 95 % interval by bootstrap over utterances.
-
-    Parameters
-    ----------
-    stats : ErrorRateStats
-        SpeechBrain's, of at least one utterance.
-
-    Returns
-    -------
-    rate, low, high : float
-        Fractions; above 1 where more is wrong than there is.
-    """
-    errors = np.array([score["num_edits"] for score in stats.scores], dtype=float)
-    lengths = np.array([score["num_ref_tokens"] for score in stats.scores], dtype=float)
-    generator = np.random.default_rng(0)
-    drawn = generator.integers(len(errors), size=(_RESAMPLES, len(errors)))
-    totals = np.maximum(lengths[drawn].sum(1), 1)
-    low, high = np.quantile(errors[drawn].sum(1) / totals, [0.025, 0.975])
-    return float(errors.sum() / max(lengths.sum(), 1)), float(low), float(high)
+            self._rates.write(self.hparams.output_folder)

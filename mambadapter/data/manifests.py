@@ -176,7 +176,7 @@ def classification_datasets(
 def transcription_datasets(
     manifests: Mapping[str, str | Path], sample_rate: int
 ) -> tuple[dict[str, DynamicItemDataset], Vocabulary]:
-    """Make SpeechBrain datasets of transcribed clips.
+    """Make SpeechBrain datasets of transcribed clips, and the vocabulary of their characters.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def transcription_datasets(
     Returns
     -------
     datasets : dict[str, DynamicItemDataset]
-        With ``id``, ``signal`` (T,), ``tokens`` (L,), ``text`` and ``duration``.
+        As of `text_datasets`.
     vocabulary : Vocabulary
         Of the training texts alone.
 
@@ -196,17 +196,39 @@ def transcription_datasets(
     -------
     >>> datasets, vocabulary = transcription_datasets({"train": "train.json"}, 16000)  # doctest: +SKIP
     """
-    entries = {
-        split: json.loads(Path(path).read_text(encoding="utf-8"))
-        for split, path in manifests.items()
-    }
-    vocabulary = Vocabulary.of(entry["text"] for entry in entries["train"].values())
+    entries = json.loads(Path(manifests["train"]).read_text(encoding="utf-8"))
+    vocabulary = Vocabulary.of(entry["text"] for entry in entries.values())
+    return text_datasets(manifests, sample_rate, vocabulary.encode), vocabulary
+
+
+def text_datasets(
+    manifests: Mapping[str, str | Path], sample_rate: int, encode: Callable[[str], list[int]]
+) -> dict[str, DynamicItemDataset]:
+    """Make SpeechBrain datasets of transcribed clips.
+
+    Parameters
+    ----------
+    manifests : Mapping[str, str or Path]
+        A manifest for ``train`` and for each other split.
+    sample_rate : int
+        Hz of the signals.
+    encode : Callable[[str], list[int]]
+        From a text to its tokens.
+
+    Returns
+    -------
+    dict[str, DynamicItemDataset]
+        With ``id``, ``signal`` (T,), ``tokens`` (L,), ``text`` and ``duration``.
+    """
 
     @sb.utils.data_pipeline.takes("text")
     @sb.utils.data_pipeline.provides("tokens")
-    def encode(text: str) -> Tensor:
-        return torch.tensor(vocabulary.encode(text))
+    def tokens(text: str) -> Tensor:
+        return torch.tensor(encode(text))
 
-    items = [audio_pipeline(sample_rate), encode]
+    items = [audio_pipeline(sample_rate), tokens]
     keys = ["id", "signal", "tokens", "text", "duration"]
-    return {split: DynamicItemDataset(e, items, keys) for split, e in entries.items()}, vocabulary
+    return {
+        split: DynamicItemDataset(json.loads(Path(path).read_text(encoding="utf-8")), items, keys)
+        for split, path in manifests.items()
+    }

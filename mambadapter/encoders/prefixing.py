@@ -12,7 +12,7 @@ from mambadapter.encoders.prompting import extend_mask
 from mambadapter.encoders.state import ForwardState
 
 if TYPE_CHECKING:
-    from mambadapter.encoders.adapted import AdaptedEncoder
+    from mambadapter.encoders.stack import AdaptedStack
 
 _NAME = "mambadapter_prefix"
 _ATTRIBUTE = "mambadapter_prefix"
@@ -26,13 +26,13 @@ class _Prefixed:
     state: ForwardState
 
 
-def attend_to_prefixes(encoder: "AdaptedEncoder", make: Callable[[], nn.Module]) -> None:
+def attend_to_prefixes(encoder: "AdaptedStack", make: Callable[[], nn.Module]) -> None:
     """Give every attention of an encoder a prefix.
 
     Parameters
     ----------
-    encoder : AdaptedEncoder
-        The encoder; the prefixes become its branches.
+    encoder : AdaptedStack
+        The encoder, or decoder; the prefixes become its branches.
     make : Callable[[], nn.Module]
         Makes one; called as ``prefix(clips, heads)`` it returns keys and values (clips, heads, P, d / heads).
     """
@@ -81,7 +81,12 @@ def _attend(
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
     key, value, length = with_prefix(module, key, value)
-    mask = extend_mask(attention_mask, length, rows=False) if length else attention_mask
+    mask = attention_mask
+    if length and mask is None and module.is_causal and query.shape[2] > 1:
+        # The kernel's own causal mask would hide the first positions behind the prefix.
+        square = key.new_ones(query.shape[2], query.shape[2], dtype=torch.bool)
+        mask = square.tril()[None, None]
+    mask = extend_mask(mask, length, rows=False) if length else mask
     return AttentionInterface()["sdpa"](module, query, key, value, mask, **kwargs)
 
 

@@ -83,6 +83,29 @@ def load_pretrained(
     >>> load_pretrained("mambadapter/box").backbone.config.hidden_size
     192
     """
+    model, frontend, name = read_checkpoint(source, AutoModel, regularised)
+    return PretrainedEncoder(encoder_of(model), name, frontend)
+
+
+def read_checkpoint(
+    source: str | Mapping[str, Any], kind: Any, regularised: bool
+) -> tuple[nn.Module, Frontend, str]:
+    """Load a whole model, of which an encoder may be a part; see `load_pretrained`.
+
+    Parameters
+    ----------
+    source, regularised
+        As there.
+    kind : type
+        transformers' class that loads it.
+
+    Returns
+    -------
+    model : nn.Module
+    frontend : Frontend
+    name : str
+        The source without its settings.
+    """
     source, settings = split_source(source)
     name = source
     folder = box_folder() if source == BOX else Path(source).expanduser()
@@ -98,7 +121,7 @@ def load_pretrained(
         check_family(config.model_type)
         _refuse_unsupported(config, source)
         _set_regularisers(config, regularised)
-        backbone, info = AutoModel.from_pretrained(
+        model, info = kind.from_pretrained(
             source, config=config, dtype=torch.float32, output_loading_info=True
         )
     except UserError:
@@ -115,8 +138,7 @@ def load_pretrained(
             f"The checkpoint '{source}' lacks {len(missing)} weights of the encoder, such as "
             f"{sorted(missing)[0]}: they would be random. Give a complete checkpoint."
         )
-    backbone = encoder_of(backbone)
-    return PretrainedEncoder(backbone, name, frontend_of(config, _preprocessor(source), settings))
+    return model, frontend_of(config, _preprocessor(source), settings), name
 
 
 def encoder_of(model: nn.Module) -> nn.Module:

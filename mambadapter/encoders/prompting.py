@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from mambadapter.encoders.state import ForwardState
 
 if TYPE_CHECKING:
-    from mambadapter.encoders.adapted import AdaptedEncoder
+    from mambadapter.encoders.stack import AdaptedStack
 
 
-def prepend_prompts(encoder: "AdaptedEncoder", prompts: Sequence[nn.Module]) -> None:
+def prepend_prompts(encoder: "AdaptedStack", prompts: Sequence[nn.Module]) -> None:
     """Prepend prompts to what the layers of an encoder read.
 
     They come after the position embeddings and see no padding; attention masks grow with them. In WavLM
@@ -22,8 +22,8 @@ def prepend_prompts(encoder: "AdaptedEncoder", prompts: Sequence[nn.Module]) -> 
 
     Parameters
     ----------
-    encoder : AdaptedEncoder
-        The encoder; the prompts become its branches.
+    encoder : AdaptedStack
+        The encoder, or decoder; the prompts become its branches.
     prompts : Sequence[nn.Module]
         One a layer, which replaces those of the layer below; or a single one, which enters the first
         layer and leaves the last. Called as ``prompt(clips)``, they return (clips, P, d).

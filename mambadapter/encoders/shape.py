@@ -24,9 +24,11 @@ class EncoderShape:
         Transformer layers, L.
     ffn : int
         Inner width of the feed-forward sub-layers, f.
+    layer_norms : int
+        LayerNorms of a layer: two; three in a decoder.
     more_biases : int
-        Biases of a layer beyond those of six dense layers and two norms: 8 in WavLM's gated attention; fewer
-        by d in Whisper, whose keys have none.
+        Biases of a layer beyond those of its norms and of six dense layers: 8 in WavLM's gated attention;
+        fewer by d in Whisper, whose keys have none; those of the attention to the encoder in a decoder.
     backbone : int
         All parameters.
     front_end : int
@@ -41,6 +43,7 @@ class EncoderShape:
     width: int
     layers: int
     ffn: int
+    layer_norms: int = 2
     more_biases: int = 0
     backbone: int = 0
     front_end: int = 0
@@ -65,11 +68,13 @@ class EncoderShape:
         ffn = next(dense.module for dense in dense_layers(backbone) if dense.kind == "ffn_in")
         width = backbone.config.hidden_size
         biases = sum(p.numel() for name, p in layers[0].named_parameters() if name.endswith("bias"))
+        norms = sum(isinstance(part, nn.LayerNorm) for part in layers[0].modules())
         return cls(
             width=width,
             layers=len(layers),
             ffn=ffn.out_features,
-            more_biases=biases - (7 * width + ffn.out_features),
+            layer_norms=norms,
+            more_biases=biases - ((5 + norms) * width + ffn.out_features),
             backbone=sum(p.numel() for p in backbone.parameters()),
             front_end=sum(p.numel() for part in front for p in part.parameters()),
             norms=_layer_norms(backbone),

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mambadapter.adapters.layer_weights import LayerWeights
-from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.shape import EncoderShape
+from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import front_end, never_trained, outer_norm
 from mambadapter.knobs import check_types, one_of
 from mambadapter.methods.counts import TrainedCount
@@ -32,7 +32,7 @@ class LinearProbe:
         check_types(self)
         one_of("norms", self.norms, ("final", "none"))
 
-    def adapt(self, encoder: AdaptedEncoder) -> None:
+    def adapt(self, encoder: AdaptedStack) -> None:
         """Set the final LayerNorm free."""
         if self.norms == "final":
             train_norms(encoder)
@@ -53,7 +53,7 @@ class WeightedSum:
     starts_as_frozen: ClassVar[bool] = False
     size: ClassVar[None] = None
 
-    def adapt(self, encoder: AdaptedEncoder) -> None:
+    def adapt(self, encoder: AdaptedStack) -> None:
         """Add the weights."""
         encoder.read_all_layers(LayerWeights(len(encoder.layers) + 1))
 
@@ -74,7 +74,7 @@ class BitFit:
     starts_as_frozen: ClassVar[bool] = True
     size: ClassVar[None] = None
 
-    def adapt(self, encoder: AdaptedEncoder) -> None:
+    def adapt(self, encoder: AdaptedStack) -> None:
         """Set the biases free."""
         for module in (*encoder.layers, outer_norm(encoder.backbone)):
             for name, parameter in module.named_parameters():
@@ -83,7 +83,7 @@ class BitFit:
 
     def count(self, shape: EncoderShape) -> TrainedCount:
         """Closed formula: ``L(7d + f) + d``; WavLM's gates have 8 more a layer, Whisper's keys d fewer."""
-        norms = (2 * shape.layers + 1) * shape.width
+        norms = (shape.layer_norms * shape.layers + 1) * shape.width
         dense = shape.layers * (5 * shape.width + shape.ffn + shape.more_biases)
         return TrainedCount(layer_norm=norms, encoder=dense)
 
@@ -107,7 +107,7 @@ class FullFinetuning:
     def __post_init__(self) -> None:
         check_types(self)
 
-    def adapt(self, encoder: AdaptedEncoder) -> None:
+    def adapt(self, encoder: AdaptedStack) -> None:
         """Set the backbone free."""
         backbone = encoder.backbone
         backbone.requires_grad_(True)

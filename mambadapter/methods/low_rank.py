@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mambadapter.adapters.low_rank import LowRank, WeightDecomposed
-from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.shape import EncoderShape
+from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import DENSE_LAYERS, DenseLayer, dense_layers
 from mambadapter.errors import UserError
 from mambadapter.knobs import check_types, one_of, positive_integer, probability
@@ -59,7 +59,7 @@ class LoRA:
     def __post_init__(self) -> None:
         _check_low_rank(self)
 
-    def adapt(self, encoder: AdaptedEncoder) -> None:
+    def adapt(self, encoder: AdaptedStack) -> None:
         """Insert the branches and set free what learns."""
         for target in _targets(encoder, self):
             branch = LowRank(
@@ -113,7 +113,7 @@ class DoRA:
     def __post_init__(self) -> None:
         _check_low_rank(self)
 
-    def adapt(self, encoder: AdaptedEncoder) -> None:
+    def adapt(self, encoder: AdaptedStack) -> None:
         """Insert the branches and set free what learns."""
         for target in _targets(encoder, self):
             branch = WeightDecomposed(
@@ -145,7 +145,7 @@ def _check_low_rank(method: LoRA | DoRA) -> None:
     object.__setattr__(method, "targets", tuple(dict.fromkeys(method.targets)))
 
 
-def _targets(encoder: AdaptedEncoder, method: LoRA | DoRA) -> list[DenseLayer]:
+def _targets(encoder: AdaptedStack, method: LoRA | DoRA) -> list[DenseLayer]:
     if method.norms == "final":
         train_norms(encoder)
     return [layer for layer in dense_layers(encoder.backbone) if layer.kind in method.targets]

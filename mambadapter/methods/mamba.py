@@ -14,8 +14,8 @@ from mambadapter.adapters.init import (
     unit_variance_projections,
 )
 from mambadapter.adapters.mamba import MambAdapter
-from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.shape import EncoderShape
+from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.errors import UserError
 from mambadapter.knobs import check_types, one_of, positive_integer, probability
@@ -52,7 +52,7 @@ class MambAdapters:
     insertion : str
         ``parallel``: a branch reads what its sub-layer reads. ``sequential``: what it emits.
     bidirectional : bool
-        Add a scan backward in time.
+        Add a scan backward in time; not in a decoder.
     backward_parameters : str
         ``own`` or ``shared`` with the forward scan; only read when bidirectional.
     alpha : float
@@ -104,8 +104,13 @@ class MambAdapters:
                 f"expand={self.expand} leaves rank {self.rank} no inner channel; raise it."
             )
 
-    def adapt(self, encoder: AdaptedEncoder) -> None:
+    def adapt(self, encoder: AdaptedStack) -> None:
         """Insert the branches and set free what learns."""
+        if self.bidirectional and encoder.causal:
+            raise UserError(
+                "A bidirectional scan would show a decoder the tokens that it is to write; leave "
+                "bidirectional out there."
+            )
         _insert_bottlenecks(encoder, self, self._branch)
 
     def count(self, shape: EncoderShape) -> TrainedCount:
@@ -176,7 +181,7 @@ class IdentityBottlenecks:
     def __post_init__(self) -> None:
         _check_bottleneck(self)
 
-    def adapt(self, encoder: AdaptedEncoder) -> None:
+    def adapt(self, encoder: AdaptedStack) -> None:
         """Insert the branches and set free what learns."""
         _insert_bottlenecks(encoder, self, self._branch)
 
@@ -202,7 +207,7 @@ def _check_bottleneck(method: MambAdapters | IdentityBottlenecks) -> None:
 
 
 def _insert_bottlenecks(
-    encoder: AdaptedEncoder,
+    encoder: AdaptedStack,
     method: MambAdapters | IdentityBottlenecks,
     branch: Callable[[nn.Linear, nn.Linear, nn.Parameter | None], nn.Module],
 ) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 
 from torch import nn
 
-from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.shape import EncoderShape
+from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.errors import UserError
 
@@ -13,7 +13,7 @@ from mambadapter.errors import UserError
 PLACEMENTS = {"pfeiffer": ("ffn",), "houlsby": ("attention", "ffn")}
 
 
-def placed(encoder: AdaptedEncoder, placement: str) -> list[Sublayer]:
+def placed(encoder: AdaptedStack, placement: str) -> list[Sublayer]:
     """The sub-layers that a placement adapts; an error if there is none."""
     places = [s for s in encoder.sublayers if s.kind in PLACEMENTS[placement]]
     if not places:
@@ -27,7 +27,7 @@ def insertion_points(shape: EncoderShape, placement: str) -> int:
 
 
 def insert_at_each(
-    encoder: AdaptedEncoder,
+    encoder: AdaptedStack,
     placement: str,
     insertion: str,
     norms: str,
@@ -37,8 +37,8 @@ def insert_at_each(
 
     Parameters
     ----------
-    encoder : AdaptedEncoder
-        The encoder.
+    encoder : AdaptedStack
+        The encoder, or decoder.
     placement, insertion, norms : str
         As in `mambadapter.methods.MambAdapters`.
     branch : Callable[[Sublayer], nn.Module]
@@ -57,7 +57,7 @@ def insert_at_each(
         train_norms(encoder, places)
 
 
-def train_norms(encoder: AdaptedEncoder, places: Iterable[Sublayer] = ()) -> None:
+def train_norms(encoder: AdaptedStack, places: Iterable[Sublayer] = ()) -> None:
     """Set free the LayerNorms in front of these sub-layers, and the final one."""
     for norm in (*(place.norm for place in places), encoder.final_norm):
         norm.requires_grad_(True)

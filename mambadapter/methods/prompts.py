@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mambadapter.adapters.prompts import Prefix, Prompt
-from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.prefixing import attend_to_prefixes
 from mambadapter.encoders.prompting import prepend_prompts
 from mambadapter.encoders.shape import EncoderShape
+from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.knobs import check_types, one_of, positive_integer
 from mambadapter.methods.counts import TrainedCount
 from mambadapter.methods.placement import norm_count, train_norms
@@ -53,7 +53,7 @@ class PromptTuning:
         positive_integer("prompts", self.prompts)
         one_of("norms", self.norms, ("final", "none"))
 
-    def adapt(self, encoder: AdaptedEncoder) -> None:
+    def adapt(self, encoder: AdaptedStack) -> None:
         """Insert the prompts and set free what learns."""
         layers = len(encoder.layers) if self.deep else 1
         prepend_prompts(encoder, [Prompt(self.prompts, encoder.width) for _ in range(layers)])
@@ -102,7 +102,7 @@ class PrefixTuning:
         positive_integer("length", self.length)
         one_of("norms", self.norms, ("final", "none"))
 
-    def adapt(self, encoder: AdaptedEncoder) -> None:
+    def adapt(self, encoder: AdaptedStack) -> None:
         """Insert the prefixes and set free what learns."""
         attend_to_prefixes(encoder, lambda: Prefix(self.length, encoder.width))
         if self.norms == "final":

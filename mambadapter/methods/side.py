@@ -9,8 +9,8 @@ from mambadapter.adapters.bottleneck import ACTIVATIONS, Bottleneck
 from mambadapter.adapters.conformer import ConformerAdapter
 from mambadapter.adapters.convpass import Convpass
 from mambadapter.adapters.init import unit_variance_projections
-from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.shape import EncoderShape
+from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.knobs import check_types, odd, one_of, positive_integer, probability
 from mambadapter.methods.counts import TrainedCount
@@ -67,7 +67,7 @@ class Bottlenecks:
         _check_side(self)
         one_of("activation", self.activation, ACTIVATIONS)
 
-    def adapt(self, encoder: AdaptedEncoder) -> None:
+    def adapt(self, encoder: AdaptedStack) -> None:
         """Insert the branches and set free what learns."""
 
         def make(place: Sublayer) -> nn.Module:
@@ -96,7 +96,7 @@ class ConformerAdapters:
     rank : int
         r, channels of the depthwise convolution.
     kernel_size : int
-        Its taps, in frames; odd, centred on the frame.
+        Its taps, in frames; odd, centred on the frame. In a decoder they end with it.
 
     Raises
     ------
@@ -124,11 +124,13 @@ class ConformerAdapters:
         _check_side(self)
         odd("kernel_size", self.kernel_size)
 
-    def adapt(self, encoder: AdaptedEncoder) -> None:
+    def adapt(self, encoder: AdaptedStack) -> None:
         """Insert the branches and set free what learns."""
 
         def make(place: Sublayer) -> nn.Module:
-            return ConformerAdapter(encoder.width, self.rank, self.kernel_size, self.dropout)
+            return ConformerAdapter(
+                encoder.width, self.rank, self.kernel_size, self.dropout, encoder.causal
+            )
 
         insert_at_each(encoder, self.placement, self.insertion, self.norms, make)
 
@@ -153,7 +155,7 @@ class Convpasses:
     rank : int
         r, channels of the convolution, which mixes them all.
     kernel_size : int
-        Its taps, in frames; odd, centred on the frame.
+        Its taps, in frames; odd, centred on the frame. In a decoder they end with it.
 
     Raises
     ------
@@ -181,11 +183,13 @@ class Convpasses:
         _check_side(self)
         odd("kernel_size", self.kernel_size)
 
-    def adapt(self, encoder: AdaptedEncoder) -> None:
+    def adapt(self, encoder: AdaptedStack) -> None:
         """Insert the branches and set free what learns."""
 
         def make(place: Sublayer) -> nn.Module:
-            branch = Convpass(encoder.width, self.rank, self.kernel_size, self.dropout)
+            branch = Convpass(
+                encoder.width, self.rank, self.kernel_size, self.dropout, encoder.causal
+            )
             unit_variance_projections(branch.down, branch.up, [place.norm])
             return branch
 

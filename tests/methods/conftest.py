@@ -5,7 +5,7 @@ from collections import Counter
 
 from mambadapter.methods import MENU
 
-CONTRACT = re.compile(r"test_contract\.py::\w+\[(.+)\]")
+CONTRACT = re.compile(r"test_(decoder_)?contract\.py::\w+\[(.+)\]")
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -14,7 +14,7 @@ def pytest_terminal_summary(terminalreporter):
         for report in terminalreporter.stats.get(outcome, []):
             found = CONTRACT.search(report.nodeid)
             if found and report.when == "call":
-                count[found[1]] += 1
+                count[f"whisper-decoder-{found[2]}" if found[1] else found[2]] += 1
     pairs = set(counts["passed"]) | set(counts["failed"])
     if not pairs:
         return

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from contract import ENCODER_ONLY, NO_IDENTITY, has_batch_norm, learning, moved
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoFeatureExtractor, AutoModel
@@ -19,8 +20,6 @@ from mambadapter.methods import MENU, method_from_dict, method_to_dict
 from mambadapter.proof import prove_alive
 
 SAMPLES = 6000
-NO_IDENTITY = {"prompt_shallow", "prompt_deep", "prefix_tuning", "weighted_sum"}
-ENCODER_ONLY = {"bitfit", "linear_probe", "full_finetuning"}
 
 
 @pytest.fixture(params=MENU)
@@ -41,28 +40,9 @@ def build(folder, method, classes=5):
     return encoder, PooledClassifier(encoder.width, classes)
 
 
-def moved(encoder, scale=0.2):
-    """Away from its start, with no dropout in the branches: a function of its input."""
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for parameter in encoder.parameters():
-            if parameter.requires_grad:
-                parameter.add_(
-                    scale * torch.randn_like(parameter) * parameter.std(correction=0).clamp(0.2)
-                )
-    for module in encoder.branches.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    return encoder
-
-
 def waveforms(clips=3):
     torch.manual_seed(2)
     return torch.randn(clips, SAMPLES) * 0.1, torch.tensor([1.0, 0.7, 0.45])[:clips]
-
-
-def learning(encoder):
-    return {name for name, p in encoder.named_parameters() if p.requires_grad}
 
 
 def promised(name, encoder):
@@ -207,14 +187,7 @@ def test_it_trains_under_autocast(encoder_folder, method):
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         rough = encoder.eval()(wavs, lens)[0].float()
     valid = torch.arange(exact.shape[1]) < encoder.frames((lens * SAMPLES).round().long())[:, None]
-    assert (rough - exact)[valid].norm() < 0.1 * exact[valid].norm() or encoder_has_batch_norm(
-        encoder
-    )
-
-
-def encoder_has_batch_norm(encoder):
-    """Its statistics moved in the training step between the two."""
-    return any("running_mean" in name for name, _ in encoder.named_buffers())
+    assert (rough - exact)[valid].norm() < 0.1 * exact[valid].norm() or has_batch_norm(encoder)
 
 
 def test_gradient_checkpointing_changes_neither_gradients_nor_statistics(encoder_folder, method):

@@ -1,0 +1,50 @@
+"""Greedy writing with a decoder: at each step the likeliest token."""
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, EncoderDecoderCache
+
+from mambadapter.encoders.decoder import AdaptedDecoder
+
+
+@torch.no_grad()
+def write_greedily(
+    decoder: AdaptedDecoder, memory: Tensor, frames: Tensor, limit: int
+) -> list[list[int]]:
+    """Write what a batch of clips says.
+
+    Parameters
+    ----------
+    decoder : AdaptedDecoder
+        In evaluation mode.
+    memory : Tensor
+        (B, T, d), of the encoder.
+    frames : Tensor
+        (B,) valid frames.
+    limit : int
+        Tokens of a text at most, those it starts with left out.
+
+    Returns
+    -------
+    list[list[int]]
+        Tokens of each text, without those it starts with and without the one that ends it.
+
+    Example
+    -------
+    >>> write_greedily(decoder, *encoder(wavs, wav_lens), limit=100)  # doctest: +SKIP
+    """
+    # Branches beside the layers see more than one token, and keep nothing of those before.
+    cache = None if len(decoder.branches) else EncoderDecoderCache(DynamicCache(), DynamicCache())
+    tokens = torch.tensor([decoder.start], device=memory.device).expand(len(memory), -1)
+    ended = torch.zeros(len(memory), dtype=torch.bool, device=memory.device)
+    unread = tokens
+    for _ in range(min(limit, decoder.longest - len(decoder.start))):
+        best = decoder(memory, frames, unread, cache=cache)[:, -1].argmax(-1)
+        best = best.masked_fill(ended, decoder.end)
+        ended |= best == decoder.end
+        if bool(ended.all()):
+            break
+        tokens = torch.cat([tokens, best[:, None]], dim=1)
+        unread = tokens if cache is None else best[:, None]
+    texts = tokens[:, len(decoder.start) :].tolist()
+    return [text[: text.index(decoder.end)] if decoder.end in text else text for text in texts]

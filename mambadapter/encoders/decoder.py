@@ -1,0 +1,137 @@
+"""Whisper's decoder, frozen and adapted: tokens one after the other, from what its encoder heard."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import Cache
+
+from mambadapter.encoders.padding import frame_mask
+from mambadapter.encoders.stack import AdaptedStack, Method
+from mambadapter.encoders.state import ForwardState
+from mambadapter.errors import UserError
+
+
+class AdaptedDecoder(AdaptedStack):
+    """A frozen Whisper decoder, adapted by a method.
+
+    Called on what the encoder returns, it scores the token that follows each of those it is given.
+
+    Parameters
+    ----------
+    backbone : WhisperDecoder
+        The transformers decoder; it is changed in place.
+    method : Method
+        One of `mambadapter.methods`.
+    start : Sequence[int]
+        The tokens with which every text starts, among them the language's.
+    end : int
+        The token that ends a text.
+    language : Tensor, optional
+        (1, d), the embedding of a token that the checkpoint lacks, which learns; its number is the size of
+        the checkpoint's vocabulary. None if the language is one of the checkpoint's.
+    masked : bool
+        Do not attend to the encoder's frames beyond the clip's own.
+
+    Example
+    -------
+    >>> from transformers import WhisperConfig
+    >>> from transformers.models.whisper.modeling_whisper import WhisperDecoder
+    >>> from mambadapter.methods import LinearProbe
+    >>> config = WhisperConfig(d_model=16, decoder_layers=2, decoder_attention_heads=2, vocab_size=40,
+    ...                        decoder_ffn_dim=32, pad_token_id=0)
+    >>> decoder = AdaptedDecoder(WhisperDecoder(config), LinearProbe(), start=[1, 2], end=3)
+    >>> memory, frames = torch.randn(2, 30, 16), torch.tensor([30, 20])
+    >>> decoder(memory, frames, torch.tensor([[1, 2, 5], [1, 2, 9]])).shape
+    torch.Size([2, 3, 40])
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        method: Method,
+        start: Sequence[int],
+        end: int,
+        language: Tensor | None = None,
+        masked: bool = True,
+    ) -> None:
+        super().__init__(backbone, method, ForwardState())
+        self.start, self.end = tuple(start), end
+        self.language = None if language is None else nn.Parameter(language.detach().clone())
+        self.masked = masked
+        self._mask: Tensor | None = None
+        for layer in self.layers:
+            layer.encoder_attn.register_forward_pre_hook(self._hide_padding, with_kwargs=True)
+
+    @property
+    def longest(self) -> int:
+        """How many tokens a text may have, those it starts with and the one that ends it among them."""
+        return self.backbone.config.max_target_positions
+
+    def forward(
+        self,
+        memory: Tensor,
+        frames: Tensor,
+        tokens: Tensor | None = None,
+        lengths: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Score the token after each one.
+
+        Parameters
+        ----------
+        memory : Tensor
+            (B, T, d), of the encoder.
+        frames : Tensor
+            (B,) valid frames.
+        tokens : Tensor, optional
+            (B, L), padded on the right; default those with which every text starts.
+        lengths : Tensor, optional
+            (B,) valid tokens; None when nothing is padded.
+        cache : Cache, optional
+            Keys and values of the tokens before these.
+
+        Returns
+        -------
+        Tensor
+            (B, L, vocabulary) logits.
+
+        Raises
+        ------
+        UserError
+            If there are more tokens than the model has positions for.
+        """
+        if tokens is None:
+            tokens = torch.tensor([self.start], device=memory.device).expand(len(memory), -1)
+        if tokens.shape[1] > self.longest:
+            raise UserError(
+                f"A text has {tokens.shape[1]} tokens; this decoder writes at most {self.longest}. Leave "
+                "such clips out, with a lower --longest_seconds."
+            )
+        self._mask = frame_mask(frames, memory.shape[1])[:, None, None] if self.masked else None
+        self.state.frames = lengths
+        mix = self.branches["layers"] if "layers" in self.branches and self.state.enabled else None
+        output = self.backbone(
+            inputs_embeds=self._embed(tokens),
+            encoder_hidden_states=memory,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            output_hidden_states=mix is not None,
+        )
+        hidden = mix(output.hidden_states) if mix is not None else output.last_hidden_state
+        logits = F.linear(hidden, self.backbone.embed_tokens.weight)
+        if self.language is None:
+            return logits
+        return torch.cat([logits, F.linear(hidden, self.language)], dim=-1)
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        table = self.backbone.embed_tokens
+        if self.language is None:
+            return table(tokens)
+        new = tokens == table.num_embeddings
+        known = table(tokens.masked_fill(new, 0))
+        return torch.where(new[..., None], self.language.to(known.dtype), known)
+
+    def _hide_padding(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        return args, {**kwargs, "attention_mask": self._mask}

@@ -1,0 +1,123 @@
+"""Whisper, whole: an adapted encoder, an adapted decoder and a tokenizer, for one language."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from transformers import AutoTokenizer, WhisperForConditionalGeneration
+from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+from mambadapter.encoders.adapted import AdaptedEncoder
+from mambadapter.encoders.decoder import AdaptedDecoder
+from mambadapter.encoders.pretrained import read_checkpoint
+from mambadapter.encoders.stack import Method
+from mambadapter.errors import UserError
+
+_START, _TASK, _END = (
+    "<|startoftranscript|>",
+    ("<|transcribe|>", "<|notimestamps|>"),
+    "<|endoftext|>",
+)
+
+
+@dataclass(frozen=True)
+class SpeechToText:
+    """A Whisper, adapted to a language.
+
+    Attributes
+    ----------
+    encoder : AdaptedEncoder
+        What hears.
+    decoder : AdaptedDecoder
+        What writes.
+    tokenizer : PreTrainedTokenizer
+        transformers' own of the checkpoint.
+    """
+
+    encoder: AdaptedEncoder
+    decoder: AdaptedDecoder
+    tokenizer: Any
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text, without those that start and end it."""
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def decode(self, tokens: list[int]) -> str:
+        """The text of tokens; special ones are left out."""
+        known = [
+            token for token in tokens if token < self.decoder.backbone.embed_tokens.num_embeddings
+        ]
+        return self.tokenizer.decode(known, skip_special_tokens=True)
+
+
+def load_speech_to_text(
+    source: str | Mapping[str, Any], language: str, encoder_method: Method, decoder_method: Method
+) -> SpeechToText:
+    """Load a multilingual Whisper and adapt it.
+
+    A language that Whisper does not know gets a token of its own. Its embedding starts as the mean of those
+    of the languages that it knows, and learns; it counts as the head.
+
+    Parameters
+    ----------
+    source : str or Mapping[str, Any]
+        Hub name such as ``openai/whisper-small``, or a folder; or a mapping with that as its ``source`` and
+        the settings of its frontend, such as ``padding``.
+    language : str
+        Code, such as ``en`` or ``kab``.
+    encoder_method, decoder_method : Method
+        Of `mambadapter.methods`; ``LinearProbe(norms="none")`` leaves a part wholly frozen.
+
+    Returns
+    -------
+    SpeechToText
+
+    Raises
+    ------
+    UserError
+        If the checkpoint cannot be loaded whole, is no multilingual Whisper, or a method does not fit it.
+    """
+    regularised = encoder_method.trains_backbone or decoder_method.trains_backbone
+    model, frontend, name = read_checkpoint(source, _WholeWhisper, regularised)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise UserError(f"Cannot load the tokenizer of '{name}': {error}") from error
+    known = tokenizer.get_vocab()
+    missing = [token for token in (_START, *_TASK, _END) if token not in known]
+    languages = [known[f"<|{code}|>"] for code in LANGUAGES if f"<|{code}|>" in known]
+    if missing or not languages:
+        raise UserError(
+            f"The tokenizer of '{name}' has no {missing[0] if missing else 'token of any language'}: take a "
+            "multilingual Whisper, such as openai/whisper-small."
+        )
+    table = model.model.decoder.embed_tokens.weight
+    token, embedding = known.get(f"<|{language}|>"), None
+    if token is None:
+        token, embedding = len(table), table[languages].mean(0, keepdim=True)
+    return SpeechToText(
+        AdaptedEncoder(model.model.encoder, encoder_method, frontend),
+        AdaptedDecoder(
+            model.model.decoder,
+            decoder_method,
+            [known[_START], token, *(known[task] for task in _TASK)],
+            known[_END],
+            embedding,
+            masked=frontend.ragged,
+        ),
+        tokenizer,
+    )
+
+
+class _WholeWhisper:
+    """transformers' loader, for Whisper alone."""
+
+    @staticmethod
+    def from_pretrained(source: str, **options: Any) -> tuple[nn.Module, dict[str, Any]]:
+        family = options["config"].model_type
+        if family != "whisper":
+            raise UserError(
+                f"'{source}' is of family '{family}': only Whisper writes token by token."
+            )
+        return WhisperForConditionalGeneration.from_pretrained(source, **options)

@@ -1,0 +1,187 @@
+"""Frozen Transformer layers with branches beside their sub-layers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from mambadapter.encoders.linear import use_onednn
+from mambadapter.encoders.state import ForwardState
+from mambadapter.encoders.sublayers import (
+    Sublayer,
+    final_norm,
+    is_decoder,
+    sublayers,
+    transformer_layers,
+)
+
+
+class Method(Protocol):
+    """What `mambadapter.methods` provides: where branches go and what is trained."""
+
+    trains_backbone: bool
+    starts_as_frozen: bool
+
+    def adapt(self, encoder: "AdaptedStack") -> None:
+        """Insert branches and say what learns."""
+
+
+@dataclass
+class _Insertion:
+    """The forward hooks that add one branch to one module's output."""
+
+    branch: nn.Module
+    state: ForwardState
+    reads: str
+    entered: Tensor | None = None
+
+    def enter(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
+        """Keep what a module further up reads, where the branch is to read that."""
+        self.entered = _hidden_input(args, kwargs)
+
+    def leave(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
+        """Add the branch."""
+        read = _hidden_input(args, kwargs) if self.entered is None else self.entered
+        self.entered = None
+        if not self.state.enabled:
+            return output
+        hidden = output[0] if isinstance(output, tuple) else output
+        sources = []
+        if self.reads in ("input", "both"):
+            sources.append(read)
+        if self.reads in ("output", "both"):
+            sources.append(hidden)
+        adapted = hidden + self.branch(*sources, self.state.frames).to(hidden.dtype)
+        return (adapted, *output[1:]) if isinstance(output, tuple) else adapted
+
+
+def _hidden_input(args: tuple, kwargs: dict) -> Tensor:
+    return args[0] if args else kwargs["hidden_states"]
+
+
+class AdaptedStack(nn.Module):
+    """A stack of frozen Transformer layers, and what a method adds to it.
+
+    Nothing in the backbone learns, drops out or is masked unless the method asks for it; the frozen
+    part below the first branch builds no graph. Branches are hooked beside the sub-layers, so the
+    backbone's parameter names stay those of its checkpoint.
+
+    Parameters
+    ----------
+    backbone : PreTrainedModel
+        The transformers model; it is changed in place.
+    method : Method
+        One of `mambadapter.methods`.
+    state : ForwardState
+        Where the forward pass leaves what the branches need to know.
+    """
+
+    def __init__(self, backbone: nn.Module, method: Method, state: ForwardState) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.branches = nn.ModuleDict()
+        self.trains_backbone = method.trains_backbone
+        self.starts_as_frozen = method.starts_as_frozen
+        self.state = state
+        freeze(backbone)
+        use_onednn(backbone)
+        method.adapt(self)
+        self.train(self.training)
+
+    @property
+    def width(self) -> int:
+        """Channels of the output, d."""
+        return self.backbone.config.hidden_size
+
+    @property
+    def sublayers(self) -> list[Sublayer]:
+        """Where branches may go, bottom to top."""
+        return sublayers(self.backbone)
+
+    @property
+    def causal(self) -> bool:
+        """Whether a position must not see those after it, as in a decoder."""
+        return is_decoder(self.backbone)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The Transformer layers, bottom to top."""
+        return transformer_layers(self.backbone)
+
+    @property
+    def final_norm(self) -> nn.LayerNorm:
+        """The LayerNorm whose output this stack returns."""
+        return final_norm(self.backbone)
+
+    def insert(
+        self,
+        name: str,
+        module: nn.Module,
+        branch: nn.Module,
+        reads: str = "input",
+        entry: nn.Module | None = None,
+    ) -> None:
+        """Add a branch to the output of one of the backbone's modules.
+
+        Parameters
+        ----------
+        name : str
+            The branch's own, unique in the encoder.
+        module : nn.Module
+            What it adapts, such as a `Sublayer`'s module.
+        branch : nn.Module
+            Called as ``branch(hidden, frames)``: hidden (B, T, channels), frames (B,) valid frames or
+            None; returns what is added to the module's output.
+        reads : str
+            ``input``: hidden is what the module reads. ``output``: what it emits. ``both``: the branch is
+            called as ``branch(read, emitted, frames)``.
+        entry : nn.Module, optional
+            The module whose input counts as what is read, where a sub-layer is several in a row.
+        """
+        self.branches[name] = branch
+        insertion = _Insertion(branch, self.state, reads)
+        if entry not in (None, module):
+            entry.register_forward_pre_hook(insertion.enter, with_kwargs=True)
+        module.register_forward_hook(insertion.leave, with_kwargs=True)
+
+    def read_all_layers(self, mix: nn.Module) -> None:
+        """Return a mix of all layers instead of the last one's output.
+
+        Parameters
+        ----------
+        mix : nn.Module
+            Maps a sequence of L + 1 tensors (B, T, d), what enters the first layer and what each emits,
+            to (B, T, d).
+        """
+        self.branches["layers"] = mix
+
+    @contextmanager
+    def branches_off(self) -> Iterator[None]:
+        """Compute what the encoder computes without its branches."""
+        self.state.enabled = False
+        try:
+            yield
+        finally:
+            self.state.enabled = True
+
+    def train(self, mode: bool = True) -> "AdaptedStack":
+        """Switch the branches' mode; a frozen backbone always stays in evaluation mode."""
+        super().train(mode)
+        if not self.trains_backbone:
+            self.backbone.eval()
+        return self
+
+
+def freeze(backbone: nn.Module) -> None:
+    """Stop all learning in a transformers encoder, its convolutional front end included.
+
+    ``requires_grad_(False)`` is not enough: transformers' feature extractor keeps a flag of its own
+    that makes the waveform require gradient in train mode, which pulls the whole front end into the
+    graph.
+    """
+    backbone.requires_grad_(False)
+    extractor = getattr(backbone, "feature_extractor", None)
+    if extractor is not None:
+        extractor._freeze_parameters()

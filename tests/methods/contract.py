@@ -1,0 +1,31 @@
+"""What the contracts of encoders and decoders share."""
+
+import torch
+from torch import nn
+
+NO_IDENTITY = {"prompt_shallow", "prompt_deep", "prefix_tuning", "weighted_sum"}
+ENCODER_ONLY = {"bitfit", "linear_probe", "full_finetuning"}
+
+
+def moved(encoder, scale=0.2):
+    """A stack away from its start, with no dropout in the branches: a function of its input."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            if parameter.requires_grad:
+                parameter.add_(
+                    scale * torch.randn_like(parameter) * parameter.std(correction=0).clamp(0.2)
+                )
+    for module in encoder.branches.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return encoder
+
+
+def learning(encoder):
+    return {name for name, p in encoder.named_parameters() if p.requires_grad}
+
+
+def has_batch_norm(encoder):
+    """Its statistics moved in the training step between the two."""
+    return any("running_mean" in name for name, _ in encoder.named_buffers())
