@@ -18,7 +18,7 @@ from mambadapter.budget import ARCHITECTURES, build_on_meta, count_parameters, e
 from mambadapter.config.overrides import parse_value
 from mambadapter.encoders.shape import EncoderShape
 from mambadapter.errors import UserError, did_you_mean
-from mambadapter.inference import Classifier, Transcriber
+from mambadapter.inference import Classifier, recogniser
 from mambadapter.methods import MENU
 from mambadapter.solver import closest
 from mambadapter.ssm import backend_report
@@ -128,7 +128,7 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 
 def _transcribe(arguments: argparse.Namespace) -> None:
-    transcriber = Transcriber.from_package(arguments.package, arguments.encoder)
+    transcriber = recogniser(arguments.package, arguments.encoder)
     for path in arguments.audio:
         print(f"{path}: {transcriber.transcribe(path)}")
 

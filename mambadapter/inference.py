@@ -6,7 +6,7 @@ encoder, which method, which labels); the frozen encoder stays where it was.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,23 @@ from torch import nn
 
 from mambadapter.brains.checkpoints import load_trained, trained_tensors
 from mambadapter.brains.decoding import greedy_texts
+from mambadapter.brains.writing import write_greedily
+from mambadapter.config import Experiment
 from mambadapter.data.audio import read_clip
 from mambadapter.data.manifests import write_json
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.fingerprint import frozen_fingerprint
 from mambadapter.encoders.pretrained import split_source
+from mambadapter.encoders.speech_to_text import SpeechToText, load_speech_to_text
 from mambadapter.errors import UserError
 from mambadapter.heads import CTCHead, PooledClassifier
 from mambadapter.methods import method_from_dict, method_to_dict
+from mambadapter.text import TextRules
 from mambadapter.text.vocabulary import Vocabulary
 
 _WEIGHTS, _CARD = "adapter.safetensors", "adapter.json"
-CLASSIFICATION, TRANSCRIPTION = "classification", "transcription"
-_COMMANDS = {CLASSIFICATION: "predict", TRANSCRIPTION: "transcribe"}
+CLASSIFICATION, TRANSCRIPTION, WRITING = "classification", "transcription", "writing"
+_COMMANDS = {CLASSIFICATION: "predict", TRANSCRIPTION: "transcribe", WRITING: "transcribe"}
 
 
 def save_package(
@@ -62,7 +66,47 @@ def save_package(
     Path
         The folder.
     """
-    folder = Path(folder)
+    about = {"task": task, "labels": list(labels), "lstm": _lstm_units(modules["head"])}
+    return _save(Path(folder), modules, source, method, about)
+
+
+def save_writer(experiment: Experiment, whisper: SpeechToText, method: Any) -> Path:
+    """Write an adapter package of a Whisper into the run's folder; only the main process does.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        What trained it.
+    whisper : SpeechToText
+        The model, trained.
+    method : Method
+        The method that adapted it, at the size that was trained.
+
+    Returns
+    -------
+    Path
+        The folder.
+    """
+    hparams = experiment.hparams
+    rules = hparams["language"]["rules"]
+    about = {
+        "task": WRITING,
+        "language": hparams["language"]["code"],
+        "rules": {**asdict(rules), "look_alikes": dict(rules.look_alikes)},
+        "adapt": hparams["adapt"],
+        "longest_text": hparams["longest_text"],
+    }
+    modules = {"encoder": whisper.encoder, "head": whisper.decoder}
+    return _save(experiment.folder / "adapter", modules, hparams["source"], method, about)
+
+
+def _save(
+    folder: Path,
+    modules: Mapping[str, nn.Module],
+    source: str | Mapping[str, Any],
+    method: Any,
+    about: Mapping[str, Any],
+) -> Path:
     if not if_main_process():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,9 +122,7 @@ def save_package(
         "encoder_settings": settings,
         "encoder_fingerprint": frozen_fingerprint(modules["encoder"].backbone),
         "method": method_to_dict(method),
-        "task": task,
-        "labels": list(labels),
-        "lstm": _lstm_units(modules["head"]),
+        **about,
     }
     write_json(folder / _CARD, card)
     return folder
@@ -207,10 +249,74 @@ class Transcriber:
         return greedy_texts(self.vocabulary, self.head(hidden, frames), frames)[0]
 
 
+@dataclass(frozen=True)
+class Writer:
+    """A trained Whisper for audio files.
+
+    Attributes
+    ----------
+    whisper : SpeechToText
+        The model.
+    rules : TextRules
+        By which what it writes is normalised.
+    longest_text : int
+        Tokens that it writes at most.
+
+    Example
+    -------
+    >>> writer = Writer.from_package("results/run/adapter")  # doctest: +SKIP
+    >>> writer.transcribe("clip.mp3")  # doctest: +SKIP
+    'yiwen sin'
+    """
+
+    whisper: SpeechToText
+    rules: TextRules
+    longest_text: int
+
+    @classmethod
+    def from_package(cls, folder: str | Path, source: str | None = None) -> "Writer":
+        """Rebuild a Whisper from a package; arguments and errors as for `Classifier.from_package`."""
+        folder, card = _open(folder, WRITING)
+        placed, method = _placed(card, source), method_from_dict(card["method"])
+        whisper = load_speech_to_text(placed, card["language"], method, card["adapt"])
+        _fill(folder, card, {"encoder": whisper.encoder, "head": whisper.decoder})
+        return cls(whisper, TextRules(**card["rules"]), card["longest_text"])
+
+    @torch.inference_mode()
+    def transcribe(self, path: str | Path) -> str:
+        """Recognise one audio file of any rate, format and number of channels, as a `Transcriber`."""
+        encoder, decoder = self.whisper.encoder, self.whisper.decoder
+        wav = read_clip(path, encoder.sample_rate)
+        (tokens,) = write_greedily(decoder, *encoder(wav[None]), self.longest_text)
+        return self.rules.normalise(self.whisper.decode(tokens)).text
+
+
+def recogniser(folder: str | Path, source: str | None = None) -> Transcriber | Writer:
+    """Rebuild whichever recogniser a package holds; arguments and errors as for `Classifier.from_package`."""
+    _, card = _open(folder)
+    kind = Writer if card["task"] == WRITING else Transcriber
+    return kind.from_package(folder, source)
+
+
 def _load(
     folder: str | Path, source: str | None, task: str
 ) -> tuple[AdaptedEncoder, nn.Module, tuple[str, ...]]:
-    """Rebuild what `save_package` wrote, for one task; a run's output folder will do for its package."""
+    """Rebuild what `save_package` wrote, for one task."""
+    folder, card = _open(folder, task)
+    encoder = AdaptedEncoder.from_pretrained(
+        _placed(card, source), method_from_dict(card["method"])
+    )
+    labels = tuple(card["labels"])
+    if task == CLASSIFICATION:
+        head: nn.Module = PooledClassifier(encoder.width, len(labels))
+    else:
+        head = CTCHead(encoder.width, len(labels), card["lstm"])
+    _fill(folder, card, {"encoder": encoder, "head": head})
+    return encoder, head, labels
+
+
+def _open(folder: str | Path, task: str | None = None) -> tuple[Path, dict[str, Any]]:
+    """A package and its card; a run's output folder will do for its package."""
     folder = Path(folder)
     if not (folder / _CARD).is_file() and (folder / "adapter" / _CARD).is_file():
         folder = folder / "adapter"
@@ -220,27 +326,29 @@ def _load(
             "output folder."
         )
     card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
-    if card["task"] != task:
+    if task not in (None, card["task"]):
         raise UserError(
             f"{folder} was trained for {card['task']}, not for {task}; use `mambadapter "
             f"{_COMMANDS[card['task']]}`."
         )
-    source = source or card["encoder"]
-    placed = {"source": source, **card["encoder_settings"]}
-    encoder = AdaptedEncoder.from_pretrained(placed, method_from_dict(card["method"]))
-    if frozen_fingerprint(encoder.backbone) != card["encoder_fingerprint"]:
+    return folder, card
+
+
+def _placed(card: Mapping[str, Any], source: str | None) -> dict[str, Any]:
+    """Where the frozen encoder is, and its settings."""
+    return {"source": source or card["encoder"], **card["encoder_settings"]}
+
+
+def _fill(folder: Path, card: Mapping[str, Any], modules: Mapping[str, nn.Module]) -> None:
+    """Put the trained weights into freshly built modules, if these are the ones they belong to."""
+    if frozen_fingerprint(modules["encoder"].backbone) != card["encoder_fingerprint"]:
         raise UserError(
-            f"'{source}' is not the encoder this adapter was trained on ({card['encoder']}): its "
-            "frozen weights differ."
+            f"This is not the encoder this adapter was trained on ({card['encoder']}): its frozen weights "
+            "differ."
         )
-    labels = tuple(card["labels"])
-    if task == CLASSIFICATION:
-        head: nn.Module = PooledClassifier(encoder.width, len(labels))
-    else:
-        head = CTCHead(encoder.width, len(labels), card["lstm"])
-    modules = {"encoder": encoder, "head": head}
     load_trained(modules, load_file(str(folder / _WEIGHTS)), str(folder / _WEIGHTS))
-    return encoder.eval(), head.eval(), labels
+    for module in modules.values():
+        module.eval()
 
 
 def _lstm_units(head: nn.Module) -> int:

@@ -49,7 +49,7 @@ def write_ast(folder, max_length=48):
 
 
 def write_whisper(folder):
-    """A small Whisper that hears one second, knows two languages, and writes bytes."""
+    """A small Whisper that hears two seconds, knows two languages, and writes bytes."""
     special = ["endoftext", "startoftranscript", "en", "fr", "transcribe", "notimestamps"]
     special = [f"<|{name}|>" for name in special]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -58,8 +58,8 @@ def write_whisper(folder):
     end = tokenizer.convert_tokens_to_ids(special[0])
     config = WhisperConfig(
         d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
-        decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64, max_source_positions=50,
-        max_target_positions=40, vocab_size=len(tokenizer), pad_token_id=end, bos_token_id=end,
+        decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64, max_source_positions=100,
+        max_target_positions=80, vocab_size=len(tokenizer), pad_token_id=end, bos_token_id=end,
         eos_token_id=end, decoder_start_token_id=end + 1,
     )  # fmt: skip
     torch.manual_seed(0)
@@ -67,7 +67,7 @@ def write_whisper(folder):
     torch.nn.init.normal_(model.model.decoder.embed_tokens.weight, std=0.3)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    WhisperFeatureExtractor(chunk_length=1).save_pretrained(folder)
+    WhisperFeatureExtractor(chunk_length=2).save_pretrained(folder)
     return folder
 
 
@@ -87,8 +87,14 @@ def encoder_folders(tmp_path_factory):
     return {**folders, **{name: str(folder) for name, folder in others.items()}}
 
 
-@pytest.fixture(params=ENCODERS)
+@pytest.fixture(params=WAVEFORM_ENCODERS)
 def encoder_folder(request, encoder_folders):
+    """One checkpoint folder for each family that reads waveforms, and variant."""
+    return encoder_folders[request.param]
+
+
+@pytest.fixture(params=ENCODERS)
+def any_encoder_folder(request, encoder_folders):
     """One checkpoint folder for each family and variant."""
     return encoder_folders[request.param]
 

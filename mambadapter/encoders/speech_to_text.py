@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 from transformers import AutoTokenizer, WhisperForConditionalGeneration
@@ -11,14 +11,45 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.decoder import AdaptedDecoder
 from mambadapter.encoders.pretrained import read_checkpoint
-from mambadapter.encoders.stack import Method
+from mambadapter.encoders.stack import AdaptedStack, Method
 from mambadapter.errors import UserError
+from mambadapter.knobs import one_of
 
 _START, _TASK, _END = (
     "<|startoftranscript|>",
     ("<|transcribe|>", "<|notimestamps|>"),
     "<|endoftext|>",
 )
+
+PARTS = {"encoder": ("encoder",), "decoder": ("decoder",), "both": ("encoder", "decoder")}
+
+
+def parts(adapt: str) -> tuple[str, ...]:
+    """What a recipe's ``adapt`` stands for.
+
+    Raises
+    ------
+    UserError
+        If it is not a key of `PARTS`.
+
+    Example
+    -------
+    >>> parts("both")
+    ('encoder', 'decoder')
+    """
+    one_of("adapt", adapt, PARTS)
+    return PARTS[adapt]
+
+
+@dataclass(frozen=True)
+class _Frozen:
+    """The method that changes nothing."""
+
+    trains_backbone: ClassVar[bool] = False
+    starts_as_frozen: ClassVar[bool] = True
+
+    def adapt(self, stack: AdaptedStack) -> None:
+        """Leave it as it is."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +83,7 @@ class SpeechToText:
 
 
 def load_speech_to_text(
-    source: str | Mapping[str, Any], language: str, encoder_method: Method, decoder_method: Method
+    source: str | Mapping[str, Any], language: str, method: Method, adapt: str = "encoder"
 ) -> SpeechToText:
     """Load a multilingual Whisper and adapt it.
 
@@ -66,8 +97,10 @@ def load_speech_to_text(
         the settings of its frontend, such as ``padding``.
     language : str
         Code, such as ``en`` or ``kab``.
-    encoder_method, decoder_method : Method
-        Of `mambadapter.methods`; ``LinearProbe(norms="none")`` leaves a part wholly frozen.
+    method : Method
+        One of `mambadapter.methods`.
+    adapt : str
+        What it adapts, a key of `PARTS`; the other part stays frozen.
 
     Returns
     -------
@@ -78,8 +111,8 @@ def load_speech_to_text(
     UserError
         If the checkpoint cannot be loaded whole, is no multilingual Whisper, or a method does not fit it.
     """
-    regularised = encoder_method.trains_backbone or decoder_method.trains_backbone
-    model, frontend, name = read_checkpoint(source, _WholeWhisper, regularised)
+    model, frontend, name = read_checkpoint(source, _WholeWhisper, method.trains_backbone)
+    methods = {part: method if part in parts(adapt) else _Frozen() for part in PARTS["both"]}
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
@@ -97,10 +130,10 @@ def load_speech_to_text(
     if token is None:
         token, embedding = len(table), table[languages].mean(0, keepdim=True)
     return SpeechToText(
-        AdaptedEncoder(model.model.encoder, encoder_method, frontend),
+        AdaptedEncoder(model.model.encoder, methods["encoder"], frontend),
         AdaptedDecoder(
             model.model.decoder,
-            decoder_method,
+            methods["decoder"],
             [known[_START], token, *(known[task] for task in _TASK)],
             known[_END],
             embedding,

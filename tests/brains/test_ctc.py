@@ -15,8 +15,9 @@ from speechbrain.utils.metric_stats import ErrorRateStats
 from speechbrain.utils.train_logger import FileTrainLogger
 
 from mambadapter.brains.checkpoints import WholeCheckpointer, trained_tensors
-from mambadapter.brains.ctc import CTCBrain, error_rate
+from mambadapter.brains.ctc import CTCBrain
 from mambadapter.brains.decoding import beam_searcher, greedy_texts
+from mambadapter.brains.error_rates import error_rate
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.errors import UserError
 from mambadapter.heads import CTCHead

@@ -13,9 +13,9 @@ from mambadapter.encoders.pretrained import encoder_of
 from mambadapter.errors import UserError
 
 
-def test_loads_the_checkpoints_weights(encoder_folder):
-    loaded = load_pretrained(encoder_folder)
-    plain = encoder_of(AutoModel.from_pretrained(encoder_folder)).state_dict()
+def test_loads_the_checkpoints_weights(any_encoder_folder):
+    loaded = load_pretrained(any_encoder_folder)
+    plain = encoder_of(AutoModel.from_pretrained(any_encoder_folder)).state_dict()
     for name, tensor in loaded.backbone.state_dict().items():
         assert torch.equal(tensor, plain[name]), name
     assert loaded.frontend.sample_rate == 16000

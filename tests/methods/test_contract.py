@@ -83,12 +83,12 @@ def in_our_order(encoder, hidden):
     return torch.cat([hidden[:, :2], patches], dim=1)
 
 
-def test_it_starts_as_the_frozen_encoder_where_it_promises_to(encoder_folder, name, method):
+def test_it_starts_as_the_frozen_encoder_where_it_promises_to(any_encoder_folder, name, method):
     wavs, _ = waveforms()
-    plain = encoder_of(AutoModel.from_pretrained(encoder_folder).eval())
-    extract = AutoFeatureExtractor.from_pretrained(encoder_folder)
+    plain = encoder_of(AutoModel.from_pretrained(any_encoder_folder).eval())
+    extract = AutoFeatureExtractor.from_pretrained(any_encoder_folder)
     inputs = extract(list(wavs.numpy()), sampling_rate=16000, return_tensors="pt")
-    encoder, _ = build(encoder_folder, method)
+    encoder, _ = build(any_encoder_folder, method)
     encoder.eval()
     if isinstance(encoder.frontend, LogMels):
         encoder.frontend.padding = "full"  # the only one that transformers has
@@ -103,8 +103,10 @@ def test_it_starts_as_the_frozen_encoder_where_it_promises_to(encoder_folder, na
     assert torch.allclose(start, frozen, rtol=1e-4, atol=1e-5) == method.starts_as_frozen
 
 
-def test_only_what_it_promises_learns_and_gradient_reaches_all_of_it(encoder_folder, name, method):
-    encoder, head = build(encoder_folder, method)
+def test_only_what_it_promises_learns_and_gradient_reaches_all_of_it(
+    any_encoder_folder, name, method
+):
+    encoder, head = build(any_encoder_folder, method)
     assert learning(encoder) == promised(name, encoder)
     assert bool(len(encoder.branches)) == (name not in ENCODER_ONLY)
     moved(encoder).train()
@@ -117,8 +119,8 @@ def test_only_what_it_promises_learns_and_gradient_reaches_all_of_it(encoder_fol
             assert parameter.grad.abs().max() > 1e-9, parameter_name
 
 
-def test_twenty_steps_leave_what_is_frozen_as_it_was_to_the_bit(encoder_folder, method):
-    encoder, head = build(encoder_folder, method)
+def test_twenty_steps_leave_what_is_frozen_as_it_was_to_the_bit(any_encoder_folder, method):
+    encoder, head = build(any_encoder_folder, method)
     modules = nn.ModuleDict({"encoder": encoder, "head": head}).train()
     before = {n: p.detach().clone() for n, p in modules.named_parameters()}
     optimiser = torch.optim.AdamW(modules.parameters(), lr=0.01, weight_decay=0.1)
@@ -132,16 +134,16 @@ def test_twenty_steps_leave_what_is_frozen_as_it_was_to_the_bit(encoder_folder, 
 
 
 def test_saved_and_loaded_into_a_fresh_model_it_gives_the_same_to_the_bit(
-    encoder_folder, method, tmp_path
+    any_encoder_folder, method, tmp_path
 ):
-    encoder, head = build(encoder_folder, method)
+    encoder, head = build(any_encoder_folder, method)
     moved(encoder).train()
     encoder(*waveforms())  # moves BatchNorm's statistics
     modules = {"encoder": encoder, "head": head}
     save_file({n: t.contiguous() for n, t in trained_tensors(modules).items()}, tmp_path / "saved")
 
     torch.manual_seed(7)
-    fresh, fresh_head = build(encoder_folder, method_from_dict(method_to_dict(method)))
+    fresh, fresh_head = build(any_encoder_folder, method_from_dict(method_to_dict(method)))
     moved(fresh, scale=0.5)
     load_trained({"encoder": fresh, "head": fresh_head}, load_file(tmp_path / "saved"), "saved")
     with torch.no_grad():
@@ -150,16 +152,16 @@ def test_saved_and_loaded_into_a_fresh_model_it_gives_the_same_to_the_bit(
     assert torch.equal(got, expected)
 
 
-def test_its_count_is_that_of_the_formula(encoder_folder, method):
-    encoder = AdaptedEncoder.from_pretrained(encoder_folder, method)
+def test_its_count_is_that_of_the_formula(any_encoder_folder, method):
+    encoder = AdaptedEncoder.from_pretrained(any_encoder_folder, method)
     by_formula = method.count(EncoderShape.of(encoder.backbone))
     counted = count_parameters(encoder)
     assert counted.adapted == by_formula.total()
     assert counted.adapter == by_formula.adapter
 
 
-def test_a_clip_alone_and_in_a_padded_batch_give_the_same(encoder_folder, method):
-    encoder, head = build(encoder_folder, method)
+def test_a_clip_alone_and_in_a_padded_batch_give_the_same(any_encoder_folder, method):
+    encoder, head = build(any_encoder_folder, method)
     moved(encoder).eval()
     wavs, lens = waveforms()
     spoilt = wavs.clone()
@@ -172,8 +174,8 @@ def test_a_clip_alone_and_in_a_padded_batch_give_the_same(encoder_folder, method
             torch.testing.assert_close(together[clip], alone[0], rtol=1e-4, atol=2e-5)
 
 
-def test_it_trains_under_autocast(encoder_folder, method):
-    encoder, head = build(encoder_folder, method)
+def test_it_trains_under_autocast(any_encoder_folder, method):
+    encoder, head = build(any_encoder_folder, method)
     moved(encoder).train()
     wavs, lens = waveforms()
     with torch.no_grad():
@@ -190,8 +192,10 @@ def test_it_trains_under_autocast(encoder_folder, method):
     assert (rough - exact)[valid].norm() < 0.1 * exact[valid].norm() or has_batch_norm(encoder)
 
 
-def test_gradient_checkpointing_changes_neither_gradients_nor_statistics(encoder_folder, method):
-    plain, head = build(encoder_folder, method)
+def test_gradient_checkpointing_changes_neither_gradients_nor_statistics(
+    any_encoder_folder, method
+):
+    plain, head = build(any_encoder_folder, method)
     moved(plain).train()
     checkpointed = copy.deepcopy(plain)
     checkpointed.backbone.gradient_checkpointing_enable({"use_reentrant": False})
@@ -205,8 +209,8 @@ def test_gradient_checkpointing_changes_neither_gradients_nor_statistics(encoder
         assert torch.equal(one, other)
 
 
-def test_evaluation_is_deterministic_and_the_proof_of_life_passes(encoder_folder, method):
-    encoder, head = build(encoder_folder, method)
+def test_evaluation_is_deterministic_and_the_proof_of_life_passes(any_encoder_folder, method):
+    encoder, head = build(any_encoder_folder, method)
     prove_alive(encoder, head)
     moved(encoder).eval()
     with torch.no_grad():

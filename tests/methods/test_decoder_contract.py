@@ -14,10 +14,9 @@ from mambadapter.budget import count_parameters
 from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.speech_to_text import load_speech_to_text
 from mambadapter.errors import UserError
-from mambadapter.methods import MENU, LinearProbe, method_from_dict, method_to_dict
+from mambadapter.methods import MENU, method_from_dict, method_to_dict
 from mambadapter.proof import prove_alive
 
-FROZEN = LinearProbe(norms="none")
 CAUSAL = [name for name in MENU if name != "mambadapter_bidirectional"]
 
 
@@ -38,7 +37,7 @@ def folder(encoder_folders):
 
 def build(folder, method, language="kab"):
     torch.manual_seed(0)
-    return load_speech_to_text(folder, language, FROZEN, method).decoder
+    return load_speech_to_text(folder, language, method, "decoder").decoder
 
 
 def heard():
@@ -134,7 +133,7 @@ def test_saved_and_loaded_into_a_fresh_model_it_gives_the_same_to_the_bit(folder
 
 
 def test_its_count_is_that_of_the_formula(folder, method):
-    whisper = load_speech_to_text(folder, "kab", FROZEN, method)
+    whisper = load_speech_to_text(folder, "kab", method, "decoder")
     by_formula = method.count(EncoderShape.of(whisper.decoder.backbone))
     counted = count_parameters(whisper.encoder, whisper.decoder)
     assert counted.adapted == by_formula.total()
@@ -210,7 +209,7 @@ def test_writing_is_deterministic_and_is_what_the_scores_say(folder, method):
 
 
 def test_the_proof_of_life_passes(folder, method):
-    whisper = load_speech_to_text(folder, "kab", MENU["mambadapter"], method)
+    whisper = load_speech_to_text(folder, "kab", method, "both")
     prove_alive(whisper.encoder, whisper.decoder)
 
 

@@ -11,6 +11,7 @@ from transformers import AutoModel
 from mambadapter.adapters import ConformerAdapter, Convpass, WeightDecomposed
 from mambadapter.adapters.conformer import FrameBatchNorm
 from mambadapter.encoders import AdaptedEncoder
+from mambadapter.encoders.pretrained import encoder_of
 from mambadapter.encoders.sublayers import dense_layers
 from mambadapter.methods import DoRA, LoRA, PrefixTuning, PromptTuning, WeightedSum
 
@@ -34,12 +35,17 @@ def waveforms():
 
 @pytest.mark.parametrize("targets", [("q", "v"), TARGETS], ids=len)
 @pytest.mark.parametrize("method", [LoRA, DoRA])
-def test_low_rank_changes_equal_a_model_with_changed_weights(encoder_folder, method, targets):
+def test_low_rank_changes_equal_a_model_with_changed_weights(any_encoder_folder, method, targets):
     """In transformers' own forward, WavLM's functional attention included, where PEFT's LoRA is a no-op."""
-    encoder = adapted(encoder_folder, method(rank=3, alpha=6, targets=targets))
-    plain = AutoModel.from_pretrained(encoder_folder).eval()
+    plain = encoder_of(AutoModel.from_pretrained(any_encoder_folder).eval())
+    # Other families as transformers has them.
+    settings = {"audio-spectrogram-transformer": {"token_order": "frequency"},
+                "whisper": {"padding": "full"}}.get(plain.config.model_type, {})  # fmt: skip
+    source = {"source": any_encoder_folder, **settings}
+    encoder = adapted(source, method(rank=3, alpha=6, targets=targets))
+    inputs = encoder.frontend.inputs(waveforms(), None)
     with torch.no_grad():
-        frozen = plain(waveforms()).last_hidden_state
+        frozen = plain(**inputs).last_hidden_state
         for layer in dense_layers(plain):
             if layer.kind not in targets:
                 continue
@@ -48,7 +54,7 @@ def test_low_rank_changes_equal_a_model_with_changed_weights(encoder_folder, met
             weight.add_(2.0 * low_rank.up.weight @ low_rank.down.weight)
             if method is DoRA:
                 weight.mul_((branch.magnitude / weight.norm(dim=1))[:, None])
-        expected = plain(waveforms()).last_hidden_state
+        expected = plain(**inputs).last_hidden_state
         got = encoder(waveforms())[0]
     assert (expected - frozen).abs().max() > 1e-3
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)

@@ -34,9 +34,9 @@ def write_noise(path, rate, seed, seconds=0.4):
     sf.write(path, samples, rate, subtype="PCM_16")
 
 
-def run(recipe, *arguments, launch=("train.py",)):
+def run(recipe, *arguments, launch=("train.py",), hparams="hparams/train.yaml"):
     return subprocess.run(
-        [sys.executable, *launch, "hparams/train.yaml", *map(str, arguments), "--noprogressbar"],
+        [sys.executable, *launch, hparams, *map(str, arguments), "--noprogressbar"],
         cwd=RECIPES / recipe, capture_output=True, text=True, check=False, timeout=300,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip

@@ -78,3 +78,44 @@ def test_a_search_for_the_learning_rate_is_decided_by_the_error_rates(tmp_path, 
     )
     assert abs(result["parameters"]["adapted"] / 3000 - 1) < 0.1
     assert (RECIPES / "CommonVoice/kab/train.py").is_file()
+
+
+@pytest.mark.parametrize(("language", "adapt"), [("ckb", "encoder"), ("kab", "both")])
+def test_whisper_writes_from_the_tables_to_the_alignments(
+    tmp_path, encoder_folders, language, adapt, capsys
+):
+    release = write_small_release(tmp_path / "cv-corpus-13.0-2023-03-09", language)
+    done = run(
+        f"CommonVoice/{language}", "--data_folder", release, "--encoder", encoder_folders["whisper"],
+        "--output_root", tmp_path, "--output_folder", tmp_path / "run", "--number_of_epochs", 2,
+        "--batch_seconds", 8, "--num_workers", 0, "--adapt", adapt, "--adapter_budget", 2000 + 4000 * (adapt == "both"),
+        "--longest_text", 30, launch=("train_seq2seq.py",), hparams="hparams/seq2seq.yaml",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert result["metrics"]["test"]["utterances"] == 4
+    assert len(result["history"]) == 2
+    assert result["parameters"]["head"] == 32  # the new language's token
+    references = list(aligned((tmp_path / "run/cer_test.txt").read_text(encoding="utf-8")))
+    for row in read_table(release / language / "test.tsv"):
+        assert row["sentence"].lower().rstrip(".") in references
+
+    clip = str(release / language / "clips" / row["path"])
+    assert cli.main(["transcribe", str(tmp_path / "run"), clip]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{clip}: ")
+    hypotheses = list(aligned((tmp_path / "run/cer_test.txt").read_text(encoding="utf-8")))
+    assert said.removeprefix(f"{clip}: ").rstrip("\n") in hypotheses
+
+
+def test_ctc_on_whispers_encoder_and_not_on_ast(tmp_path, encoder_folders):
+    release = write_small_release(tmp_path / "cv", "kab")
+    settings = [
+        "--data_folder", release, "--output_root", tmp_path, "--number_of_epochs", 1, "--batch_seconds", 8,
+        "--num_workers", 0,
+    ]  # fmt: skip
+    done = run("CommonVoice/kab", *settings, "--encoder", encoder_folders["whisper"])
+    assert done.returncode == 0, done.stderr
+    done = run("CommonVoice/kab", *settings, "--encoder", encoder_folders["ast"])
+    assert done.returncode == 2
+    assert "CTC needs frames in the order of time" in done.stderr

@@ -17,9 +17,8 @@ LANGUAGES = ("ab", "ckb", "eo", "kab", "rw")
 
 
 def rules_of(language):
-    text = (RECIPES / language / "hparams/train.yaml").read_text(encoding="utf-8")
-    block = text[text.index("rules:") : text.index("# The experiment")]
-    return load_hyperpyyaml(block)["rules"]
+    file = RECIPES / language / "hparams/language.yaml"
+    return load_hyperpyyaml(file.read_text(encoding="utf-8"))["rules"]
 
 
 RULES = {language: rules_of(language) for language in LANGUAGES}
