@@ -58,7 +58,8 @@ def commands():
 
 
 COMMANDS = list(commands())
-TRAINING = [c for c in COMMANDS if "train.py hparams/" in c.values[0]]
+SCRIPT = re.compile(r"(train\w*)\.py hparams/")
+TRAINING = [c for c in COMMANDS if SCRIPT.search(c.values[0])]
 COUNTING = [c for c in COMMANDS if c.values[0].startswith("mambadapter budget")]
 
 
@@ -71,7 +72,8 @@ def test_there_are_commands_to_run():
 def test_training_commands_are_accepted(command, recipe, monkeypatch, tmp_path):
     """Everything up to the training itself, which other tests run."""
     words = [word for word in shlex.split(command) if word != "..."]
-    hparams, *arguments = words[words.index("train.py") + 1 :]
+    script = SCRIPT.search(command)[1]
+    hparams, *arguments = words[words.index(f"{script}.py") + 1 :]
     if "--data_folder" not in arguments or arguments[-1] == "--data_folder":
         arguments = [a for a in arguments if a != "--data_folder"] + ["--data_folder", "/data"]
     elif arguments[arguments.index("--data_folder") + 1].startswith("--"):
@@ -81,7 +83,7 @@ def test_training_commands_are_accepted(command, recipe, monkeypatch, tmp_path):
         if argument == "--encoder" and "/" in arguments[index + 1]:
             arguments[index + 1] = str(tmp_path)
     monkeypatch.syspath_prepend(str(recipe))
-    spec = importlib.util.spec_from_file_location("train", recipe / "train.py")
+    spec = importlib.util.spec_from_file_location(script, recipe / f"{script}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     contract = vars(module).get("CONTRACT") or module.task.CONTRACT
