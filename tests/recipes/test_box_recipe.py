@@ -322,4 +322,4 @@ def test_pretraining_that_was_killed_ends_with_the_same_checkpoint(tmp_path):
     assert math.isfinite(result["metrics"]["test"]["loss"])
     encoder = load_pretrained(str(tmp_path / "whole/encoder"))
     assert encoder.backbone.config.hidden_size == 32
-    assert encoder.sample_rate == 16000
+    assert encoder.frontend.sample_rate == 16000
