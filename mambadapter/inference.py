@@ -279,7 +279,8 @@ class Writer:
         folder, card = _open(folder, WRITING)
         placed, method = _placed(card, source), method_from_dict(card["method"])
         whisper = load_speech_to_text(placed, card["language"], method, card["adapt"])
-        _fill(folder, card, {"encoder": whisper.encoder, "head": whisper.decoder})
+        modules = {"encoder": whisper.encoder, "head": whisper.decoder}
+        _fill(folder, card, placed["source"], modules)
         return cls(whisper, TextRules(**card["rules"]), card["longest_text"])
 
     @torch.inference_mode()
@@ -303,15 +304,14 @@ def _load(
 ) -> tuple[AdaptedEncoder, nn.Module, tuple[str, ...]]:
     """Rebuild what `save_package` wrote, for one task."""
     folder, card = _open(folder, task)
-    encoder = AdaptedEncoder.from_pretrained(
-        _placed(card, source), method_from_dict(card["method"])
-    )
+    placed = _placed(card, source)
+    encoder = AdaptedEncoder.from_pretrained(placed, method_from_dict(card["method"]))
     labels = tuple(card["labels"])
     if task == CLASSIFICATION:
         head: nn.Module = PooledClassifier(encoder.width, len(labels))
     else:
         head = CTCHead(encoder.width, len(labels), card["lstm"])
-    _fill(folder, card, {"encoder": encoder, "head": head})
+    _fill(folder, card, placed["source"], {"encoder": encoder, "head": head})
     return encoder, head, labels
 
 
@@ -335,16 +335,18 @@ def _open(folder: str | Path, task: str | None = None) -> tuple[Path, dict[str, 
 
 
 def _placed(card: Mapping[str, Any], source: str | None) -> dict[str, Any]:
-    """Where the frozen encoder is, and its settings."""
-    return {"source": source or card["encoder"], **card["encoder_settings"]}
+    """Where the frozen encoder is, and its settings; older packages have none."""
+    return {"source": source or card["encoder"], **card.get("encoder_settings", {})}
 
 
-def _fill(folder: Path, card: Mapping[str, Any], modules: Mapping[str, nn.Module]) -> None:
+def _fill(
+    folder: Path, card: Mapping[str, Any], source: str, modules: Mapping[str, nn.Module]
+) -> None:
     """Put the trained weights into freshly built modules, if these are the ones they belong to."""
     if frozen_fingerprint(modules["encoder"].backbone) != card["encoder_fingerprint"]:
         raise UserError(
-            f"This is not the encoder this adapter was trained on ({card['encoder']}): its frozen weights "
-            "differ."
+            f"'{source}' is not the encoder this adapter was trained on ({card['encoder']}): its "
+            "frozen weights differ."
         )
     load_trained(modules, load_file(str(folder / _WEIGHTS)), str(folder / _WEIGHTS))
     for module in modules.values():

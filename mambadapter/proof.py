@@ -45,14 +45,12 @@ def prove_alive(encoder: AdaptedEncoder, head: nn.Module) -> None:
         wavs = torch.randn(2, encoder.sample_rate // 2, device=device)
         lens = torch.tensor([1.0, 0.6], device=device)
         model.eval()
-        with torch.no_grad():
-            with encoder.branches_off():
-                frozen = encoder(wavs, lens)
-            _check_start("encoder", encoder, encoder(wavs, lens)[0], frozen[0])
-            if isinstance(head, AdaptedStack):
-                with head.branches_off():
-                    without = head(*frozen)
-                _check_start("decoder", head, head(*frozen), without)
+        for name, stack, start, frozen in _with_and_without(encoder, head, wavs, lens):
+            if stack.starts_as_frozen and not torch.allclose(start, frozen, rtol=1e-5, atol=1e-6):
+                raise UserError(
+                    f"The adapted {name} does not start as the frozen one: outputs differ by "
+                    f"{(start - frozen).abs().max():.2g}. A branch must start at zero."
+                )
         reached = _reached_by_gradient(model, trainable, wavs, lens)
         dead = sorted(set(trainable) - reached)
         if dead:
@@ -61,30 +59,27 @@ def prove_alive(encoder: AdaptedEncoder, head: nn.Module) -> None:
                 f"they would never learn: {', '.join(dead[:5])}{' ...' if len(dead) > 5 else ''}."
             )
         model.eval()
-        with torch.no_grad():
-            heard = encoder(wavs, lens)
-            with encoder.branches_off():
-                _check_moved("encoder", encoder, heard[0], encoder(wavs, lens)[0])
-            if isinstance(head, AdaptedStack):
-                written = head(*heard)
-                with head.branches_off():
-                    _check_moved("decoder", head, written, head(*heard))
+        for name, stack, adapted, plain in _with_and_without(encoder, head, wavs, lens):
+            if len(stack.branches) and torch.equal(adapted, plain):
+                raise UserError(
+                    f"{len(stack.branches)} branches were trained for two steps, yet the {name}'s output "
+                    "is the same without them: they are not connected."
+                )
 
 
-def _check_start(name: str, stack: AdaptedStack, start: Tensor, frozen: Tensor) -> None:
-    if stack.starts_as_frozen and not torch.allclose(start, frozen, rtol=1e-5, atol=1e-6):
-        raise UserError(
-            f"The adapted {name} does not start as the frozen one: outputs differ by "
-            f"{(start - frozen).abs().max():.2g}. A branch must start at zero."
-        )
-
-
-def _check_moved(name: str, stack: AdaptedStack, adapted: Tensor, plain: Tensor) -> None:
-    if len(stack.branches) and torch.equal(adapted, plain):
-        raise UserError(
-            f"{len(stack.branches)} branches were trained for two steps, yet the {name}'s output is the "
-            "same without them: they are not connected."
-        )
+@torch.no_grad()
+def _with_and_without(
+    encoder: AdaptedEncoder, head: nn.Module, wavs: Tensor, lens: Tensor
+) -> list[tuple[str, AdaptedStack, Tensor, Tensor]]:
+    """What the encoder, and the decoder if there is one, emit with their branches and without."""
+    heard = encoder(wavs, lens)
+    with encoder.branches_off():
+        compared = [("encoder", encoder, heard[0], encoder(wavs, lens)[0])]
+    if isinstance(head, AdaptedStack):
+        written = head(*heard)
+        with head.branches_off():
+            compared.append(("decoder", head, written, head(*heard)))
+    return compared
 
 
 def _reached_by_gradient(

@@ -68,7 +68,7 @@ def test_a_package_is_small(encoder_folders, tmp_path):
 def test_another_encoder_is_refused(encoder_folders, tmp_path, clip, capsys):
     folder = encoder_folders["wav2vec2"]
     save_package(tmp_path, trained(folder, METHODS[0]), folder, METHODS[0], LABELS)
-    with pytest.raises(UserError, match="not the encoder this adapter was trained on"):
+    with pytest.raises(UserError, match="is not the encoder this adapter was trained on"):
         Classifier.from_package(tmp_path, encoder_folders["hubert"])
     moved = shutil.copytree(folder, tmp_path / "moved")
     Classifier.from_package(tmp_path, str(moved))

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambadapter.adapters.convolution import time_convolution
+from mambadapter.adapters.convolution import TimeConvolution
 from mambadapter.encoders.padding import frame_mask
 
 
@@ -44,7 +44,7 @@ class ConformerAdapter(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.down = nn.Linear(width, 2 * rank)
-        self.depthwise = time_convolution(rank, kernel_size, causal, groups=rank)
+        self.depthwise = TimeConvolution(rank, kernel_size, causal, groups=rank)
         self.batch_norm = FrameBatchNorm(rank)
         self.dropout = nn.Dropout(dropout)
         self.up = nn.Linear(rank, width)
@@ -72,7 +72,7 @@ class ConformerAdapter(nn.Module):
         if valid is not None:
             # The convolution must find beyond a clip's end what it finds beyond the batch's: zeros.
             low = low.masked_fill(~valid[..., None], 0.0)
-        low = self.depthwise(low.mT).mT[:, : hidden.shape[1]]
+        low = self.depthwise(low)
         return self.up(self.dropout(F.silu(self.batch_norm(low, valid))))
 
 

@@ -1,11 +1,11 @@
 """Convolutions over time, centred on a frame or causal."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
-def time_convolution(channels: int, kernel_size: int, causal: bool, groups: int = 1) -> nn.Conv1d:
-    """A convolution over time that keeps the number of channels.
+class TimeConvolution(nn.Conv1d):
+    """A convolution over time that keeps frames and channels as many as they are.
 
     Parameters
     ----------
@@ -14,27 +14,28 @@ def time_convolution(channels: int, kernel_size: int, causal: bool, groups: int 
     kernel_size : int
         Taps, odd.
     causal : bool
-        False: centred, with as many frames out as in. True: an output sees its own frame and those before
-        it; there are ``kernel_size - 1`` outputs more than frames, to be cut off.
+        False: centred on a frame. True: an output sees its own frame and those before it.
     groups : int
         As in PyTorch.
 
-    Returns
-    -------
-    nn.Conv1d
-
     Example
     -------
-    >>> time_convolution(4, 3, causal=True)(torch.randn(2, 4, 50)).shape
-    torch.Size([2, 4, 52])
+    >>> TimeConvolution(4, 3, causal=True)(torch.randn(2, 50, 4)).shape
+    torch.Size([2, 50, 4])
     """
-    padding = kernel_size - 1 if causal else kernel_size // 2
-    return nn.Conv1d(channels, channels, kernel_size, padding=padding, groups=groups)
 
+    def __init__(self, channels: int, kernel_size: int, causal: bool, groups: int = 1) -> None:
+        padding = kernel_size - 1 if causal else kernel_size // 2
+        super().__init__(channels, channels, kernel_size, padding=padding, groups=groups)
+        self.own_tap = padding
 
-def start_as_identity(convolution: nn.Conv1d, causal: bool) -> None:
-    """Let a convolution of `time_convolution`, of one group, start as the identity."""
-    tap = convolution.kernel_size[0] - 1 if causal else convolution.kernel_size[0] // 2
-    with torch.no_grad():
-        convolution.weight.zero_()
-        convolution.weight[..., tap] = torch.eye(convolution.in_channels)
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, T, r) to (B, T, r)."""
+        return super().forward(hidden.mT)[..., : hidden.shape[1]].mT
+
+    def start_as_identity(self) -> None:
+        """Let every output be its own frame; of a convolution of one group."""
+        with torch.no_grad():
+            self.weight.zero_()
+            self.weight[..., self.own_tap] = torch.eye(self.in_channels)
+            self.bias.zero_()

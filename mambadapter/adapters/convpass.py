@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambadapter.adapters.convolution import start_as_identity, time_convolution
+from mambadapter.adapters.convolution import TimeConvolution
 from mambadapter.encoders.padding import frame_mask
 
 
@@ -43,11 +43,10 @@ class Convpass(nn.Module):
     ) -> None:
         super().__init__()
         self.down = nn.Linear(width, rank)
-        self.convolution = time_convolution(rank, kernel_size, causal)
+        self.convolution = TimeConvolution(rank, kernel_size, causal)
         self.dropout = nn.Dropout(dropout)
         self.up = nn.Linear(rank, width)
-        start_as_identity(self.convolution, causal)
-        nn.init.zeros_(self.convolution.bias)
+        self.convolution.start_as_identity()
 
     def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute the branch's contribution.
@@ -68,4 +67,4 @@ class Convpass(nn.Module):
         if lengths is not None:
             # The convolution must find beyond a clip's end what it finds beyond the batch's: zeros.
             low = low.masked_fill(~frame_mask(lengths, hidden.shape[1])[..., None], 0.0)
-        return self.up(self.dropout(F.gelu(self.convolution(low.mT).mT[:, : hidden.shape[1]])))
+        return self.up(self.dropout(F.gelu(self.convolution(low))))

@@ -8,34 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambadapter.brains import base
 from mambadapter.brains.base import EncoderBrain
 from mambadapter.brains.metrics import classification_metrics
 from mambadapter.data.augmentation import add_spec_augment, waveform_augmentation
 
 # The keys of a classification recipe's YAML that its `train.py` and the Brain read.
 CONTRACT = (
-    "encoder",
-    "adapter",
-    "source",
-    "method",
-    "lr",
-    "adapter_budget",
-    "adapter_budget_norms",
-    "lr_search",
+    *base.CONTRACT,
     "shots_per_class",
     "waveform_augmentation",
     "spec_augment",
-    "prepare",
-    "loader_options",
-    "seed",
-    "number_of_epochs",
-    "opt_class",
-    "epoch_counter",
-    "checkpointer",
-    "train_logger",
-    "tensorboard",
-    "output_folder",
-    "proof_of_life",
 )
 
 

@@ -4,60 +4,39 @@ from typing import Any
 
 import speechbrain as sb
 import torch.nn.functional as F
-from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
 
-from mambadapter.brains.base import EncoderBrain
+from mambadapter.brains import base
 from mambadapter.brains.decoding import beam_searcher, greedy_texts
-from mambadapter.brains.error_rates import ErrorRates
 from mambadapter.brains.optimisation import weight_decay_groups
+from mambadapter.brains.recognition import RecognitionBrain
 from mambadapter.errors import UserError
 from mambadapter.text.vocabulary import Vocabulary
 
 # The keys of a recognition recipe's YAML that its `train.py` and the Brain read.
 CONTRACT = (
-    "encoder",
-    "adapter",
-    "source",
-    "method",
-    "lr",
+    *base.CONTRACT,
     "head_lr",
     "head_lstm",
-    "adapter_budget",
-    "adapter_budget_norms",
-    "lr_search",
-    "prepare",
     "batch_seconds",
     "longest_seconds",
-    "loader_options",
     "decoding",
     "beam_size",
     "language_model",
-    "seed",
-    "number_of_epochs",
-    "opt_class",
-    "epoch_counter",
-    "checkpointer",
-    "train_logger",
-    "tensorboard",
-    "output_folder",
-    "proof_of_life",
 )
 
 
-class CTCBrain(EncoderBrain):
+class CTCBrain(RecognitionBrain):
     """Connectionist temporal classification (Graves et al. 2006) of characters.
 
-    The best epoch is that of the lowest validation word error rate by greedy decoding, and while that
-    saturates, of the lowest character error rate. The test is decoded as the YAML says; its alignments are
-    written to ``wer_test.txt`` and ``cer_test.txt``.
+    Validation is by greedy decoding; the test is decoded as the YAML says.
 
     Parameters
     ----------
     vocabulary : Vocabulary
         What the head writes.
     *args, **kwargs : Any
-        `EncoderBrain`'s; `CONTRACT` names the keys of the YAML that are read.
+        `RecognitionBrain`'s; `CONTRACT` names the keys of the YAML that are read.
 
     Raises
     ------
@@ -116,18 +95,4 @@ class CTCBrain(EncoderBrain):
             texts = self._searcher(log_probabilities, frames)
         else:
             texts = greedy_texts(self.vocabulary, log_probabilities, frames)
-        self._rates.append(batch.id, texts, batch.text)
-
-    def start_metrics(self) -> None:
-        """Begin to collect texts."""
-        self._rates = ErrorRates()
-
-    def stage_metrics(self) -> dict[str, float]:
-        """Error rates as fractions, with 95 % intervals by bootstrap over utterances."""
-        return self._rates.metrics()
-
-    def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:
-        """As every Brain; after the test also write the alignments."""
-        super().on_stage_end(stage, stage_loss, epoch)
-        if stage == sb.Stage.TEST and if_main_process():
-            self._rates.write(self.hparams.output_folder)
+        self.rates.append(batch.id, texts, batch.text)

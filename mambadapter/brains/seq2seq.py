@@ -5,61 +5,40 @@ from typing import Any
 import speechbrain as sb
 import torch
 import torch.nn.functional as F
-from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
 
-from mambadapter.brains.base import EncoderBrain
-from mambadapter.brains.error_rates import ErrorRates
+from mambadapter.brains import base
+from mambadapter.brains.recognition import RecognitionBrain
 from mambadapter.brains.writing import write_greedily
 from mambadapter.encoders.speech_to_text import SpeechToText
 from mambadapter.text import TextRules
 
 # The keys of a recognition recipe's YAML that its `train_seq2seq.py` and the Brain read.
 CONTRACT = (
+    *base.CONTRACT,
     "language",
-    "encoder",
-    "adapter",
     "adapt",
-    "source",
-    "method",
-    "lr",
-    "adapter_budget",
-    "adapter_budget_norms",
-    "lr_search",
-    "prepare",
     "batch_seconds",
     "longest_seconds",
     "longest_text",
-    "loader_options",
-    "seed",
-    "number_of_epochs",
-    "opt_class",
-    "epoch_counter",
-    "checkpointer",
-    "train_logger",
-    "tensorboard",
-    "output_folder",
-    "proof_of_life",
 )
 
 _IGNORED = -100
 
 
-class Seq2SeqBrain(EncoderBrain):
+class Seq2SeqBrain(RecognitionBrain):
     """Cross-entropy on a text's tokens, given those before (Radford et al. 2022, arXiv 2212.04356).
 
-    The best epoch is that of the lowest validation word error rate of greedily written texts, and while that
-    saturates, of the lowest character error rate. The test's alignments are written to ``wer_test.txt`` and
-    ``cer_test.txt``.
+    Texts are written greedily, and normalised as the references are before they are scored.
 
     Parameters
     ----------
     whisper : SpeechToText
         The model; its encoder and decoder are the modules ``encoder`` and ``head``.
     rules : TextRules
-        By which what is written is normalised before it is scored, as the references are.
+        The language's.
     *args, **kwargs : Any
-        `EncoderBrain`'s after its modules; `CONTRACT` names the keys of the YAML that are read.
+        `RecognitionBrain`'s after its modules; `CONTRACT` names the keys of the YAML that are read.
 
     Example
     -------
@@ -96,21 +75,7 @@ class Seq2SeqBrain(EncoderBrain):
         decoder, limit = self.whisper.decoder, self.hparams.longest_text
         written = write_greedily(decoder, memory, frames, limit)
         texts = [self.rules.normalise(self.whisper.decode(tokens)).text for tokens in written]
-        self._rates.append(batch.id, texts, batch.text)
-
-    def start_metrics(self) -> None:
-        """Begin to collect texts."""
-        self._rates = ErrorRates()
-
-    def stage_metrics(self) -> dict[str, float]:
-        """Error rates as fractions, with 95 % intervals by bootstrap over utterances."""
-        return self._rates.metrics()
-
-    def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:
-        """As every Brain; after the test also write the alignments."""
-        super().on_stage_end(stage, stage_loss, epoch)
-        if stage == sb.Stage.TEST and if_main_process():
-            self._rates.write(self.hparams.output_folder)
+        self.rates.append(batch.id, texts, batch.text)
 
 
 def teacher_forced(

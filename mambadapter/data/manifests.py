@@ -148,10 +148,7 @@ def classification_datasets(
     -------
     >>> datasets, labels = classification_datasets({"train": "train.json"}, 16000)  # doctest: +SKIP
     """
-    entries = {
-        split: json.loads(Path(path).read_text(encoding="utf-8"))
-        for split, path in manifests.items()
-    }
+    entries = _read_all(manifests)
     present = {
         split: {entry["label"] for entry in content.values()} for split, content in entries.items()
     }
@@ -196,9 +193,9 @@ def transcription_datasets(
     -------
     >>> datasets, vocabulary = transcription_datasets({"train": "train.json"}, 16000)  # doctest: +SKIP
     """
-    entries = json.loads(Path(manifests["train"]).read_text(encoding="utf-8"))
-    vocabulary = Vocabulary.of(entry["text"] for entry in entries.values())
-    return text_datasets(manifests, sample_rate, vocabulary.encode), vocabulary
+    entries = _read_all(manifests)
+    vocabulary = Vocabulary.of(entry["text"] for entry in entries["train"].values())
+    return _text_datasets(entries, sample_rate, vocabulary.encode), vocabulary
 
 
 def text_datasets(
@@ -220,7 +217,12 @@ def text_datasets(
     dict[str, DynamicItemDataset]
         With ``id``, ``signal`` (T,), ``tokens`` (L,), ``text`` and ``duration``.
     """
+    return _text_datasets(_read_all(manifests), sample_rate, encode)
 
+
+def _text_datasets(
+    entries: Mapping[str, Any], sample_rate: int, encode: Callable[[str], list[int]]
+) -> dict[str, DynamicItemDataset]:
     @sb.utils.data_pipeline.takes("text")
     @sb.utils.data_pipeline.provides("tokens")
     def tokens(text: str) -> Tensor:
@@ -228,7 +230,11 @@ def text_datasets(
 
     items = [audio_pipeline(sample_rate), tokens]
     keys = ["id", "signal", "tokens", "text", "duration"]
+    return {split: DynamicItemDataset(e, items, keys) for split, e in entries.items()}
+
+
+def _read_all(manifests: Mapping[str, str | Path]) -> dict[str, Any]:
     return {
-        split: DynamicItemDataset(json.loads(Path(path).read_text(encoding="utf-8")), items, keys)
+        split: json.loads(Path(path).read_text(encoding="utf-8"))
         for split, path in manifests.items()
     }

@@ -125,9 +125,5 @@ class AdaptedEncoder(AdaptedStack):
             )
         self.state.samples = samples
         self.state.frames = frames if self.frontend.ragged and samples is not None else None
-        mix = self.branches["layers"] if "layers" in self.branches and self.state.enabled else None
-        inputs = self.frontend.inputs(wavs, samples)
-        output = self.backbone(**inputs, output_hidden_states=mix is not None)
-        hidden = mix(output.hidden_states) if mix is not None else output.last_hidden_state
-        hidden = self.frontend.read_out(hidden)
-        return hidden, frames
+        hidden = self.run(**self.frontend.inputs(wavs, samples))
+        return self.frontend.read_out(hidden), frames

@@ -111,15 +111,12 @@ class AdaptedDecoder(AdaptedStack):
             )
         self._mask = frame_mask(frames, memory.shape[1])[:, None, None] if self.masked else None
         self.state.frames = lengths
-        mix = self.branches["layers"] if "layers" in self.branches and self.state.enabled else None
-        output = self.backbone(
+        hidden = self.run(
             inputs_embeds=self._embed(tokens),
             encoder_hidden_states=memory,
             past_key_values=cache,
             use_cache=cache is not None,
-            output_hidden_states=mix is not None,
         )
-        hidden = mix(output.hidden_states) if mix is not None else output.last_hidden_state
         logits = F.linear(hidden, self.backbone.embed_tokens.weight)
         if self.language is None:
             return logits

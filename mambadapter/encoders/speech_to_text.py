@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import nn
 from transformers import AutoTokenizer, WhisperForConditionalGeneration
@@ -11,9 +11,10 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.decoder import AdaptedDecoder
 from mambadapter.encoders.pretrained import read_checkpoint
-from mambadapter.encoders.stack import AdaptedStack, Method
+from mambadapter.encoders.stack import Method
 from mambadapter.errors import UserError
 from mambadapter.knobs import one_of
+from mambadapter.methods import LinearProbe
 
 _START, _TASK, _END = (
     "<|startoftranscript|>",
@@ -39,17 +40,6 @@ def parts(adapt: str) -> tuple[str, ...]:
     """
     one_of("adapt", adapt, PARTS)
     return PARTS[adapt]
-
-
-@dataclass(frozen=True)
-class _Frozen:
-    """The method that changes nothing."""
-
-    trains_backbone: ClassVar[bool] = False
-    starts_as_frozen: ClassVar[bool] = True
-
-    def adapt(self, stack: AdaptedStack) -> None:
-        """Leave it as it is."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +102,8 @@ def load_speech_to_text(
         If the checkpoint cannot be loaded whole, is no multilingual Whisper, or a method does not fit it.
     """
     model, frontend, name = read_checkpoint(source, _WholeWhisper, method.trains_backbone)
-    methods = {part: method if part in parts(adapt) else _Frozen() for part in PARTS["both"]}
+    frozen = LinearProbe(norms="none")
+    methods = {part: method if part in parts(adapt) else frozen for part in PARTS["both"]}
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:

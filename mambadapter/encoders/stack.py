@@ -157,6 +157,23 @@ class AdaptedStack(nn.Module):
         """
         self.branches["layers"] = mix
 
+    def run(self, **inputs: Any) -> Tensor:
+        """What the backbone emits for its inputs: the last layer's output, or the mix of all.
+
+        Parameters
+        ----------
+        **inputs : Any
+            Arguments of the transformers model.
+
+        Returns
+        -------
+        Tensor
+            (B, T, d).
+        """
+        mixed = self.state.enabled and "layers" in self.branches
+        output = self.backbone(**inputs, output_hidden_states=mixed)
+        return self.branches["layers"](output.hidden_states) if mixed else output.last_hidden_state
+
     @contextmanager
     def branches_off(self) -> Iterator[None]:
         """Compute what the encoder computes without its branches."""

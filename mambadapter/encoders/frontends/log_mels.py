@@ -79,7 +79,7 @@ class LogMels:
 
     def frames(self, backbone: nn.Module, samples: Tensor) -> Tensor:
         """(B,) samples to (B,) frames of 20 ms: those of the clip, also where silence to 30 s follows."""
-        return (samples // _HOP + 1) // 2
+        return _frames(samples)
 
     def inputs(self, wavs: Tensor, samples: Tensor | None) -> dict[str, Any]:
         """(B, S) waveforms and (B,) valid samples, or None where all are, to the model's arguments."""
@@ -96,7 +96,7 @@ class LogMels:
             return {"input_features": features, "attention_mask": None}
         # Silence follows, so that windows and convolutions at a clip's end see what they would in 30 s.
         lengths = torch.full(wavs.shape[:1], wavs.shape[1]) if samples is None else samples.cpu()
-        frames = (lengths // _HOP + 1) // 2
+        frames = _frames(lengths)
         features = self._log_mels(wavs, 2 * int(frames.max()) + 4)
         mask = frame_mask(frames, int(frames.max())).to(wavs.device)
         return {"input_features": features, "attention_mask": mask}
@@ -115,6 +115,10 @@ class LogMels:
             bands = (self._filters.to(wavs.device).T @ power).clamp(min=1e-10).log10()
             loudest = bands.amax((1, 2), keepdim=True)
             return (torch.maximum(bands, loudest - 8.0) + 4.0) / 4.0
+
+
+def _frames(samples: Tensor) -> Tensor:
+    return (samples // _HOP + 1) // 2
 
 
 def encode(
