@@ -22,9 +22,10 @@ from mambadapter.inference import Classifier, recogniser
 from mambadapter.methods import MENU
 from mambadapter.solver import closest
 from mambadapter.ssm import backend_report
+from mambadapter.sweep.launchers import LAUNCHERS
 from mambadapter.sweep.plan import read_sweep
 from mambadapter.sweep.report import write_report
-from mambadapter.sweep.run import LAUNCHERS, run_sweep
+from mambadapter.sweep.run import run_sweep
 from mambadapter.sweep.trials import FAILED, SWEEP_LOG
 from mambadapter.versions import package_versions
 

@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 Train = Callable[[Experiment, bool], None]
 
+VALIDATE_ONLY = "--validate_only"
+
 
 def run(argv: Sequence[str], contract: Iterable[str], train: Train) -> None:
     """Train what a command line asks for.
@@ -26,12 +28,13 @@ def run(argv: Sequence[str], contract: Iterable[str], train: Train) -> None:
     With ``test_fold: all`` every fold, one after the other, each in ``fold<k>`` below the output folder,
     with fresh weights; ``result.json`` then holds the mean over folds. With ``lr_search: N`` at N learning
     rates, each in ``lr/<lr>``; the best on validation data is tested, and no other ever is. Both together
-    search in each fold. What is done is not done again.
+    search in each fold. With ``--validate_only`` nothing is tested; the same command without it then tests,
+    and trains nothing again. What is done is not done again.
 
     Parameters
     ----------
     argv : Sequence[str]
-        ``HPARAMS.yaml [--key value ...]``.
+        ``HPARAMS.yaml [--validate_only] [--key value ...]``.
     contract : Iterable[str]
         The top-level keys that the program reads.
     train : callable
@@ -43,11 +46,17 @@ def run(argv: Sequence[str], contract: Iterable[str], train: Train) -> None:
         For anything wrong with the command line, the YAML or the data.
     """
     contract = tuple(contract)
+    test = VALIDATE_ONLY not in argv
+    argv = [part for part in argv if part != VALIDATE_ONLY]
     experiment = read_experiment(argv, contract)
-    if experiment.config.get("test_fold") == "all":
+    if experiment.config.get("test_fold") != "all":
+        _run_one(experiment, argv, contract, train, test)
+    elif test:
         _run_folds(experiment, argv, contract, train)
     else:
-        _run_one(experiment, argv, contract, train)
+        raise UserError(
+            f"{VALIDATE_ONLY} leaves nothing to average over folds; give --test_fold 1."
+        )
 
 
 def candidates(lr: float, tries: int) -> list[float]:
@@ -74,12 +83,16 @@ def candidates(lr: float, tries: int) -> list[float]:
 
 
 def _run_one(
-    experiment: Experiment, argv: Sequence[str], contract: Sequence[str], train: Train
+    experiment: Experiment,
+    argv: Sequence[str],
+    contract: Sequence[str],
+    train: Train,
+    test: bool = True,
 ) -> None:
     if experiment.config["lr_search"]:
-        _search(experiment, argv, contract, train)
+        _search(experiment, argv, contract, train, test)
     else:
-        _train(argv, contract, train, test=True)
+        _train(argv, contract, train, test)
 
 
 def _train(argv: Sequence[str], contract: Sequence[str], train: Train, test: bool) -> None:
@@ -143,7 +156,11 @@ def _flattened(summary: dict[str, tuple[float, float, float, float]]) -> dict[st
 
 
 def _search(
-    experiment: Experiment, argv: Sequence[str], contract: Sequence[str], train: Train
+    experiment: Experiment,
+    argv: Sequence[str],
+    contract: Sequence[str],
+    train: Train,
+    test: bool,
 ) -> None:
     tried = dict(_tried(experiment, argv, contract, train))
     finished = {lr: result for lr, (_, result) in tried.items() if "diverged" not in result}
@@ -156,7 +173,7 @@ def _search(
     best = max(finished, key=lambda lr: validation_rank(finished[lr]["metrics"]["valid"]))
     below, _ = tried[best]
     winner = read_experiment(below, contract)
-    if "test" not in finished[best]["metrics"]:
+    if test and "test" not in finished[best]["metrics"]:
         _train(below, contract, train, test=True)
     start_experiment(experiment)
     result = read_result(winner)

@@ -108,6 +108,15 @@ def test_known_counts_of_wav2vec2_base_and_wavlm_large():
     assert large.adapter == 2 * 1024 * 14 + 14 + 1024 + 24 * (28 * (3 * 14 + 4 + 2 + 48 + 3) + 1)
 
 
+def test_known_counts_of_whisper_small():
+    shape = encoder_shape("whisper-small")
+    shared = MambAdapters(rank=24, d_conv=8).count(shape)
+    assert shared.total(with_norms=False) == 115_428
+    # 1,135,308 were worked out with the twelve alphas, which projections of each layer's own make idle.
+    unshared = MambAdapters(rank=48, d_conv=8, shared=False).count(shape)
+    assert unshared.total(with_norms=False) == 1_135_308 - 12
+
+
 def test_full_finetuning_is_everything():
     full = count_parameters(build_on_meta("wav2vec2-base", FullFinetuning(train_cnn=True)))
     assert full.adapted + full.frozen == 94_371_712

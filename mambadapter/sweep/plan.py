@@ -1,8 +1,6 @@
 """A sweep file: a recipe, lists to cross, and what is different for some of the runs."""
 
-import hashlib
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +10,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from mambadapter.errors import UserError, did_you_mean
+from mambadapter.sweep.search import Group, Search, read_search, short_digest
 from mambadapter.sweep.trials import Trial
 
-_KEYS = ("recipe", "hparams", "output", "settings", "cross", "where", "exclude", "limit")
+_KEYS = (
+    "recipe", "script", "hparams", "output", "settings", "cross", "where", "exclude", "search", "limit",
+)  # fmt: skip
 _LIMIT = 1000
 
 
@@ -27,7 +28,9 @@ class Sweep:
     name : str
         The file's, without its ending.
     recipes : tuple[Path, ...]
-        Folders with a ``train.py``.
+        Their folders.
+    script : str
+        The program in each.
     hparams : str
         The YAML in each.
     output : Path
@@ -41,27 +44,30 @@ class Sweep:
         of the recipe's folder is a value too, as ``recipe``.
     exclude : Sequence[Mapping[str, Any]]
         Runs that have all values of one of these are left out.
+    search : Search, optional
+        What is chosen on validation data before the runs.
     limit : int
         A sweep of more runs is refused.
     """
 
     name: str
     recipes: tuple[Path, ...]
+    script: str
     hparams: str
     output: Path
     settings: Mapping[str, Any]
     cross: Mapping[str, Sequence[Any]]
     where: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]] = ()
     exclude: Sequence[Mapping[str, Any]] = ()
+    search: Search | None = None
     limit: int = _LIMIT
 
     def trials(self) -> list[Trial]:
-        """Every run, in the order of the lists, the last list turning fastest."""
-        trials = [
-            self._trial(recipe, changes)
-            for recipe in self.recipes
-            for changes in self._crossed(recipe.name)
-        ]
+        """Every run, in the order of the lists, the last list turning fastest.
+
+        With a search: with what it found, where it is done.
+        """
+        trials = [trial for trial, _ in self._runs()]
         if len(trials) > self.limit:
             raise UserError(
                 f"{self.name}: the lists cross to {len(trials)} runs, more than its limit of {self.limit}; "
@@ -69,7 +75,35 @@ class Sweep:
             )
         return trials
 
-    def _crossed(self, recipe: str) -> Iterator[dict[str, Any]]:
+    def ready(self) -> list[Trial]:
+        """The runs whose search, if they have one, is done."""
+        return [trial for trial, ready in self._runs() if ready]
+
+    def _runs(self) -> Iterator[tuple[Trial, bool]]:
+        found = {group.key: group.found for group in self.groups()}
+        for recipe in self.recipes:
+            for chosen, changes in self._crossed(recipe.name):
+                best = found.get(self._key(recipe, chosen), {})
+                yield self._trial(recipe, {**changes, **best}), bool(best) or not found
+
+    def groups(self) -> list[Group]:
+        """The runs that share one search, each group by its first run."""
+        if self.search is None:
+            return []
+        first: dict[tuple, Group] = {}
+        for recipe in self.recipes:
+            for chosen, changes in self._crossed(recipe.name):
+                key = self._key(recipe, chosen)
+                trial = self._trial(recipe, {**changes, **self.search.settings})
+                first.setdefault(key, Group(key, trial, self.search, self.output / "search"))
+        return list(first.values())
+
+    def _key(self, recipe: Path, chosen: Mapping[str, Any]) -> tuple[str, ...]:
+        each = self.search.each if self.search else ()
+        return recipe.name, *(str(chosen[key]) for key in each)
+
+    def _crossed(self, recipe: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        """For each run its values of the lists, and all that it changes."""
         for values in itertools.product(*self.cross.values()):
             chosen = dict(zip(self.cross, values, strict=True))
             told = {"recipe": recipe, **chosen}
@@ -79,15 +113,16 @@ class Sweep:
             merged: dict[str, Any] = dict(self.settings)
             for changes in (chosen, *added):
                 merged |= changes
-            yield {key: value for key, value in merged.items() if value is not None}
+            yield chosen, {key: value for key, value in merged.items() if value is not None}
 
     def _trial(self, recipe: Path, changes: Mapping[str, Any]) -> Trial:
-        written = json.dumps([self.hparams, changes], sort_keys=True, default=str)
-        digest = hashlib.sha256(written.encode()).hexdigest()[:8]
+        digest = short_digest([self.hparams, changes])
         told = [str(changes.get(key, "")) for key in self.cross]
         name = "-".join([recipe.name, *(Path(part).name for part in told if part), digest])
         output = self.output / name
-        return Trial(name, recipe, changes, output, output / "result.json", self.hparams)
+        return Trial(
+            name, recipe, changes, output, output / "result.json", self.hparams, self.script
+        )
 
 
 @dataclass(frozen=True)
@@ -142,9 +177,10 @@ def read_sweep(path: Path) -> Sweep:
     reader = _Reader(path, tree)
     named = tree.get("recipe")
     recipes = tuple(Path(one) for one in (named if isinstance(named, list) else [named or ""]))
+    script = reader.get("script", str, "train.py")
     hparams = reader.get("hparams", str, "hparams/train.yaml")
     for recipe in recipes:
-        for needed in ("train.py", hparams):
+        for needed in (script, hparams):
             if not (recipe / needed).is_file():
                 raise UserError(
                     f"{path}: recipe '{recipe}' has no {needed}; give its folder from where you run this, "
@@ -157,12 +193,14 @@ def read_sweep(path: Path) -> Sweep:
     return Sweep(
         name=path.stem,
         recipes=tuple(recipe.resolve() for recipe in recipes),
+        script=script,
         hparams=hparams,
         output=Path(reader.get("output", str, f"results/sweeps/{path.stem}")).resolve(),
         settings=reader.get("settings", dict, {}),
         cross=cross,
         where=[_condition(path, one) for one in reader.get("where", list, [])],
         exclude=reader.get("exclude", list, []),
+        search=read_search(path, tree["search"], cross) if "search" in tree else None,
         limit=reader.get("limit", int, _LIMIT),
     )
 

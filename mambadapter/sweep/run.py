@@ -1,22 +1,19 @@
 """Run what a sweep file plans: here, several at once, or by a cluster's scheduler."""
 
-import os
-import queue
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from statistics import median
 
 import torch
 from tqdm import tqdm
 
-from mambadapter.errors import UserError
 from mambadapter.knobs import one_of
+from mambadapter.sweep.launchers import LAUNCHERS, Here, Launcher, Submitit
 from mambadapter.sweep.plan import Sweep
-from mambadapter.sweep.trials import DONE, ELSEWHERE, FAILED, Outcome, Trial, execute
-
-LAUNCHERS = ("here", "slurm", "local", "debug")
+from mambadapter.sweep.search import Group, run_search
+from mambadapter.sweep.trials import DONE, FAILED, Outcome, Trial
 
 
 def run_sweep(
@@ -59,99 +56,53 @@ def run_sweep(
     print(
         f"{sweep.name}: {len(trials)} runs, {len(trials) - len(missing)} of them done, in {sweep.output}"
     )
+    searching = [group for group in sweep.groups() if not group.found]
+    if searching:
+        tries = searching[0].search.tries
+        print(f"First {tries} tries on validation data for each of {len(searching)} searches.")
     print(_estimate(trials, len(missing), jobs))
     if dry_run:
         for trial in missing:
             print(f"  {trial.name}")
         return Counter({DONE: len(trials) - len(missing)})
-    outcomes = (
-        _run_here(missing, jobs)
+    runner = (
+        Here(jobs)
         if launcher == "here"
-        else _submit(sweep, missing, launcher, jobs, options)
+        else Submitit(launcher, sweep.output / "jobs", jobs, options or {})
     )
-    counts = Counter({DONE: len(trials) - len(missing)})
-    for outcome in outcomes:
+    if searching:
+        _search(searching, runner, jobs)
+    ready = sweep.ready()
+    missing = [trial for trial in ready if not trial.done]
+    counts = Counter({DONE: len(ready) - len(missing)})
+    for outcome in runner.all(missing):
+        _say(outcome)
         counts[outcome.status] += 1
     for trial in missing:
         if (end := trial.failure) is not None:
             tqdm.write(f"{FAILED}: {trial.name} ({trial.output})\n    {_last_line(end)}")
-    print(", ".join(f"{count} {status}" for status, count in counts.items()))
+    counts[FAILED] += len(trials) - len(ready)  # those whose search found nothing
+    print(", ".join(f"{count} {status}" for status, count in counts.items() if count))
     return counts
 
 
-def _run_here(trials: Sequence[Trial], jobs: int) -> Iterator[Outcome]:
-    gpus: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    available = torch.cuda.device_count()
-    for index in range(jobs):
-        gpus.put(str(index % available) if available else None)
-    threads = max((os.cpu_count() or 1) // jobs, 1)
-
-    def on_a_free_gpu(trial: Trial, wait: bool) -> Outcome:
-        gpu = gpus.get()
-        try:
-            return execute(trial, threads, gpu, wait)
-        finally:
-            gpus.put(gpu)
-
-    with ThreadPoolExecutor(jobs) as pool, _bar(len(trials)) as bar:
-        futures = [pool.submit(on_a_free_gpu, trial, False) for trial in trials]
-        elsewhere = []
-        try:
-            for future in as_completed(futures):
-                outcome = future.result()
-                if outcome.status == ELSEWHERE:
-                    elsewhere.append(outcome.trial)
-                else:
-                    yield _shown(outcome, bar)
-            # Another sweep's, or those of this one before it was killed; by now most are done.
-            for trial in elsewhere:
-                yield _shown(on_a_free_gpu(trial, True), bar)
-        except BaseException:
-            # What has not started does not start; what runs goes on when the sweep is started again.
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+def _search(groups: Sequence[Group], launcher: Launcher, jobs: int) -> None:
+    """Search for every group, several at once, and name those for which nothing was found."""
+    with ThreadPoolExecutor(jobs) as pool:
+        failures = pool.map(lambda group: run_search(group, launcher.one, tqdm.write), groups)
+        for group, why in zip(groups, failures, strict=True):
+            if why:
+                last = _last_line(why)
+                tqdm.write(f"{FAILED}: every try of {group.name} ({group.folder})\n    {last}")
 
 
-def _submit(
-    sweep: Sweep,
-    trials: Sequence[Trial],
-    launcher: str,
-    jobs: int,
-    options: dict[str, str | int] | None,
-) -> Iterator[Outcome]:
-    try:
-        import submitit
-    except ImportError as error:
-        raise UserError(
-            f"--launcher {launcher} needs the package submitit; install it: pip install submitit."
-        ) from error
-    executor = submitit.AutoExecutor(sweep.output / "jobs", cluster=launcher)
-    settings = {"name": sweep.name, "timeout_min": 24 * 60, **(options or {})}
-    if launcher == "slurm":
-        settings["slurm_array_parallelism"] = jobs
-    executor.update_parameters(**settings)
-    submitted = executor.map_array(execute, list(trials)) if trials else []
-    with _bar(len(submitted)) as bar:
-        for trial, job in zip(trials, submitted, strict=True):
-            try:
-                yield _shown(job.result(), bar)
-            except submitit.core.utils.UncompletedJobError as error:
-                yield _shown(Outcome(trial, FAILED, str(error)), bar)
-
-
-def _bar(total: int) -> tqdm:
-    return tqdm(total=total, unit="run", dynamic_ncols=True)
-
-
-def _shown(outcome: Outcome, bar: tqdm) -> Outcome:
+def _say(outcome: Outcome) -> None:
     result = outcome.trial.read() if outcome.status == DONE else None
     test = (result or {}).get("metrics", {}).get("test", {})
     score = next(
         (f": {name} {100 * test[name]:.2f} %" for name in ("accuracy", "wer") if name in test), ""
     )
     tqdm.write(f"{outcome.status}: {outcome.trial.name}{score}")
-    bar.update()
-    return outcome
 
 
 def _estimate(trials: Sequence[Trial], missing: int, jobs: int) -> str:

@@ -31,7 +31,7 @@ class Trial:
     name : str
         For messages.
     recipe : Path
-        Folder of ``train.py``.
+        Its folder.
     settings : Mapping[str, Any]
         What the command line changes in the YAML.
     output : Path
@@ -40,6 +40,10 @@ class Trial:
         Where its ``result.json`` is kept; a trial whose file can be read is done.
     hparams : str
         The YAML, from the recipe's folder.
+    script : str
+        The program, from there too.
+    flags : tuple[str, ...]
+        What its command line says besides.
     """
 
     name: str
@@ -48,6 +52,8 @@ class Trial:
     output: Path
     result: Path
     hparams: str = "hparams/train.yaml"
+    script: str = "train.py"
+    flags: tuple[str, ...] = ()
 
     @property
     def arguments(self) -> list[str]:
@@ -56,7 +62,7 @@ class Trial:
         options = [
             part for key, value in settings.items() for part in (f"--{key}", _written(value))
         ]
-        return ["train.py", self.hparams, *options]
+        return [self.script, self.hparams, *self.flags, *options]
 
     @property
     def done(self) -> bool:

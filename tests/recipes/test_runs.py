@@ -65,6 +65,25 @@ def test_one_run_is_one_run(command, tmp_path):
     assert "folds" not in result_of(tmp_path)
 
 
+def test_validate_only_leaves_the_test_to_the_same_command_without_it(command, tmp_path):
+    trainer = Trainer(valid=lambda config: config["lr"])
+    run([*command, "--validate_only"], CONTRACT, trainer)
+    assert trainer.calls == [(1, 0.005, False)]
+    assert "test" not in result_of(tmp_path)["metrics"]
+    run(command, CONTRACT, trainer)
+    assert trainer.calls[1:] == [(1, 0.005, True)]
+    assert "test" in result_of(tmp_path)["metrics"]
+
+
+def test_validate_only_tests_no_winner_of_a_search_and_no_folds(command, tmp_path):
+    trainer = Trainer(valid=lambda config: config["lr"])
+    with pytest.raises(UserError, match="give --test_fold 1"):
+        run([*command, "--test_fold", "all", "--validate_only"], CONTRACT, trainer)
+    run([*command, "--lr_search", "3", "--validate_only"], CONTRACT, trainer)
+    assert [test for *_, test in trainer.calls] == [False] * 3
+    assert result_of(tmp_path)["lr"] == 0.01
+
+
 def test_all_folds_and_their_mean(command, tmp_path):
     trainer = Trainer()
     run([*command, "--test_fold", "all"], CONTRACT, trainer)

@@ -113,6 +113,34 @@ def test_differences_are_scipys_paired_tests_on_shared_seeds(tmp_path):
     assert comparison.difference == pytest.approx((second[:5] - first[:5]).mean())
 
 
+def test_corrections_and_intervals_are_statsmodels(tmp_path):
+    multitest = pytest.importorskip("statsmodels.stats.multitest", reason="needs statsmodels")
+    weightstats = pytest.importorskip("statsmodels.stats.weightstats")
+    generator = np.random.default_rng(3)
+    scores = {
+        name: generator.uniform(0.5, 0.7, 5) for name in ("lora", "dora", "bitfit", "conformer")
+    }
+    paths = write(
+        tmp_path,
+        *(result(name, seed, of[seed]) for name, of in scores.items() for seed in range(5)),
+    )
+    cells = collect(paths).cells
+    comparisons = compare(cells, "accuracy")
+    expected = [
+        weightstats.DescrStatsW(
+            scores[one.one.labels[0]] - scores[one.other.labels[0]]
+        ).ttest_mean()[1]
+        for one in comparisons
+    ]
+    assert [one.p for one in comparisons] == pytest.approx(expected)
+    corrected = multitest.multipletests(expected, method="holm")[1]
+    assert [one.p_corrected for one in comparisons] == pytest.approx(list(corrected))
+    for cell in cells:
+        mean, half = cell.summary("accuracy")
+        interval = weightstats.DescrStatsW(scores[cell.labels[0]]).tconfint_mean(0.05)
+        assert (mean - half, mean + half) == pytest.approx(interval)
+
+
 def test_holm_is_the_closed_testing_of_bonferroni():
     """Rejecting each by the corrected value is rejecting every intersection that holds it by Bonferroni."""
     generator = np.random.default_rng(2)

@@ -12,14 +12,21 @@ import pytest
 from fake_recipe import write_recipe, write_sweep
 
 from mambadapter import cli
-from mambadapter.brains.classification import CONTRACT
+from mambadapter.brains import classification, ctc, seq2seq
+from mambadapter.budget import encoder_shape
 from mambadapter.config import load_experiment
+from mambadapter.encoders.speech_to_text import parts
 from mambadapter.errors import UserError
 from mambadapter.solver import fit_to_budget
 from mambadapter.sweep.plan import read_sweep
 from mambadapter.sweep.run import run_sweep
 
 ROOT = Path(__file__).parents[2]
+CONTRACTS = {
+    ("train.py", False): classification.CONTRACT,
+    ("train.py", True): ctc.CONTRACT,
+    ("train_seq2seq.py", True): seq2seq.CONTRACT,
+}
 
 BODY = """\
 settings: {number_of_epochs: 3, shots_per_class: null}
@@ -76,10 +83,52 @@ def test_the_sweeps_that_come_with_the_project_are_ones_their_recipes_accept(
     for trial in trials[:: max(len(trials) // 6, 1)]:
         monkeypatch.syspath_prepend(str(trial.recipe))
         arguments = [*trial.arguments[2:], "--output_folder", str(tmp_path / trial.name)]
-        experiment = load_experiment([str(trial.recipe / trial.hparams), *arguments], CONTRACT)
-        source = experiment.hparams["encoder"]
-        budget = experiment.hparams["adapter_budget"]
-        assert fit_to_budget(experiment.hparams["method"], source, budget)
+        contract = CONTRACTS[trial.script, "CommonVoice" in trial.recipe.parts]
+        experiment = load_experiment([str(trial.recipe / trial.hparams), *arguments], contract)
+        assert trained_method(experiment.hparams)
+
+
+def trained_method(hparams):
+    budget = hparams["adapter_budget"], hparams["adapter_budget_norms"]
+    adapted = parts(hparams["adapt"]) if "adapt" in hparams else ("encoder",)
+    return fit_to_budget(hparams["method"], hparams["encoder"], *budget, adapted)
+
+
+# Of the classification table to the parameter, as the paper's code counts; of the other what the paper prints.
+COUNTS = {
+    "paper_classification": {
+        ("lora", None): 259_584,
+        ("bottleneck", "houlsby"): 499_488,
+        ("conformer", "pfeiffer"): 272_256,
+        ("conformer", "houlsby"): 542_976,
+        ("mambadapter", "pfeiffer"): 65_976,
+        ("mambadapter", "houlsby"): 111_204,
+        ("prompt_deep", None): 231_936,
+        ("prefix_tuning", None): 222_720,
+        ("bitfit", None): 102_144,
+        ("linear_probe", None): 1_536,
+    },
+    "paper_recognition": dict.fromkeys(
+        [("mambadapter", None), ("mambadapter_unshared", None)], pytest.approx(1.1e6, rel=0.045)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_the_papers_sweeps_train_what_it_prints(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    seen = {}
+    for trial in read_sweep(ROOT / f"hparams/sweeps/{name}.yaml").trials():
+        row = trial.settings["adapter"], trial.settings.get("adapter.placement")
+        if row in COUNTS[name] and row not in seen:
+            monkeypatch.syspath_prepend(str(trial.recipe))
+            arguments = [*trial.arguments[2:], "--output_folder", str(tmp_path / trial.name)]
+            contract = CONTRACTS[trial.script, "CommonVoice" in trial.recipe.parts]
+            path = str(trial.recipe / trial.hparams)
+            hparams = load_experiment([path, *arguments], contract).hparams
+            shape = encoder_shape(hparams["encoder"])
+            seen[row] = trained_method(hparams).count(shape).total(name == "paper_classification")
+    assert seen == COUNTS[name]
 
 
 def test_a_run_keeps_its_folder_when_the_lists_grow(tmp_path, recipe, sweep_file):

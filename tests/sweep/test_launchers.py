@@ -1,0 +1,60 @@
+"""The same sweep through submitit's own executors, and what is shown of runs on the way."""
+
+import pytest
+from fake_recipe import write_recipe, write_sweep
+
+from mambadapter.errors import UserError
+from mambadapter.sweep.launchers import Here, Submitit, progress
+from mambadapter.sweep.plan import read_sweep
+from mambadapter.sweep.run import run_sweep
+from mambadapter.sweep.trials import Trial
+
+pytest.importorskip("submitit", reason="needs submitit: pip install -e '.[sweeps]'")
+
+BODY = "cross: {adapter: [lora, broken], seed: [1, 2]}\n"
+SEARCH = "search:\n    tries: 2\n    over: {adapter.lr: {low: 0.001, high: 0.1, log: true}}\n"
+
+
+@pytest.fixture
+def sweep_file(tmp_path):
+    recipe = write_recipe(tmp_path / "recipes/Fake")
+    return write_sweep(tmp_path / "s.yaml", recipe, tmp_path / "out", BODY)
+
+
+@pytest.mark.parametrize("launcher", ["debug", "local"])
+def test_submitted_runs_are_done_once_and_a_failure_is_told(sweep_file, launcher, capsys):
+    sweep = read_sweep(sweep_file)
+    counts = run_sweep(sweep, jobs=2, launcher=launcher)
+    assert (counts["done"], counts["failed"]) == (2, 2)
+    assert "'broken' is not on the menu" in capsys.readouterr().out
+    sweep_file.write_text(sweep_file.read_text().replace("broken", "bottleneck"))
+    sweep = read_sweep(sweep_file)
+    assert run_sweep(sweep, launcher=launcher)["done"] == 4
+    for trial in sweep.trials():
+        assert (trial.output / "starts.txt").read_text().count("started") == 1
+
+
+def test_a_search_is_submitted_too(sweep_file):
+    sweep_file.write_text(sweep_file.read_text().replace(", broken", "") + SEARCH)
+    sweep = read_sweep(sweep_file)
+    assert run_sweep(sweep, launcher="local")["done"] == 2
+    assert len(list((sweep.output / "search").glob("*/result.json"))) == 2
+
+
+def test_a_cluster_that_is_not_there_and_an_option_it_does_not_know(tmp_path):
+    with pytest.raises(UserError, match="--launcher slurm: "):
+        Submitit("slurm", tmp_path / "jobs", 1, {})
+    with pytest.raises(UserError, match="--launcher local: .*slrum_partition"):
+        Submitit("local", tmp_path / "jobs", 1, {"slrum_partition": "gpu"})
+
+
+def test_the_progress_of_a_run_is_its_last_epoch(tmp_path):
+    trial = Trial("one", tmp_path, {}, tmp_path, tmp_path / "result.json")
+    assert progress(trial) == "one: first epoch"
+    (tmp_path / "lr/0.1").mkdir(parents=True)
+    (tmp_path / "lr/0.1/train_log.txt").write_text("epoch: 1, lr: 1e-1\nepoch: 2, lr: 1e-1\n")
+    assert progress(trial) == "one: epoch 2 done"
+
+
+def test_one_job_shares_out_the_cores():
+    assert Here(1).threads >= Here(2).threads >= 1
