@@ -17,7 +17,7 @@ from mambadapter import __version__
 from mambadapter.budget import ARCHITECTURES, build_on_meta, count_parameters, encoder_shape
 from mambadapter.config.overrides import parse_value
 from mambadapter.encoders.shape import EncoderShape
-from mambadapter.errors import UserError, did_you_mean
+from mambadapter.errors import UserError, did_you_mean, user_error
 from mambadapter.inference import Classifier, recogniser
 from mambadapter.methods import MENU
 from mambadapter.solver import closest
@@ -37,8 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     transformers.utils.logging.disable_progress_bar()
     try:
         arguments.run(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        told = user_error(error)
+        if told is None:
+            raise
+        print(f"error: {told}", file=sys.stderr)
         return 2
     return 0
 

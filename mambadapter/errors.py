@@ -1,5 +1,6 @@
 """The one error type that reaches a user, and the did-you-mean that goes with it."""
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -10,6 +11,46 @@ class UserError(ValueError):
 
 class DivergedError(UserError):
     """The loss is not finite any more."""
+
+
+# What torch.save says of a write that failed, of whose reason it says nothing.
+_HALF_WRITTEN = "inline_container.cc"
+
+
+def user_error(error: BaseException) -> UserError | None:
+    """What to tell a user of an error, if it can be mended without a look at the code.
+
+    Parameters
+    ----------
+    error : BaseException
+        Whatever ended a command.
+
+    Returns
+    -------
+    UserError or None
+        The error itself where it is one; for a full disk, one that says so.
+
+    Example
+    -------
+    >>> str(user_error(OSError(28, "No space left on device", "a/result.json"))).partition(".")[0]
+    'The disk is full (a/result'
+    >>> user_error(KeyError("a bug"))
+    """
+    if isinstance(error, UserError):
+        return error
+    cause: BaseException | None = error
+    while cause is not None:
+        said = str(cause)
+        if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(
+            sign in said for sign in ("No space left on device", _HALF_WRITTEN)
+        ):
+            where = getattr(cause, "filename", None)
+            return UserError(
+                f"The disk is full{f' ({where})' if where else ''}. Free some space and start the same "
+                "command again: what is done stays done, and training goes on from the last whole checkpoint."
+            )
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

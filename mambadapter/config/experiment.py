@@ -30,7 +30,7 @@ from mambadapter.config.files import tag_of
 from mambadapter.config.logs import start_logging
 from mambadapter.config.overrides import apply_changes, parse_command_line
 from mambadapter.data.manifests import write_json
-from mambadapter.errors import UserError
+from mambadapter.errors import UserError, user_error
 
 logger = logging.getLogger(__name__)
 
@@ -191,10 +191,10 @@ def start_experiment(experiment: Experiment) -> None:
 def recipe_main(main: Callable[..., None]) -> Callable[..., None]:
     """Let `main` end as a command should.
 
-    On a `UserError`: one line on stderr and exit status 2, without a traceback. On success: the process
-    group is closed while the interpreter is whole; PyTorch does not do so by itself, and gloo's threads
-    abort the process when they free a tensor while it shuts down. Not after an error, where the other
-    processes may never come to close theirs.
+    On a `UserError` or a full disk: one line on stderr and exit status 2, without a traceback. On success:
+    the process group is closed while the interpreter is whole; PyTorch does not do so by itself, and gloo's
+    threads abort the process when they free a tensor while it shuts down. Not after an error, where the
+    other processes may never come to close theirs.
 
     Example
     -------
@@ -209,9 +209,12 @@ def recipe_main(main: Callable[..., None]) -> Callable[..., None]:
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
             main(*args, **kwargs)
-        except UserError as error:
+        except Exception as error:
+            told = user_error(error)
+            if told is None:
+                raise
             # A process that loads data hands its errors over as one text, its traceback in front.
-            message = str(error).rpartition(f"{UserError.__module__}.{UserError.__name__}: ")[2]
+            message = str(told).rpartition(f"{UserError.__module__}.{UserError.__name__}: ")[2]
             print(f"error: {message.strip()}", file=sys.stderr)
             sys.exit(2)
         if torch.distributed.is_available() and torch.distributed.is_initialized():

@@ -190,6 +190,27 @@ def child(arguments, **environment):
     )
 
 
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full, of Linux")
+def test_a_full_disk_is_told_in_one_line_and_nothing_is_lost(folder, tmp_path):
+    def run(name):
+        return child([sys.executable, str(SCRIPT), folder, str(tmp_path / name), "1"])
+
+    def weights(name):
+        return torch.load(tmp_path / name / "seed1/rank0.pt")["weights"]
+
+    log = tmp_path / "full/seed1/train_log.txt"
+    log.parent.mkdir(parents=True)
+    log.symlink_to("/dev/full")
+    done = run("full")
+    assert done.returncode == 2, done.stderr
+    assert "error: The disk is full" in done.stderr
+    assert "Traceback" not in done.stderr
+    log.unlink()
+    for name in ("full", "whole"):
+        assert run(name).returncode == 0
+    assert_same(weights("full"), weights("whole"))
+
+
 def test_two_folds_in_one_process_are_as_in_two(folder, tmp_path):
     """The peers' trap: class-level projections carry one fold's weights into the next."""
     for seeds in (["1", "2"], ["2", "1"], ["1"], ["2"]):

@@ -1,5 +1,6 @@
 """A sweep runs what its file crosses, once, whatever happens on the way."""
 
+import errno
 import json
 import os
 import signal
@@ -170,6 +171,26 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path, recipe, capsys)
     assert (counts["done"], counts["failed"]) == (2, 1)
     trials = read_sweep(path).trials()
     assert [starts(trial) for trial in trials] == [1, 2, 1]
+
+
+def test_a_full_disk_ends_a_sweep_with_one_line_and_the_next_goes_on(
+    tmp_path, recipe, monkeypatch, capsys
+):
+    body = "cross: {adapter: [lora, broken, bottleneck], seed: [1]}\n"
+    path = write_sweep(tmp_path / "s.yaml", recipe, tmp_path / "out", body)
+
+    def full(target, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mambadapter.sweep.trials.write_json", full)
+        assert cli.main(["sweep", str(path)]) == 2
+    assert (
+        "failed.json). Free some space and start the same command again" in capsys.readouterr().err
+    )
+    path.write_text(path.read_text().replace("broken", "dora"))
+    assert run_sweep(read_sweep(path))["done"] == 3
+    assert [starts(trial) for trial in read_sweep(path).trials()] == [1] * 3
 
 
 def test_half_a_result_is_run_again(sweep_file):
