@@ -10,6 +10,7 @@ no time.
 import sys
 
 import torch
+from memory import kept_mib
 from timing import alternate, describe_machine
 from transformers import Wav2Vec2Config, Wav2Vec2Model, WavLMConfig, WavLMModel
 
@@ -64,23 +65,6 @@ class Step:
         self.forward().backward()
         self.optimiser.step()
 
-    def kept_mib(self) -> float:
-        """Activations kept for the backward, each storage once, parameters left out."""
-        own = {p.untyped_storage().data_ptr() for p in self.encoder.parameters()}
-        own |= {p.untyped_storage().data_ptr() for p in self.head.parameters()}
-        kept: dict[int, int] = {}
-
-        def pack(tensor: torch.Tensor) -> torch.Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                kept[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            loss = self.forward()
-        del loss
-        return sum(kept.values()) / 2**20
-
 
 def main() -> None:
     print(describe_machine())
@@ -88,7 +72,9 @@ def main() -> None:
     for family in FAMILIES:
         steps = {"naive": Step(family, naive=True), "mambadapter": Step(family, naive=False)}
         milliseconds = alternate(steps, ROUNDS, warmup=1, burst=3)
-        kept = {name: step.kept_mib() for name, step in steps.items()}
+        kept = {
+            name: kept_mib(step.forward, (step.encoder, step.head)) for name, step in steps.items()
+        }
         print(f"\n{family}\n{'':14}{'step, ms':>10}{'kept activations, MiB':>24}")
         for name in steps:
             print(f"{name:14}{milliseconds[name]:10.0f}{kept[name]:24.0f}")

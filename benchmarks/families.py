@@ -1,0 +1,134 @@
+"""A training step of every family: MambAdapter beside the linear probe and full fine-tuning.
+
+    python benchmarks/families.py
+
+The published shapes with random weights, which change no time. Of one family all methods run in this
+process, in turn, on 2 clips of 5 s.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from memory import kept_mib, learning_mib
+from timing import alternate, describe_machine
+from transformers import AutoModel
+
+from mambadapter.budget import architecture_config
+from mambadapter.encoders import AdaptedEncoder
+from mambadapter.encoders.decoder import AdaptedDecoder
+from mambadapter.encoders.frontends import frontend_of
+from mambadapter.encoders.pretrained import encoder_of
+from mambadapter.heads import PooledClassifier
+from mambadapter.methods import FullFinetuning, LinearProbe, MambAdapters
+
+CLIPS, SECONDS, TOKENS = 2, 5, 20
+ROUNDS = 3
+CLASSES = 50
+
+METHODS = {
+    "linear probe": LinearProbe(),
+    "MambAdapter": MambAdapters(),
+    "full fine-tuning": FullFinetuning(),
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """An architecture and the settings of its frontend; with its decoder, which stays frozen, or without."""
+
+    architecture: str
+    settings: dict[str, Any]
+    decoder: bool = False
+
+
+FAMILIES = {
+    "wav2vec2-base": Family("wav2vec2-base", {}),
+    "wavlm-base": Family("wavlm-base", {}),
+    "AST, 5 s": Family("ast", {"max_length": 100 * SECONDS}),
+    "Whisper-small's encoder, as long as the clips": Family("whisper-small", {"padding": "clip"}),
+    "Whisper-small's encoder, 30 s": Family("whisper-small", {"padding": "full"}),
+    "Whisper-small, as long as the clips": Family(
+        "whisper-small", {"padding": "clip"}, decoder=True
+    ),
+}
+
+
+class Step:
+    """One model with its optimiser; calling it trains one step."""
+
+    def __init__(self, family: Family, method: Any) -> None:
+        torch.manual_seed(0)
+        config = architecture_config(family.architecture)
+        model = AutoModel.from_config(config)
+        frontend = frontend_of(config, settings=family.settings)
+        self.encoder = AdaptedEncoder(encoder_of(model), method, frontend)
+        self.head = (
+            AdaptedDecoder(model.decoder, LinearProbe(norms="none"), [1, 2, 3], 4)
+            if family.decoder
+            else PooledClassifier(self.encoder.width, CLASSES)
+        )
+        self.encoder.train()
+        self.head.train()
+        learning = [p for m in self.modules for p in m.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(learning, lr=1e-4)
+        self.memory = learning_mib(learning)
+        self.wavs = torch.randn(CLIPS, SECONDS * 16000)
+        self.tokens = torch.randint(5, 1000, (CLIPS, TOKENS))
+        self.forward = self._write if family.decoder else self._classify
+
+    @property
+    def modules(self) -> tuple[AdaptedEncoder, torch.nn.Module]:
+        return self.encoder, self.head
+
+    def _classify(self) -> torch.Tensor:
+        return F.cross_entropy(self.head(*self.encoder(self.wavs)), torch.arange(CLIPS))
+
+    def _write(self) -> torch.Tensor:
+        logits = self.head(*self.encoder(self.wavs), self.tokens)
+        return F.cross_entropy(logits.flatten(0, 1), self.tokens.flatten())
+
+    def __call__(self) -> None:
+        self.optimiser.zero_grad()
+        self.forward().backward()
+        self.optimiser.step()
+
+
+def measure(family: Family) -> dict[str, tuple[float, float]]:
+    """Milliseconds of a step and MiB it keeps, of every method."""
+    steps: dict[str, Callable[[], object]] = {
+        name: Step(family, method) for name, method in METHODS.items()
+    }
+    milliseconds = alternate(steps, ROUNDS, warmup=1)
+    return {
+        name: (milliseconds[name], kept_mib(step.forward, step.modules) + step.memory)
+        for name, step in steps.items()
+    }
+
+
+def main() -> None:
+    print(describe_machine())
+    print(f"{CLIPS} clips of {SECONDS} s; memory: activations kept, gradients and AdamW's moments")
+    print(
+        f"\n| family | {' | '.join(f'{name}, ms | MiB' for name in METHODS)} | "
+        "full / MambAdapter: time | memory | MambAdapter / probe: time | memory |"
+    )
+    print("|" + " --- |" + " ---: |" * (2 * len(METHODS) + 4))
+    for name, family in FAMILIES.items():
+        measured = measure(family)
+        probe, ours, full = (measured[method] for method in METHODS)
+        numbers = [f"{number:.0f}" for pair in measured.values() for number in pair]
+        ratios = [
+            a / b for pair in ((full, ours), (ours, probe)) for a, b in zip(*pair, strict=True)
+        ]
+        print(
+            f"| {name} | {' | '.join([*numbers, *(f'{ratio:.2f}' for ratio in ratios)])} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
