@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mambadapter.brains import classification, ctc, seq2seq
 from mambadapter.config import load_experiment, recipe_main, start_experiment
 from mambadapter.config.overrides import parse_command_line
 from mambadapter.errors import UserError
@@ -529,19 +530,31 @@ def test_a_recipe_closes_its_process_group_on_success_only(tmp_path):
     torch.distributed.destroy_process_group()
 
 
-# All but the one that makes an encoder.
-ADAPTING = set(Path("recipes").glob("*/hparams/*.yaml")) - set(
+# All but the one that makes an encoder; of the languages one, of which the others are copies.
+CLASSIFYING = set(Path("recipes").glob("*/hparams/*.yaml")) - set(
     Path("recipes/BoxEncoder").rglob("*")
 )
+WRITING = {Path("recipes/CommonVoice/kab/hparams/seq2seq.yaml")}
+RECOGNISING = set(Path("recipes/CommonVoice/kab/hparams").glob("*.yaml")) - WRITING
+CONTRACTS = [
+    (classification.CONTRACT, CLASSIFYING),
+    (ctc.CONTRACT, RECOGNISING - {Path("recipes/CommonVoice/kab/hparams/language.yaml")}),
+    (seq2seq.CONTRACT, WRITING),
+]
 
 
 @pytest.mark.parametrize("adapter", MENU)
-@pytest.mark.parametrize("path", sorted(ADAPTING), ids=str)
-def test_every_recipe_loads_with_every_method(path, adapter, monkeypatch, tmp_path):
-    from mambadapter.brains.classification import CONTRACT as KEYS
-
+@pytest.mark.parametrize(
+    ("contract", "path"),
+    [
+        pytest.param(contract, path, id=str(path))
+        for contract, paths in CONTRACTS
+        for path in sorted(paths)
+    ],
+)
+def test_every_recipe_loads_with_every_method(contract, path, adapter, monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(path.parents[1].resolve()))
     arguments = ["--data_folder", "/data", "--adapter", adapter, "--output_root", str(tmp_path)]
-    experiment = load_experiment([str(path), *arguments], KEYS)
+    experiment = load_experiment([str(path), *arguments], contract)
     assert experiment.hparams["lr"] > 0
     assert experiment.hparams["prepare"].keywords["data_folder"] == "/data"
