@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import sys
 import math
 
 import jiwer
@@ -210,6 +211,62 @@ def test_prefix_beam_search_finds_the_likeliest_text():
             != greedy_texts(vocabulary, log_probabilities[clip : clip + 1], torch.tensor([5]))[0]
         )
     assert differs
+
+
+ARPA = """\
+\\data\\
+ngram 1=6
+ngram 2=2
+
+\\1-grams:
+-2.0\t<unk>
+-99\t<s>\t-0.5
+-1.0\t</s>
+-1.0\tba\t-0.5
+-1.0\tab\t-0.5
+-1.0\taa\t-0.5
+
+\\2-grams:
+-0.1\tba ab
+-3.0\tba aa
+
+\\end\\
+"""
+
+
+def test_a_language_model_decides_between_words_that_sound_alike(tmp_path):
+    """The second word's last letter is heard as a a little more than as b; after "ba" comes "ab"."""
+    for package in ("kenlm", "pygtrie"):
+        pytest.importorskip(package, reason="needs KenLM: pip install -e '.[language-model]'")
+    (tmp_path / "words.arpa").write_text(ARPA)
+    vocabulary = Vocabulary(("<blank>", "<unk>", "a", "b", " "))
+    heard = [
+        {"b": 1.0},
+        {"a": 1.0},
+        {" ": 1.0},
+        {"a": 1.0},
+        {"<blank>": 1.0},
+        {"a": 0.55, "b": 0.45},
+    ]
+    log_probabilities = torch.full((1, len(heard), 5), 1e-6)
+    for frame, letters in enumerate(heard):
+        for letter, probability in letters.items():
+            log_probabilities[0, frame, vocabulary.tokens.index(letter)] = probability
+    log_probabilities = log_probabilities.log()
+    with_model = type("WithModel", (Settings,), {"language_model": str(tmp_path / "words.arpa")})
+    found = [
+        beam_searcher(vocabulary, settings)(log_probabilities, torch.tensor([len(heard)]))
+        for settings in (Settings, with_model)
+    ]
+    assert found == [["ba aa"], ["ba ab"]]
+
+
+def test_a_language_model_without_its_packages_names_them(tmp_path, monkeypatch):
+    (tmp_path / "words.arpa").write_text(ARPA)
+    monkeypatch.setitem(sys.modules, "kenlm", None)
+    changed = type("WithModel", (Settings,), {"language_model": str(tmp_path / "words.arpa")})
+    with pytest.raises(UserError, match="pip install kenlm pygtrie"):
+        beam_searcher(VOCABULARY, changed)
 
 
 @pytest.mark.parametrize(
