@@ -75,8 +75,8 @@ def beam_searcher(vocabulary: Vocabulary, hparams: Any) -> Searcher | None:
         )
     except ImportError as error:
         raise UserError(
-            "language_model needs the packages kenlm and pygtrie; install them (pip install kenlm pygtrie), or "
-            "leave the model out."
+            "language_model needs the packages kenlm and pygtrie; install them (pip install kenlm pygtrie), "
+            "or leave the model out."
         ) from error
 
     def search(log_probabilities: Tensor, frames: Tensor) -> list[str]:

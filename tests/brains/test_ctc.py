@@ -2,8 +2,8 @@
 
 import functools
 import itertools
-import sys
 import math
+import sys
 
 import jiwer
 import numpy as np
