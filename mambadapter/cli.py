@@ -103,10 +103,11 @@ def _parser() -> argparse.ArgumentParser:
         help=f"{', '.join(LAUNCHERS)} (slurm and its stand-ins by submitit)",
     )
     sweep.add_argument(
-        "options",
-        nargs="*",
+        "--launcher_options",
+        nargs="+",
+        default=[],
         metavar="key=value",
-        help="for the launcher, such as slurm_partition=gpu",
+        help="for submitit, such as slurm_partition=gpu timeout_min=240",
     )
     sweep.set_defaults(run=_sweep)
 
@@ -193,7 +194,7 @@ def _method(name: str, pairs: Sequence[str], lenient: bool = False) -> Any:
 
 def _sweep(arguments: argparse.Namespace) -> None:
     options = {}
-    for pair in arguments.options:
+    for pair in arguments.launcher_options:
         key, separator, value = pair.partition("=")
         if not separator:
             raise UserError(f"'{pair}' is no option of the form key=value.")

@@ -51,6 +51,7 @@ def write_result(brain: EncoderBrain, experiment: Experiment, method: Any) -> Pa
             "method": method_to_dict(method),
             "lr": experiment.hparams["lr"],
             "seed": experiment.hparams["seed"],
+            "package_bytes": _size(experiment.folder / "adapter"),
             "wall_time_s": round(brain.stopwatch.seconds, 1),
             "peak_memory_mib": peak_memory_mib(),
             "versions": _versions(),
@@ -60,6 +61,11 @@ def write_result(brain: EncoderBrain, experiment: Experiment, method: Any) -> Pa
         }
         write_json(path, result)
     return path
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files of a folder, such as an adapter's package."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def read_result(experiment: Experiment) -> dict[str, Any] | None:

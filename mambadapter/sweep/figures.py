@@ -1,7 +1,7 @@
 """Pictures of a collection of results: score against parameters, learning curves, cost, grids."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -38,14 +38,18 @@ def draw_all(collection: Collection) -> dict[str, Figure]:
 
 def score_against_parameters(collection: Collection) -> Figure:
     """A line a method, with 95 % intervals, over trained parameters on a logarithmic axis."""
-    figure, axes = _axes(collection)
-    for (name, cells), (colour, marker) in zip(_methods(collection).items(), _STYLES, strict=False):
+    methods = _methods(collection)
+    figure, axes = _axes(collection, len(methods))
+    most = 100.0 if collection.metric == "accuracy" else np.inf
+    for (name, cells), (colour, marker) in zip(methods.items(), _STYLES, strict=False):
         points = sorted(cells, key=lambda cell: cell.adapted)
-        means, halves = zip(*(cell.summary(collection.metric) for cell in points), strict=True)
+        sums = [cell.summary(collection.metric) for cell in points]
+        means, halves = (100 * np.nan_to_num(np.array(each)) for each in zip(*sums, strict=True))
         axes.errorbar(
             [cell.adapted for cell in points],
-            100 * np.array(means),
-            100 * np.nan_to_num(np.array(halves)),
+            means,
+            # Of two runs an interval may be wider than all that can be.
+            [np.minimum(halves, means), np.minimum(halves, most - means)],
             fmt=f"{marker}-",
             color=colour,
             capsize=3,
@@ -58,7 +62,7 @@ def score_against_parameters(collection: Collection) -> Figure:
 
 def learning_curves(collection: Collection) -> Figure:
     """Validation score after every epoch, a mean over the runs of each setting."""
-    figure, axes = _axes(collection, split="Validation")
+    figure, axes = _axes(collection, len(collection.cells), split="Validation")
     for cell, (colour, marker) in zip(collection.cells, _STYLES, strict=False):
         by_epoch: dict[int, list[float]] = defaultdict(list)
         for run in cell.runs:
@@ -81,25 +85,29 @@ def learning_curves(collection: Collection) -> Figure:
     return figure
 
 
+# What a run costs: a title, and where a result says it.
+_COSTS = (
+    ("Time of a run, s", lambda result: result.get("wall_time_s")),
+    ("Peak memory, MiB", lambda result: _peak_mib(result["peak_memory_mib"])),
+    ("Saved adapter, KiB", lambda result: _kib(result.get("package_bytes"))),
+)
+
+
 def cost(collection: Collection) -> Figure:
-    """Time of a run and peak memory of each setting, means over its runs."""
+    """Time of a run, peak memory and size of the saved adapter of each setting, means over its runs."""
+    shown = {
+        title: [_mean(read(run.result) for run in cell.runs) for cell in collection.cells]
+        for title, read in _COSTS
+    }
+    shown = {title: values for title, values in shown.items() if not np.isnan(values).all()}
     figure = Figure(figsize=(_SIZE[0], 1.2 + 0.28 * len(collection.cells)), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
     names = [label_of(collection, cell) for cell in collection.cells]
-    seconds = [
-        np.mean([run.result["wall_time_s"] for run in cell.runs]) for cell in collection.cells
-    ]
-    memory = [
-        np.mean([_peak_mib(run.result["peak_memory_mib"]) for run in cell.runs])
-        for cell in collection.cells
-    ]
-    left.barh(names, seconds)
-    left.invert_yaxis()
-    left.set(xlabel="Time of a run, s")
-    right.barh(names, memory, color="C1")
-    right.set(xlabel="Peak memory, MiB")
-    for axes in (left, right):
+    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for number, (axes, (title, values)) in enumerate(zip(panels, shown.items(), strict=True)):
+        axes.barh(names, values, color=f"C{number}")
+        axes.set(xlabel=title)
         axes.grid(axis="x", alpha=0.3)
+    panels[0].invert_yaxis()
     return figure
 
 
@@ -175,8 +183,19 @@ def _peak_mib(peak: Mapping[str, float]) -> float:
     return peak.get("gpu", peak["resident"])
 
 
-def _axes(collection: Collection, split: str = "Test") -> tuple[Figure, Axes]:
-    figure = Figure(figsize=_SIZE, layout="constrained")
+def _kib(size: int | None) -> float | None:
+    return None if size is None else size / 1024
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _axes(collection: Collection, names: int, split: str = "Test") -> tuple[Figure, Axes]:
+    """An empty picture, tall enough for so many names beside it."""
+    height = max(_SIZE[1], 0.4 + 0.19 * min(names, len(_STYLES)))
+    figure = Figure(figsize=(_SIZE[0], height), layout="constrained")
     axes = figure.subplots()
     axes.set(ylabel=_called(collection, split))
     axes.grid(alpha=0.3)

@@ -17,7 +17,7 @@ from mambadapter.sweep.tables import rows_of, to_csv, to_latex, to_markdown
 _CAPTIONS = {
     "parameters": "Score against trained parameters; intervals are 95 %.",
     "curves": "Validation after every epoch, means over runs.",
-    "cost": "Time of a run and peak memory, means over runs.",
+    "cost": "Time of a run, peak memory and size of the saved adapter, means over runs.",
     "grid": "Mean score over two settings.",
 }
 
@@ -102,7 +102,8 @@ def _page(
         parts.append(
             "<h2>Differences</h2><p>Paired t-tests on the seeds and folds that both have, corrected by "
         )
-        parts.append(f"Holm's method for {len(comparisons)} comparisons; the 20 smallest.</p>")
+        tested = sum(comparison.p == comparison.p for comparison in comparisons)
+        parts.append(f"Holm's method for {tested} comparisons; the 20 smallest.</p>")
         parts.append(_differences(collection, comparisons[:20]))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
@@ -147,12 +148,15 @@ def _differences(collection: Collection, comparisons: list[Comparison]) -> str:
             label_of(collection, comparison.other),
             str(comparison.pairs),
             f"{100 * comparison.difference:+.1f}",
-            f"{comparison.p:.2g}",
-            f"{comparison.p_corrected:.2g}",
+            *(_probability(p) for p in (comparison.p, comparison.p_corrected)),
         ]
         for comparison in comparisons
     ]
     return _table(header, rows)
+
+
+def _probability(p: float) -> str:
+    return "" if p != p else f"{p:.2g}"
 
 
 def _embedded(figure: Figure) -> str:

@@ -22,9 +22,9 @@ class Comparison:
     difference : float
         Mean of the first less that of the second.
     p : float
-        Of a paired t-test.
+        Of a paired t-test; nan where every pair differs by the same, of which the test says nothing.
     p_corrected : float
-        By Holm's method over all comparisons of the report (Holm 1979).
+        By Holm's method over all comparisons of the report that have a p (Holm 1979).
     """
 
     one: Cell
@@ -48,7 +48,7 @@ def compare(cells: Sequence[Cell], metric: str) -> list[Comparison]:
     Returns
     -------
     list[Comparison]
-        The smallest p first.
+        The smallest p first, those without one last.
     """
     found = []
     for one, other in combinations(cells, 2):
@@ -58,13 +58,14 @@ def compare(cells: Sequence[Cell], metric: str) -> list[Comparison]:
             continue
         first, second = ([of[key] for key in shared] for of in scores)
         difference = sum(first) / len(first) - sum(second) / len(second)
-        # Differences that are all the same have no variance: certain, or none at all.
         spread = {round(a - b, 12) for a, b in zip(first, second, strict=True)}
-        p = float(ttest_rel(first, second).pvalue) if len(spread) > 1 else float(spread == {0.0})
+        p = float(ttest_rel(first, second).pvalue) if len(spread) > 1 else float("nan")
         found.append((one, other, len(shared), difference, p))
-    corrected = holm([p for *_, p in found])
-    comparisons = [Comparison(*row, p) for row, p in zip(found, corrected, strict=True)]
-    return sorted(comparisons, key=lambda comparison: comparison.p)
+    tested = [row for row in found if row[-1] == row[-1]]
+    corrected = holm([p for *_, p in tested])
+    comparisons = [Comparison(*row, p) for row, p in zip(tested, corrected, strict=True)]
+    untested = [Comparison(*row, float("nan")) for row in found if row[-1] != row[-1]]
+    return sorted(comparisons, key=lambda comparison: comparison.p) + untested
 
 
 def holm(values: Sequence[float]) -> list[float]:

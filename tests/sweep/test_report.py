@@ -13,6 +13,7 @@ from scipy import stats
 from mambadapter import cli
 from mambadapter.errors import UserError
 from mambadapter.sweep.collect import collect
+from mambadapter.sweep.figures import score_against_parameters
 from mambadapter.sweep.plan import read_sweep
 from mambadapter.sweep.run import run_sweep
 from mambadapter.sweep.significance import compare, holm
@@ -139,6 +140,38 @@ def test_corrections_and_intervals_are_statsmodels(tmp_path):
         mean, half = cell.summary("accuracy")
         interval = weightstats.DescrStatsW(scores[cell.labels[0]]).tconfint_mean(0.05)
         assert (mean - half, mean + half) == pytest.approx(interval)
+
+
+def test_pairs_that_all_differ_by_the_same_are_not_tested(tmp_path):
+    paths = write(
+        tmp_path,
+        *(result("lora", seed, 0.5 + seed / 10) for seed in range(3)),
+        *(result("dora", seed, 0.4 + seed / 10) for seed in range(3)),
+        *(result("bitfit", seed, 0.3 + seed**2 / 10) for seed in range(3)),
+    )
+    comparisons = compare(collect(paths).cells, "accuracy")
+    same = comparisons[-1]
+    assert {same.one.labels, same.other.labels} == {("lora",), ("dora",)}
+    assert np.isnan(same.p)
+    assert np.isnan(same.p_corrected)
+    tested = [one.p for one in comparisons[:-1]]
+    assert [one.p_corrected for one in comparisons[:-1]] == holm(tested)
+
+
+def test_an_interval_is_drawn_no_wider_than_what_can_be(tmp_path):
+    paths = write(tmp_path, result("lora", 1, 0.05), result("lora", 2, 0.95))
+    figure = score_against_parameters(collect(paths))
+    low, high = figure.axes[0].dataLim.intervaly
+    assert (low, high) == pytest.approx((0, 100))
+
+
+def test_every_name_of_a_picture_has_room(tmp_path):
+    paths = write(tmp_path, *(result(f"method{n}", 1, 0.5) for n in range(38)))
+    figure = score_against_parameters(collect(paths))
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.y0 >= 0
+    assert legend.height < figure.bbox.height
 
 
 def test_holm_is_the_closed_testing_of_bonferroni():
