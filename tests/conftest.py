@@ -6,18 +6,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 import torch
-from tokenizers import pre_tokenizers
-from transformers import (
-    ASTConfig,
-    ASTFeatureExtractor,
-    ASTForAudioClassification,
-    WhisperConfig,
-    WhisperFeatureExtractor,
-    WhisperForConditionalGeneration,
-    WhisperTokenizer,
-)
 
-from mambadapter.demo import write_corpus, write_encoder
+from mambadapter.demo import write_ast, write_corpus, write_encoder, write_whisper
 
 # The families that read waveforms, post-norm (group-normalised front end) and pre-norm.
 WAVEFORM_ENCODERS = {
@@ -30,45 +20,6 @@ WAVEFORM_ENCODERS = {
 }
 
 ENCODERS = [*WAVEFORM_ENCODERS, "ast", "whisper"]
-
-
-def write_ast(folder, max_length=48):
-    """A small AST, its position embeddings not zero."""
-    config = ASTConfig(
-        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_length=max_length, num_labels=5,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    model = ASTForAudioClassification(config)
-    embeddings = model.audio_spectrogram_transformer.embeddings
-    for parameter in (embeddings.position_embeddings, embeddings.cls_token):
-        torch.nn.init.normal_(parameter, std=0.5)
-    model.save_pretrained(folder)
-    ASTFeatureExtractor(max_length=max_length).save_pretrained(folder)
-    return folder
-
-
-def write_whisper(folder):
-    """A small Whisper that hears two seconds, knows two languages, and writes bytes."""
-    special = ["endoftext", "startoftranscript", "en", "fr", "transcribe", "notimestamps"]
-    special = [f"<|{name}|>" for name in special]
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = WhisperTokenizer({letter: n for n, letter in enumerate(letters)}, [])
-    tokenizer.add_special_tokens({"additional_special_tokens": special})
-    end = tokenizer.convert_tokens_to_ids(special[0])
-    config = WhisperConfig(
-        d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
-        decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64, max_source_positions=100,
-        max_target_positions=80, vocab_size=len(tokenizer), pad_token_id=end, bos_token_id=end,
-        eos_token_id=end, decoder_start_token_id=end + 1,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    model = WhisperForConditionalGeneration(config)
-    torch.nn.init.normal_(model.model.decoder.embed_tokens.weight, std=0.3)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    WhisperFeatureExtractor(chunk_length=2).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session", autouse=True)
