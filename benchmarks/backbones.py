@@ -44,7 +44,10 @@ class Task:
 
 TASKS = [
     Task("ESC50", "ESC-50-master", "ast-5s", {"test_fold": 1, "number_of_epochs": 20, "batch_size": 16}),
-    Task("GoogleSpeechCommands", "speech_commands_v0.02", "ast-1s", {"number_of_epochs": 10, "batch_size": 16}),
+    Task(
+        "GoogleSpeechCommands", "speech_commands_v0.02", "ast-1s",
+        {"number_of_epochs": 10, "batch_size": 16},
+    ),
     Task(
         "CommonVoice/kab", "cv-corpus-13.0-2023-03-09", "whisper-10s",
         {"adapt": "both", "number_of_epochs": 30, "batch_seconds": 40, "longest_text": 60},
