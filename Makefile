@@ -23,6 +23,7 @@ bench: $(READY)
 	mkdir -p $(RESULTS)
 	$(BIN)/python benchmarks/branches.py | tee $(RESULTS)/branches.txt
 	$(BIN)/python benchmarks/training_step.py | tee $(RESULTS)/training_step.txt
+	$(BIN)/python benchmarks/families.py | tee $(RESULTS)/families.txt
 
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -6,6 +6,7 @@ import importlib.util
 import pkgutil
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from mambadapter import cli
 from mambadapter.budget import encoder_shape
 from mambadapter.config import load_experiment
 from mambadapter.methods import MENU
+from mambadapter.sweep.plan import read_sweep
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -60,12 +62,16 @@ def commands():
 COMMANDS = list(commands())
 SCRIPT = re.compile(r"(train\w*)\.py hparams/")
 TRAINING = [c for c in COMMANDS if SCRIPT.search(c.values[0])]
+SWEEPING = [
+    c for c in COMMANDS if c.values[0].startswith(("mambadapter sweep", "mambadapter report"))
+]
 COUNTING = [c for c in COMMANDS if c.values[0].startswith("mambadapter budget")]
 
 
 def test_there_are_commands_to_run():
     assert len(TRAINING) >= 5
     assert len(COUNTING) >= 2
+    assert len(SWEEPING) >= 3
 
 
 @pytest.mark.parametrize(("command", "recipe"), TRAINING)
@@ -100,6 +106,18 @@ def test_counting_commands_run(command, recipe, capsys):
     from_modules = next(line for line in lines if line.startswith("trained without head"))
     assert lines[-1].startswith("by the formula")
     assert from_modules.split()[-1] == lines[-1].split()[-1]
+
+
+@pytest.mark.parametrize(("command", "recipe"), SWEEPING)
+def test_sweeps_and_reports_are_planned(command, recipe, monkeypatch, capsys):
+    """What they run is tested in tests/sweep."""
+    monkeypatch.chdir(ROOT)
+    arguments = cli._parser().parse_args(shlex.split(command)[1:])
+    plan = getattr(arguments, "file", None) or arguments.sweep
+    assert read_sweep(plan).trials()
+    if "--dry_run" in command:
+        assert cli.main(shlex.split(command)[1:]) == 0
+        assert "to run" in capsys.readouterr().out
 
 
 def test_the_papers_column_is_in_the_readme(capsys):
@@ -141,6 +159,36 @@ def test_the_menu_in_the_code_is_the_one_in_the_yaml():
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def benchmark(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"benchmarks/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def documented_tables():
+    """Where each table of results stands, and what it should be; one without a row is not there yet."""
+    methods, recognition = benchmark("methods"), benchmark("recognition")
+    tables = {f"recipes/{one.recipe}/README.md": methods.table(one) for one in methods.CORPORA}
+    tables |= {
+        f"recipes/CommonVoice/{language}/README.md": recognition.table(language)
+        for language in recognition.LANGUAGES
+    }
+    tables["benchmarks/README.md"] = benchmark("backbones").table()
+    return [(path, table) for path, table in tables.items() if len(table.splitlines()) > 2]
+
+
+@pytest.mark.parametrize(("document", "table"), documented_tables())
+def test_tables_of_results_are_those_of_the_saved_runs(document, table):
+    assert table in (ROOT / document).read_text()
+
+
+def test_saved_runs_say_nothing_of_the_machine_they_ran_on():
+    for path in ROOT.glob("recipes/**/saved_runs/**/*.json"):
+        assert not re.search(r"/(home|root|tmp|work)/", path.read_text()), path
 
 
 def test_links_lead_somewhere():
