@@ -41,7 +41,8 @@ def test_a_search_is_submitted_too(sweep_file):
     assert len(list((sweep.output / "search").glob("*/result.json"))) == 2
 
 
-def test_a_cluster_that_is_not_there_and_an_option_it_does_not_know(tmp_path):
+def test_a_cluster_that_is_not_there_and_an_option_it_does_not_know(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="--launcher slurm: "):
         Submitit("slurm", tmp_path / "jobs", 1, {})
     with pytest.raises(UserError, match="--launcher local: .*slrum_partition"):
