@@ -143,7 +143,7 @@ class Submitit:
     def one(self, trial: Trial) -> Outcome:
         """Submit a trial and wait for it."""
         with self.submitting:
-            job = self.executor.submit(execute, trial, wait=True)
+            job = self.executor.submit(_execute_and_wait, trial)
         return self._outcome(trial, job)
 
     def all(self, trials: Sequence[Trial]) -> Iterator[Outcome]:

@@ -94,8 +94,9 @@ class Sweep:
         for recipe in self.recipes:
             for chosen, changes in self._crossed(recipe.name):
                 key = self._key(recipe, chosen)
-                trial = self._trial(recipe, {**changes, **self.search.settings})
-                first.setdefault(key, Group(key, trial, self.search, self.output / "search"))
+                if key not in first:
+                    trial = self._trial(recipe, {**changes, **self.search.settings})
+                    first[key] = Group(key, trial, self.search, self.output / "search")
         return list(first.values())
 
     def _key(self, recipe: Path, chosen: Mapping[str, Any]) -> tuple[str, ...]:
