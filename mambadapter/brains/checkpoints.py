@@ -15,6 +15,7 @@ from speechbrain.utils.checkpoints import (
     mark_as_saver,
     register_checkpoint_hooks,
 )
+from speechbrain.utils.distributed import ddp_barrier
 from torch import Tensor, nn
 
 from mambadapter.encoders.fingerprint import frozen_fingerprint
@@ -140,6 +141,9 @@ class WholeCheckpointer(Checkpointer):
         checkpoint = super().save_checkpoint(*args, **kwargs)
         if checkpoint is not None:
             _unmarked(checkpoint.path / METAFNAME).rename(checkpoint.path / METAFNAME)
+        # A process that looked before the mark was there would keep and delete other checkpoints than the
+        # rest, and deleting is collective.
+        ddp_barrier()
         return checkpoint
 
     def _save_checkpoint_metafile(self, fpath: Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
