@@ -1,6 +1,7 @@
 """Load a recipe's YAML into an experiment with a folder of its own."""
 
 import functools
+import gc
 import hashlib
 import io
 import json
@@ -218,6 +219,7 @@ def recipe_main(main: Callable[..., None]) -> Callable[..., None]:
             print(f"error: {message.strip()}", file=sys.stderr)
             sys.exit(2)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
+            gc.collect()  # models in cycles of references hold the group, whose threads would live on
             torch.distributed.destroy_process_group()
 
     return wrapped
