@@ -119,3 +119,24 @@ def test_ctc_on_whispers_encoder_and_not_on_ast(tmp_path, encoder_folders):
     done = run("CommonVoice/kab", *settings, "--encoder", encoder_folders["ast"])
     assert done.returncode == 2
     assert "CTC needs frames in the order of time" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "hparams", "encoder"),
+    [("train.py", "hparams/train.yaml", "wav2vec2"), ("train_seq2seq.py", "hparams/seq2seq.yaml", "whisper")],
+)  # fmt: skip
+def test_two_processes_run_a_recipe(tmp_path, encoder_folders, script, hparams, encoder):
+    release = write_small_release(tmp_path / "cv", "kab")
+    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script)
+    done = run(
+        "CommonVoice/kab", "--data_folder", release, "--encoder", encoder_folders[encoder],
+        "--output_root", tmp_path, "--output_folder", tmp_path / "run", "--number_of_epochs", 2,
+        "--batch_seconds", 4, "--num_workers", 0, "--device", "cpu", "--distributed_backend", "gloo",
+        launch=launch, hparams=hparams,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert result["machine"]["processes"] == 2
+    assert result["metrics"]["test"]["utterances"] == 4
+    assert len(result["history"]) == 2
+    assert len(list(aligned((tmp_path / "run/cer_test.txt").read_text(encoding="utf-8")))) >= 8
