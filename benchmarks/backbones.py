@@ -8,16 +8,17 @@ runs and learns, not how well the published models do. Results are kept in ``sav
 each recipe.
 """
 
-import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from choice import Choice
+
 from mambadapter.config import recipe_main
 from mambadapter.demo import write_ast, write_whisper
-from mambadapter.sweep.trials import Trial, run_trials
+from mambadapter.sweep.trials import Trial
 
 ROOT = Path(__file__).resolve().parents[1]
 ENCODERS = ROOT / "results/encoders"
@@ -59,17 +60,10 @@ TASKS = [
 @recipe_main
 def main() -> None:
     """Run what is missing, then print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--corpora", type=Path, help="the folder of the corpora")
-    parser.add_argument("--only", nargs="+", default=[""], help="recipe/method, or a part of it")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once, the cores shared out")
-    arguments = parser.parse_args()
-    if arguments.corpora:
+    choice = Choice.of_command_line(__doc__.splitlines()[0], "the folder of the corpora")
+    if choice.corpora:
         write_encoders()
-        corpora = arguments.corpora.expanduser().resolve()
-        wanted = [t for t in planned(corpora) if any(part in t.name for part in arguments.only)]
-        for run in run_trials(wanted, arguments.jobs):
-            print(f"done: {run.name}", flush=True)
+        choice.run(planned(choice.corpora))
     print(table())
 
 

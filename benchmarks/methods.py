@@ -8,17 +8,18 @@ Results are kept in each recipe's ``saved_runs/methods``. The encoder is the one
 learning rate is the best of three on the validation clips of the intents, seed 1, and the same elsewhere.
 """
 
-import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from choice import Choice
+
 from mambadapter.config import recipe_main
 from mambadapter.methods import MENU
 from mambadapter.sweep.statistics import mean_and_half_width
-from mambadapter.sweep.trials import Trial, run_trials
+from mambadapter.sweep.trials import Trial
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 BUDGET = 50_000
@@ -60,26 +61,12 @@ CORPORA = [
 @recipe_main
 def main() -> None:
     """Search the learning rates, run what is missing with them, then print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--corpora", type=Path, help="the folder of the corpora")
-    parser.add_argument("--only", nargs="+", default=[""], help="recipe/method, or a part of it")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once, the cores shared out")
-    arguments = parser.parse_args()
-    if arguments.corpora:
-        corpora = arguments.corpora.expanduser().resolve()
-        searches = [search(name, corpora) for name in METHODS]
-        for run in run_trials(chosen(searches, arguments.only), arguments.jobs):
-            print(f"done: {run.name}", flush=True)
-        repeats = list(chosen(comparisons(corpora), arguments.only))
-        for run in run_trials(repeats, arguments.jobs):
-            print(f"done: {run.name}", flush=True)
+    choice = Choice.of_command_line(__doc__.splitlines()[0], "the folder of the corpora")
+    if choice.corpora:
+        choice.run(search(name, choice.corpora) for name in METHODS)
+        choice.run(comparisons(choice.corpora))
     for corpus in CORPORA:
         print(f"\n{corpus.recipe}\n\n{table(corpus)}")
-
-
-def chosen(trials: Iterator[Trial] | list[Trial], wanted: list[str]) -> Iterator[Trial]:
-    """The trials that were asked for."""
-    return (trial for trial in trials if any(part in trial.name for part in wanted))
 
 
 def search(name: str, corpora: Path) -> Trial:

@@ -6,13 +6,14 @@ python benchmarks/recognition.py                                             # t
 Results are kept in each language's ``saved_runs``.
 """
 
-import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from choice import Choice
+
 from mambadapter.config import recipe_main
-from mambadapter.sweep.trials import Trial, run_trials
+from mambadapter.sweep.trials import Trial
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes/CommonVoice"
 LANGUAGES = ("ab", "ckb", "eo", "kab", "rw")
@@ -33,16 +34,9 @@ EVERYWHERE = ("linear_probe", "mambadapter")
 @recipe_main
 def main() -> None:
     """Run what is missing, then print a table a language, and the learning curves."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--corpora", type=Path, help="the release")
-    parser.add_argument("--only", nargs="+", default=[""], help="language/setting, or a part of it")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once, the cores shared out")
-    arguments = parser.parse_args()
-    if arguments.corpora:
-        release = arguments.corpora.expanduser().resolve()
-        wanted = [t for t in planned(release) if any(part in t.name for part in arguments.only)]
-        for run in run_trials(wanted, arguments.jobs):
-            print(f"done: {run.name}", flush=True)
+    choice = Choice.of_command_line(__doc__.splitlines()[0], "the release")
+    if choice.corpora:
+        choice.run(planned(choice.corpora))
     for language in LANGUAGES:
         print(f"\n{language}\n\n{table(language)}")
 

@@ -162,6 +162,8 @@ def test_docstring_examples(name):
 
 
 def benchmark(name):
+    if str(ROOT / "benchmarks") not in sys.path:
+        sys.path.append(str(ROOT / "benchmarks"))
     spec = importlib.util.spec_from_file_location(name, ROOT / f"benchmarks/{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

@@ -4,6 +4,7 @@ import contextlib
 import os
 import queue
 import re
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -89,7 +90,9 @@ class Here:
 
         def look() -> None:
             while not ended.wait(_REFRESH):
-                bar.set_postfix_str(", ".join(map(progress, list(self.running.values()))))
+                shown = ", ".join(map(progress, list(self.running.values())))
+                # Written to a file, the bar is drawn once a finished run.
+                bar.set_postfix_str(shown, refresh=sys.stderr.isatty())
 
         thread = threading.Thread(target=look, daemon=True)
         thread.start()
