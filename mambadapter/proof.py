@@ -1,5 +1,6 @@
 """Prove at start-up that a method is alive, before hours are spent on one that is not."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,13 +11,19 @@ from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.errors import UserError
 
+logger = logging.getLogger(__name__)
+
+_DRAWS = 8  # of starting values for what gets no gradient from its own
+
 
 def prove_alive(encoder: AdaptedEncoder, head: nn.Module) -> None:
     """Check that a freshly built model starts as the frozen one and that all of it can learn.
 
     On half a second of noise: the output must equal the frozen encoder's; within two optimiser steps
-    gradient must reach every trainable tensor; and the branches must then move the output. Weights,
-    gradients and random state are left as they were found.
+    gradient must reach every trainable tensor; and the branches must then move the output. A tensor that
+    it reaches only once other starting values are drawn is not dead but unlucky, such as a layer of few
+    units that start with a ReLU at rest: that is a warning. Weights, gradients and random state are left
+    as they were found.
 
     Parameters
     ----------
@@ -51,12 +58,12 @@ def prove_alive(encoder: AdaptedEncoder, head: nn.Module) -> None:
                     f"The adapted {name} does not start as the frozen one: outputs differ by "
                     f"{(start - frozen).abs().max():.2g}. A branch must start at zero."
                 )
-        reached = _reached_by_gradient(model, trainable, wavs, lens)
-        dead = sorted(set(trainable) - reached)
+        silent = set(trainable) - _reached_by_gradient(model, trainable, wavs, lens)
+        dead = sorted(_dead(silent, model, trainable, wavs, lens))
         if dead:
             raise UserError(
                 f"{len(dead)} of {len(trainable)} trainable tensors got no gradient in two steps, so "
-                f"they would never learn: {', '.join(dead[:5])}{' ...' if len(dead) > 5 else ''}."
+                f"they would never learn: {_named(dead)}."
             )
         model.eval()
         for name, stack, adapted, plain in _with_and_without(encoder, head, wavs, lens):
@@ -65,6 +72,13 @@ def prove_alive(encoder: AdaptedEncoder, head: nn.Module) -> None:
                     f"{len(stack.branches)} branches were trained for two steps, yet the {name}'s output "
                     "is the same without them: they are not connected."
                 )
+    unlucky = sorted(silent)
+    if unlucky:
+        logger.warning(
+            "%d of %d trainable tensors got no gradient from noise as they were drawn, and may learn late or "
+            "never; another --seed or a larger rank draws others: %s",
+            len(unlucky), len(trainable), _named(unlucky),
+        )  # fmt: skip
 
 
 @torch.no_grad()
@@ -99,6 +113,31 @@ def _reached_by_gradient(
         }
         optimiser.step()
     return reached
+
+
+def _dead(
+    silent: set[str],
+    model: nn.ModuleDict,
+    trainable: dict[str, nn.Parameter],
+    wavs: Tensor,
+    lens: Tensor,
+) -> set[str]:
+    """Those of the silent tensors that gradient does not reach from other starting values either."""
+    for _ in range(_DRAWS):
+        if not silent:
+            break
+        with torch.no_grad():
+            for name in sorted(silent):
+                # What starts at zero stays there: two such matrices in a row never learn.
+                trainable[name].copy_(
+                    torch.randn_like(trainable[name]) * trainable[name].abs().mean()
+                )
+        silent = silent - _reached_by_gradient(model, trainable, wavs, lens)
+    return silent
+
+
+def _named(names: list[str]) -> str:
+    return f"{', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
 
 
 @contextmanager

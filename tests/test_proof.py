@@ -78,6 +78,20 @@ def test_a_bottleneck_with_both_matrices_zero(encoder_folders):
         prove_alive(encoder, head)
 
 
+def test_units_that_start_at_rest_are_a_warning(encoder_folders, caplog):
+    encoder, head = build(encoder_folders["wav2vec2"], LinearProbe())
+    insert_everywhere(encoder, lambda: Branch(encoder.width, zero_down=False, zero_up=True))
+    resting = encoder.branches["layer1_ffn"].down
+    nn.init.constant_(resting.bias, -100.0)
+    before = resting.weight.clone()
+    prove_alive(encoder, head)
+    assert "got no gradient from noise" in caplog.text
+    assert "layer1_ffn.down.weight" in caplog.text
+    assert "layer0_ffn" not in caplog.text
+    assert torch.equal(resting.weight, before)
+    assert (resting.bias == -100).all()
+
+
 def test_a_branch_beside_nothing(encoder_folders):
     encoder, head = build(encoder_folders["wav2vec2"], LinearProbe())
     encoder.branches["stray"] = Branch(encoder.width, zero_down=False, zero_up=True)
