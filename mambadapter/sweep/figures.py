@@ -1,16 +1,19 @@
 """Pictures of a collection of results: score against parameters, learning curves, cost, grids."""
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mambadapter.sweep.collect import Cell, Collection
 
 # The same colour only with another marker.
 _STYLES = [(f"C{number}", marker) for marker in "os^D" for number in range(10)]
+_LINES = ("-", "--", "-.", ":")
 _SIZE = (8.0, 4.8)
 
 
@@ -61,28 +64,39 @@ def score_against_parameters(collection: Collection) -> Figure:
 
 
 def learning_curves(collection: Collection) -> Figure:
-    """Validation score after every epoch, a mean over the runs of each setting."""
+    """Validation score after every epoch, a mean over the runs of each setting.
+
+    A colour a method, as against parameters; its sizes from the largest, drawn through, to the smallest.
+    """
     figure, axes = _axes(collection, len(collection.cells), split="Validation")
-    for cell, (colour, marker) in zip(collection.cells, _STYLES, strict=False):
-        by_epoch: dict[int, list[float]] = defaultdict(list)
-        for run in cell.runs:
-            for epoch in run.result.get("history", []):
-                if collection.metric in epoch["valid"]:
-                    by_epoch[epoch["epoch"]].append(100 * epoch["valid"][collection.metric])
-        if by_epoch:
-            epochs = sorted(by_epoch)
-            means = [np.mean(by_epoch[epoch]) for epoch in epochs]
-            axes.plot(
-                epochs,
-                means,
-                f"{marker}-",
-                color=colour,
-                markersize=3,
-                label=label_of(collection, cell),
-            )
+    for cells, (colour, marker) in zip(_methods(collection).values(), _STYLES, strict=False):
+        by_size = sorted(cells, key=lambda cell: -cell.adapted)
+        for cell, line in zip(by_size, itertools.cycle(_LINES)):
+            means = _validation_means(collection, cell)
+            if means:
+                axes.plot(
+                    list(means),
+                    list(means.values()),
+                    marker=marker,
+                    linestyle=line,
+                    color=colour,
+                    markersize=3,
+                    label=label_of(collection, cell),
+                )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="Epoch")
     _legend(figure)
     return figure
+
+
+def _validation_means(collection: Collection, cell: Cell) -> dict[int, float]:
+    """By epoch, in their order."""
+    by_epoch: dict[int, list[float]] = defaultdict(list)
+    for run in cell.runs:
+        for epoch in run.result.get("history", []):
+            if collection.metric in epoch["valid"]:
+                by_epoch[epoch["epoch"]].append(100 * epoch["valid"][collection.metric])
+    return {epoch: float(np.mean(by_epoch[epoch])) for epoch in sorted(by_epoch)}
 
 
 # What a run costs: a title, and where a result says it.

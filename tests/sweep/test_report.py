@@ -13,7 +13,7 @@ from scipy import stats
 from mambadapter import cli
 from mambadapter.errors import UserError
 from mambadapter.sweep.collect import collect
-from mambadapter.sweep.figures import score_against_parameters
+from mambadapter.sweep.figures import learning_curves, score_against_parameters
 from mambadapter.sweep.plan import read_sweep
 from mambadapter.sweep.run import run_sweep
 from mambadapter.sweep.significance import compare, holm
@@ -163,6 +163,24 @@ def test_an_interval_is_drawn_no_wider_than_what_can_be(tmp_path):
     figure = score_against_parameters(collect(paths))
     low, high = figure.axes[0].dataLim.intervaly
     assert (low, high) == pytest.approx((0, 100))
+
+
+def test_a_method_keeps_its_colour_and_no_two_curves_look_the_same(tmp_path):
+    names, budgets = [f"method{n}" for n in range(5)], (100, 200, 300, 400)
+    runs = []
+    for name in names:
+        for budget in budgets:
+            run = result(name, 1, 0.5, adapter_budget=budget)
+            history = [{"epoch": epoch, "valid": {"accuracy": 0.5}} for epoch in (1, 2)]
+            runs.append({**run, "parameters": {"adapted": budget}, "history": history})
+    collection = collect(write(tmp_path, *runs))
+    curves = learning_curves(collection).axes[0]
+    methods = score_against_parameters(collection).axes[0].get_legend_handles_labels()
+    colours = dict(zip(methods[1], (bar[0].get_color() for bar in methods[0]), strict=True))
+    assert len(curves.lines) == 20
+    assert len({(line.get_color(), line.get_linestyle()) for line in curves.lines}) == 20
+    for line in curves.lines:
+        assert line.get_color() == colours[line.get_label().partition(",")[0]]
 
 
 def test_every_name_of_a_picture_has_room(tmp_path):
