@@ -34,32 +34,37 @@ class Launcher(Protocol):
 
 
 class Here:
-    """Processes of this machine, one GPU each where there are any.
+    """Processes of this machine, one GPU each where there are enough.
 
     Parameters
     ----------
     jobs : int
-        How many at once; the cores are shared out among them.
+        Trials at once; the cores are shared out among them.
+    processes : int
+        Of each trial.
     """
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: int, processes: int = 1) -> None:
         self.jobs = jobs
-        self.threads = max((os.cpu_count() or 1) // jobs, 1)
+        self.threads = max((os.cpu_count() or 1) // (jobs * processes), 1)
         self.running: dict[str, Trial] = {}
         self.gpus: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         available = torch.cuda.device_count()
+        shares = available // processes
         for index in range(jobs):
-            self.gpus.put(str(index % available) if available else None)
+            first = index % shares * processes if shares else 0
+            own = ",".join(map(str, range(first, first + processes)))
+            self.gpus.put(own if shares else None)
 
     def one(self, trial: Trial, wait: bool = True) -> Outcome:
-        """Run a trial on the next GPU that is free."""
-        gpu = self.gpus.get()
+        """Run a trial on the next GPUs that are free."""
+        gpus = self.gpus.get()
         self.running[trial.name] = trial
         try:
-            return execute(trial, self.threads, gpu, wait)
+            return execute(trial, self.threads, gpus, wait)
         finally:
             del self.running[trial.name]
-            self.gpus.put(gpu)
+            self.gpus.put(gpus)
 
     def all(self, trials: Sequence[Trial]) -> Iterator[Outcome]:
         """Run many, `jobs` at a time, and show those that run with the epoch they have finished."""

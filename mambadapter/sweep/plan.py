@@ -14,7 +14,8 @@ from mambadapter.sweep.search import Group, Search, read_search, short_digest
 from mambadapter.sweep.trials import Trial
 
 _KEYS = (
-    "recipe", "script", "hparams", "output", "settings", "cross", "where", "exclude", "search", "limit",
+    "recipe", "script", "hparams", "output", "settings", "cross", "where", "exclude", "search", "processes",
+    "limit",
 )  # fmt: skip
 _LIMIT = 1000
 
@@ -46,6 +47,8 @@ class Sweep:
         Runs that have all values of one of these are left out.
     search : Search, optional
         What is chosen on validation data before the runs.
+    processes : int
+        That train each run together.
     limit : int
         A sweep of more runs is refused.
     """
@@ -60,6 +63,7 @@ class Sweep:
     where: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]] = ()
     exclude: Sequence[Mapping[str, Any]] = ()
     search: Search | None = None
+    processes: int = 1
     limit: int = _LIMIT
 
     def trials(self) -> list[Trial]:
@@ -117,13 +121,16 @@ class Sweep:
             yield chosen, {key: value for key, value in merged.items() if value is not None}
 
     def _trial(self, recipe: Path, changes: Mapping[str, Any]) -> Trial:
-        digest = short_digest([self.hparams, changes])
+        # Several processes make other batches, so another run; of one nothing is said.
+        together = [self.processes] if self.processes > 1 else []
+        digest = short_digest([self.hparams, changes, *together])
         told = [str(changes.get(key, "")) for key in self.cross]
         name = "-".join([recipe.name, *(Path(part).name for part in told if part), digest])
         output = self.output / name
         return Trial(
-            name, recipe, changes, output, output / "result.json", self.hparams, self.script
-        )
+            name, recipe, changes, output, output / "result.json", self.hparams, self.script,
+            processes=self.processes,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -187,6 +194,9 @@ def read_sweep(path: Path) -> Sweep:
                     f"{path}: recipe '{recipe}' has no {needed}; give its folder from where you run this, "
                     "such as recipes/ESC50."
                 )
+    processes = reader.get("processes", int, 1)
+    if processes < 1:
+        raise UserError(f"{path}: processes should be at least 1.")
     cross = reader.get("cross", dict)
     for key, values in cross.items():
         if not isinstance(values, list) or not values:
@@ -202,6 +212,7 @@ def read_sweep(path: Path) -> Sweep:
         where=[_condition(path, one) for one in reader.get("where", list, [])],
         exclude=reader.get("exclude", list, []),
         search=read_search(path, tree["search"], cross) if "search" in tree else None,
+        processes=processes,
         limit=reader.get("limit", int, _LIMIT),
     )
 

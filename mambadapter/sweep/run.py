@@ -30,7 +30,7 @@ def run_sweep(
     sweep : Sweep
         What `mambadapter.sweep.plan.read_sweep` returned.
     jobs : int, optional
-        Trials at once; default one for each GPU, or one.
+        Trials at once; default as many as the GPUs allow, or one.
     launcher : str
         ``here``: processes of this machine. ``slurm``: jobs of a cluster, by submitit; ``local`` and
         ``debug`` are submitit's own stand-ins for one.
@@ -52,7 +52,7 @@ def run_sweep(
     one_of("launcher", launcher, LAUNCHERS)
     trials = sweep.trials()
     missing = [trial for trial in trials if not trial.done]
-    jobs = jobs or max(torch.cuda.device_count(), 1)
+    jobs = jobs or max(torch.cuda.device_count() // sweep.processes, 1)
     print(
         f"{sweep.name}: {len(trials)} runs, {len(trials) - len(missing)} of them done, in {sweep.output}"
     )
@@ -66,7 +66,7 @@ def run_sweep(
             print(f"  {trial.name}")
         return Counter({DONE: len(trials) - len(missing)})
     runner = (
-        Here(jobs)
+        Here(jobs, sweep.processes)
         if launcher == "here"
         else Submitit(launcher, sweep.output / "jobs", jobs, options or {})
     )

@@ -44,6 +44,8 @@ class Trial:
         The program, from there too.
     flags : tuple[str, ...]
         What its command line says besides.
+    processes : int
+        That train it together, started by ``torchrun``.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Trial:
     hparams: str = "hparams/train.yaml"
     script: str = "train.py"
     flags: tuple[str, ...] = ()
+    processes: int = 1
 
     @property
     def arguments(self) -> list[str]:
@@ -62,7 +65,9 @@ class Trial:
         options = [
             part for key, value in settings.items() for part in (f"--{key}", _written(value))
         ]
-        return [self.script, self.hparams, *self.flags, *options]
+        together = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
+        launch = [*together, str(self.processes)] if self.processes > 1 else []
+        return [*launch, self.script, self.hparams, *self.flags, *options]
 
     @property
     def done(self) -> bool:
@@ -93,7 +98,7 @@ class Outcome:
     log: str = ""
 
 
-def execute(trial: Trial, threads: int = 1, gpu: str | None = None, wait: bool = False) -> Outcome:
+def execute(trial: Trial, threads: int = 1, gpus: str | None = None, wait: bool = False) -> Outcome:
     """Run a trial in a process of its own, unless it is done or another process runs it.
 
     A trial that was killed goes on from its checkpoints, as its recipe does.
@@ -103,9 +108,9 @@ def execute(trial: Trial, threads: int = 1, gpu: str | None = None, wait: bool =
     trial : Trial
         What to run.
     threads : int
-        Of the process.
-    gpu : str, optional
-        The one it may see; default all.
+        Of each process.
+    gpus : str, optional
+        Those it may see, such as ``0`` or ``0,1``; default all.
     wait : bool
         Where another process runs it, wait for that one to end, and run it if it did not finish.
 
@@ -119,8 +124,8 @@ def execute(trial: Trial, threads: int = 1, gpu: str | None = None, wait: bool =
         if trial.done:
             return Outcome(trial, DONE)
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        if gpu is not None:
-            environment["CUDA_VISIBLE_DEVICES"] = gpu
+        if gpus is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = gpus
         log = trial.output / SWEEP_LOG
         with log.open("w", encoding="utf-8") as file:
             status = subprocess.run(

@@ -59,3 +59,35 @@ def test_the_progress_of_a_run_is_its_last_epoch(tmp_path):
 
 def test_one_job_shares_out_the_cores():
     assert Here(1).threads >= Here(2).threads >= 1
+
+
+def test_runs_of_several_processes(sweep_file):
+    sweep_file.write_text("processes: 2\n" + sweep_file.read_text().replace(", broken", ""))
+    sweep = read_sweep(sweep_file)
+    assert run_sweep(sweep)["done"] == 2
+    for trial in sweep.trials():
+        assert (trial.output / "starts.txt").read_text().count("started") == 2
+    alone = read_sweep(write_without_processes(sweep_file))
+    assert {trial.output for trial in sweep.trials()}.isdisjoint(t.output for t in alone.trials())
+
+
+def write_without_processes(path):
+    path.write_text(path.read_text().replace("processes: 2\n", ""))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("available", "jobs", "processes", "shares"),
+    [
+        (4, 2, 2, ["0,1", "2,3"]),
+        (4, 4, 1, ["0", "1", "2", "3"]),
+        (2, 4, 1, ["0", "1", "0", "1"]),
+        (5, 3, 2, ["0,1", "2,3", "0,1"]),
+        (1, 1, 2, [None]),
+        (0, 1, 1, [None]),
+    ],
+)
+def test_each_process_has_a_gpu_of_its_own(monkeypatch, available, jobs, processes, shares):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: available)
+    here = Here(jobs, processes)
+    assert [here.gpus.get() for _ in range(jobs)] == shares
