@@ -95,7 +95,9 @@ def _parser() -> argparse.ArgumentParser:
         "sweep", help="run what a sweep file plans, and go on where it stopped"
     )
     sweep.add_argument("file", type=Path, help="a YAML such as hparams/sweeps/small.yaml")
-    sweep.add_argument("--jobs", type=int, help="runs at once (default what the GPUs allow, or one)")
+    sweep.add_argument(
+        "--jobs", type=int, help="runs at once (default what the GPUs allow, or one)"
+    )
     sweep.add_argument("--dry_run", action="store_true", help="only say what would run")
     sweep.add_argument(
         "--launcher",
