@@ -6,6 +6,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 import torch
+import triton_on_cpu  # noqa: F401
 
 from mambadapter.demo import write_ast, write_corpus, write_encoder, write_whisper
 

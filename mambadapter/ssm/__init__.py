@@ -1,4 +1,4 @@
-"""The Mamba block and its selective scan: a plain reference, CPU kernels, mamba-ssm on a GPU."""
+"""The Mamba block and its selective scan: a plain reference, CPU kernels, GPU kernels, mamba-ssm's."""
 
 from mambadapter.ssm.block import Mamba, mamba_parameter_count
 from mambadapter.ssm.dispatch import backend_report, mamba_inner, selective_scan, set_backend

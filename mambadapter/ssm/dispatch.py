@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mambadapter.errors import UserError, did_you_mean
-from mambadapter.ssm import cpu, mamba_kernels, reference
+from mambadapter.ssm import cpu, gpu, mamba_kernels, reference
 from mambadapter.ssm.arguments import check_inner, check_scan
 
 logger = logging.getLogger("mambadapter")
@@ -21,7 +21,7 @@ logger = logging.getLogger("mambadapter")
 ENVIRONMENT = "MAMBADAPTER_SSM_BACKEND"
 
 # In order of preference.
-_BACKENDS: dict[str, ModuleType] = {m.NAME: m for m in (cpu, mamba_kernels, reference)}
+_BACKENDS: dict[str, ModuleType] = {m.NAME: m for m in (cpu, gpu, mamba_kernels, reference)}
 
 _requested: str | None = None
 _chosen: dict[str, ModuleType] = {}
@@ -33,7 +33,7 @@ def set_backend(name: str) -> None:
     Parameters
     ----------
     name : str
-        ``auto``, ``cpu``, ``mamba_ssm`` or ``reference``.
+        ``auto``, ``cpu``, ``triton``, ``mamba_ssm`` or ``reference``.
 
     Raises
     ------
@@ -126,8 +126,8 @@ def _choose(device_type: str) -> ModuleType:
 
 def _backend(x: Tensor) -> ModuleType:
     device_type = x.device.type
-    # float64 asks for the oracle; the CPU kernels are float32.
-    if x.dtype == torch.float64 and device_type == "cpu":
+    # float64 asks for the oracle; all kernels are float32.
+    if x.dtype == torch.float64:
         return reference
     # Nothing is computed there, only shapes: no choice to make or to log.
     if device_type == "meta":

@@ -3,8 +3,26 @@
 import torch
 from torch import nn
 
+from mambadapter.encoders import AdaptedEncoder
+from mambadapter.encoders.pretrained import load_pretrained
+from mambadapter.heads import PooledClassifier
+
 NO_IDENTITY = {"prompt_shallow", "prompt_deep", "prefix_tuning", "weighted_sum"}
 ENCODER_ONLY = {"bitfit", "linear_probe", "full_finetuning"}
+SAMPLES = 6000
+
+
+def build(folder, method, classes=5):
+    """An encoder without dropout of its own, and a head."""
+    torch.manual_seed(0)
+    loaded = load_pretrained(folder)
+    encoder = AdaptedEncoder(loaded.backbone, method, loaded.frontend)
+    return encoder, PooledClassifier(encoder.width, classes)
+
+
+def waveforms(clips=3):
+    torch.manual_seed(2)
+    return torch.randn(clips, SAMPLES) * 0.1, torch.tensor([1.0, 0.7, 0.45])[:clips]
 
 
 def moved(encoder, scale=0.2):

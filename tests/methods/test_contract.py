@@ -4,7 +4,16 @@ import copy
 
 import pytest
 import torch
-from contract import ENCODER_ONLY, NO_IDENTITY, has_batch_norm, learning, moved
+from contract import (
+    ENCODER_ONLY,
+    NO_IDENTITY,
+    SAMPLES,
+    build,
+    has_batch_norm,
+    learning,
+    moved,
+    waveforms,
+)
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoFeatureExtractor, AutoModel
@@ -13,13 +22,10 @@ from mambadapter.brains.checkpoints import load_trained, trained_tensors
 from mambadapter.budget import count_parameters
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.frontends import LogMels
-from mambadapter.encoders.pretrained import encoder_of, load_pretrained
+from mambadapter.encoders.pretrained import encoder_of
 from mambadapter.encoders.shape import EncoderShape
-from mambadapter.heads import PooledClassifier
 from mambadapter.methods import MENU, method_from_dict, method_to_dict
 from mambadapter.proof import prove_alive
-
-SAMPLES = 6000
 
 
 @pytest.fixture(params=MENU)
@@ -30,19 +36,6 @@ def name(request):
 @pytest.fixture
 def method(name):
     return MENU[name]
-
-
-def build(folder, method, classes=5):
-    """An encoder without dropout of its own, and a head."""
-    torch.manual_seed(0)
-    loaded = load_pretrained(folder)
-    encoder = AdaptedEncoder(loaded.backbone, method, loaded.frontend)
-    return encoder, PooledClassifier(encoder.width, classes)
-
-
-def waveforms(clips=3):
-    torch.manual_seed(2)
-    return torch.randn(clips, SAMPLES) * 0.1, torch.tensor([1.0, 0.7, 0.45])[:clips]
 
 
 def promised(name, encoder):

@@ -111,7 +111,8 @@ def test_report_names_every_backend():
     assert report["cpu"] == (True, "on cpu")
     assert report["reference"][0]
     assert not report["mamba_ssm"][0]
-    assert set(report) == {"cpu", "mamba_ssm", "reference"}
+    assert report["triton"][0] == torch.cuda.is_available()
+    assert set(report) == {"cpu", "triton", "mamba_ssm", "reference"}
 
 
 def assert_loadable(x):

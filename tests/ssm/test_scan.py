@@ -5,68 +5,12 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
+from oracle import compare, inner_inputs, scan_inputs, single, value_and_gradients
 
 from mambadapter.ssm import Mamba, cpu, mamba_inner, reference, selective_scan
 from mambadapter.ssm.cpu_runtime import source_digest
 
 LENGTHS = {"whole": None, "padded": torch.tensor([37, 20, 1])}
-
-
-def scan_inputs(batch, time, channels, states, gated=True, dtype=torch.float64):
-    torch.manual_seed(0)
-    inputs = {
-        "u": torch.randn(batch, time, channels),
-        "delta": torch.randn(batch, time, channels),
-        "A": -torch.rand(channels, states) * states - 0.1,
-        "B": torch.randn(batch, time, states),
-        "C": torch.randn(batch, time, states),
-        "D": torch.randn(channels),
-        "z": torch.randn(batch, time, channels) if gated else None,
-        "delta_bias": torch.randn(channels) - 3,
-    }
-    return {n: t if t is None else t.to(dtype).requires_grad_() for n, t in inputs.items()}
-
-
-def inner_inputs(batch, time, channels, states, taps, rank, dtype=torch.float64):
-    torch.manual_seed(0)
-    inputs = {
-        "xz": torch.randn(batch, time, 2 * channels),
-        "conv_weight": torch.randn(channels, 1, taps) / taps**0.5,
-        "conv_bias": torch.randn(channels),
-        "x_proj": torch.randn(rank + 2 * states, channels) / channels**0.5,
-        "dt_proj": torch.randn(channels, rank) / rank**0.5,
-        "dt_bias": torch.randn(channels) - 3,
-        "A": -torch.rand(channels, states) * states - 0.1,
-        "D": torch.randn(channels),
-    }
-    return {n: t.to(dtype).requires_grad_() for n, t in inputs.items()}
-
-
-def value_and_gradients(function, inputs, **options):
-    output = function(**inputs, **options)
-    torch.manual_seed(1)
-    weight = torch.randn(output.shape, dtype=torch.float64).to(output.dtype)
-    (output * weight).sum().backward()
-    gradients = {n: t.grad for n, t in inputs.items() if t is not None}
-    return output.detach(), gradients
-
-
-def single(inputs):
-    return {n: t if t is None else t.detach().float().requires_grad_() for n, t in inputs.items()}
-
-
-def assert_close(got, wanted, tolerance=5e-6):
-    error = (got.double() - wanted).abs().max() / wanted.abs().max().clamp(min=1e-12)
-    assert error < tolerance, error
-
-
-def compare(fast, inputs, **options):
-    oracle = {"selective_scan": reference.selective_scan, "mamba_inner": reference.mamba_inner}
-    wanted, wanted_gradients = value_and_gradients(oracle[fast.__name__], inputs, **options)
-    got, gradients = value_and_gradients(fast, single(inputs), **options)
-    assert_close(got, wanted)
-    for name, gradient in wanted_gradients.items():
-        assert_close(gradients[name], gradient)
 
 
 @pytest.mark.parametrize("reverse", [False, True])

@@ -1,0 +1,74 @@
+"""What every method on the menu gives on a GPU, on every encoder family, is what it gives on the CPU."""
+
+import copy
+
+import pytest
+import torch
+from contract import SAMPLES, build, has_batch_norm, moved, waveforms
+from torch import nn
+
+from mambadapter.methods import MENU
+from mambadapter.proof import prove_alive
+
+if not torch.cuda.is_available():
+    pytest.skip("there is no GPU", allow_module_level=True)
+
+
+@pytest.fixture(autouse=True)
+def float32(monkeypatch):
+    """cuDNN's convolutions would run in TF32, three digits."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+@pytest.fixture(params=MENU)
+def method(request):
+    return MENU[request.param]
+
+
+def losses(encoder, head, half=None):
+    """The hidden states, after a backward pass."""
+    device = next(encoder.parameters()).device.type
+    wavs, lens = (x.to(device) for x in waveforms())
+    with torch.autocast(device, half or torch.bfloat16, enabled=half is not None):
+        hidden, frames = encoder(wavs, lens)
+        logits = head(hidden, frames)
+    nn.functional.cross_entropy(logits.float(), torch.arange(3, device=device)).backward()
+    return hidden.detach().float().cpu()
+
+
+def assert_near(got, wanted, tolerance):
+    assert (got - wanted).norm() <= tolerance * wanted.norm() + 1e-6
+
+
+def test_outputs_and_gradients_are_those_of_the_cpu(any_encoder_folder, method):
+    encoder, head = build(any_encoder_folder, method)
+    moved(encoder).train()
+    there = copy.deepcopy(encoder).cuda(), copy.deepcopy(head).cuda()
+    wanted, got = losses(encoder, head), losses(*there)
+    valid = encoder.frames((waveforms()[1] * SAMPLES).round().long())
+    for clip, frames in enumerate(valid):
+        assert_near(got[clip, :frames], wanted[clip, :frames], 1e-4)
+    for (name, one), other in zip(encoder.named_parameters(), there[0].parameters(), strict=True):
+        assert (one.grad is None) == (other.grad is None), name
+        if one.grad is not None and not name.endswith("k_proj.bias"):
+            assert_near(other.grad.cpu(), one.grad, 1e-3)
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_it_trains_under_autocast(any_encoder_folder, method, half):
+    encoder, head = build(any_encoder_folder, method)
+    moved(encoder).train()
+    exact = losses(copy.deepcopy(encoder), head)
+    got = losses(encoder.cuda(), head.cuda(), half)
+    for name, parameter in encoder.named_parameters():
+        assert (parameter.grad is None) != parameter.requires_grad, name
+        assert parameter.grad is None or parameter.grad.isfinite().all(), name
+    valid = encoder.frames((waveforms()[1] * SAMPLES).round().long())
+    if not has_batch_norm(encoder):
+        for clip, frames in enumerate(valid):
+            assert_near(got[clip, :frames], exact[clip, :frames], 0.1)
+
+
+def test_the_proof_of_life_passes(any_encoder_folder, method):
+    encoder, head = build(any_encoder_folder, method)
+    prove_alive(encoder.cuda(), head.cuda())
