@@ -1,10 +1,11 @@
 """Triton's interpreter, so that the GPU kernels run without a GPU; import before the kernels."""
 
+import importlib.util
 import os
 
 import torch
 
-if not torch.cuda.is_available():
+if importlib.util.find_spec("triton") and not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
     from triton.runtime import interpreter
 
