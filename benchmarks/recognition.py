@@ -9,6 +9,8 @@ Results are kept in each language's ``saved_runs``.
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
 from choice import Choice
 
@@ -19,6 +21,7 @@ RECIPES = Path(__file__).resolve().parents[1] / "recipes/CommonVoice"
 LANGUAGES = ("ab", "ckb", "eo", "kab", "rw")
 COMPARED = "kab"
 BUDGET = 50_000
+SEEDS = (1, 2, 3)
 
 SETTINGS = {
     "linear_probe": {"adapter": "linear_probe", "adapter.lr": 0.005},
@@ -43,43 +46,58 @@ def main() -> None:
 
 def planned(release: Path) -> Iterator[Trial]:
     """Two settings in every language, all in one."""
-    for language in (COMPARED, *(one for one in LANGUAGES if one != COMPARED)):
-        for setting, changes in SETTINGS.items():
-            if language == COMPARED or setting in EVERYWHERE:
-                shared = {"encoder": "box", "number_of_epochs": 15, "batch_seconds": 40, "seed": 1}
-                yield Trial(
-                    name=f"{language}/{setting}",
-                    recipe=RECIPES / language,
-                    settings={**shared, **changes, "num_workers": 0, "data_folder": release},
-                    output=RECIPES / language / "results" / setting,
-                    result=RECIPES / language / f"saved_runs/{setting}-seed1.json",
-                )
+    for seed in SEEDS:
+        for language in (COMPARED, *(one for one in LANGUAGES if one != COMPARED)):
+            for setting, changes in SETTINGS.items():
+                if language == COMPARED or setting in EVERYWHERE:
+                    shared = {"encoder": "box", "number_of_epochs": 15, "batch_seconds": 40}
+                    yield Trial(
+                        name=f"{language}/{setting}/{seed}",
+                        recipe=RECIPES / language,
+                        settings={
+                            **shared, **changes, "seed": seed, "num_workers": 0, "data_folder": release,
+                        },
+                        output=RECIPES / language / f"results/{setting}-seed{seed}",
+                        result=saved(language, setting, seed),
+                    )  # fmt: skip
+
+
+def saved(language: str, setting: str, seed: int) -> Path:
+    """Where a result is kept."""
+    return RECIPES / language / f"saved_runs/{setting}-seed{seed}.json"
 
 
 def table(language: str) -> str:
-    """Test error rates as Markdown, and the validation CER after some of the epochs."""
+    """Means over seeds as Markdown: test error rates, and the validation CER after some of the epochs."""
     shown = (1, 2, 3, 5, 10, 15)
     rows = [
-        "| method | trained without head | test CER, % [95 % interval] | test WER, % |"
+        "| method | trained without head | test CER, % (each seed) | test WER, % (each seed) |"
         " validation CER, % after epoch " + ", ".join(map(str, shown)) + " |",
         "| --- | ---: | ---: | ---: | --- |",
     ]
     for setting in SETTINGS:
-        path = RECIPES / language / f"saved_runs/{setting}-seed1.json"
-        if path.is_file():
-            result = json.loads(path.read_text(encoding="utf-8"))
-            test = result["metrics"]["test"]
-            cer, low, high = (100 * test[key] for key in ("cer", "cer_low", "cer_high"))
-            curve = {one["epoch"]: 100 * one["valid"]["cer"] for one in result["history"]}
+        paths = [saved(language, setting, seed) for seed in SEEDS]
+        results = [json.loads(p.read_text(encoding="utf-8")) for p in paths if p.is_file()]
+        if results:
+            curves = {
+                epoch: mean(100 * r["history"][epoch - 1]["valid"]["cer"] for r in results)
+                for epoch in shown
+            }
             cells = (
                 f"`{setting}`",
-                f"{result['parameters']['adapted']:,}",
-                f"{cer:.1f} [{low:.1f}, {high:.1f}]",
-                f"{100 * test['wer']:.1f}",
-                ", ".join(f"{curve[epoch]:.1f}" for epoch in shown if epoch in curve),
+                f"{results[0]['parameters']['adapted']:,}",
+                rates(results, "cer"),
+                rates(results, "wer"),
+                ", ".join(f"{value:.1f}" for value in curves.values()),
             )
             rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
+
+
+def rates(results: list[dict[str, Any]], name: str) -> str:
+    """The mean of a test error rate and its values."""
+    values = [100 * result["metrics"]["test"][name] for result in results]
+    return f"{mean(values):.1f} ({', '.join(f'{value:.1f}' for value in values)})"
 
 
 if __name__ == "__main__":
