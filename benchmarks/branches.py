@@ -9,7 +9,7 @@ import sys
 
 import torch
 import torch.nn.functional as F
-from mambapy.pscan import pscan
+from scans import mambapy_scan, scan_inputs
 from timing import alternate, describe_machine
 from torch import Tensor, nn
 from transformers import MambaConfig, Wav2Vec2Config
@@ -24,15 +24,6 @@ WIDTH = 768
 SHAPES = [(8, 250, 24, 16), (8, 500, 24, 16), (4, 1500, 48, 16), (1, 250, 24, 16)]
 TARGETS = dict(zip(SHAPES, (6, 8, 20, 4), strict=True))
 ROUNDS = 30
-
-
-def mambapy_scan(u, delta, A, B, C, D, z, bias):
-    """As mambapy.mamba.MambaBlock computes it around its parallel scan."""
-    delta = F.softplus(delta + bias)
-    decay = torch.exp(delta[..., None] * A)
-    drive = (delta * u)[..., None] * B[:, :, None]
-    y = (pscan(decay, drive) @ C[..., None]).squeeze(-1) + D * u
-    return y * F.silu(z)
 
 
 class Bottleneck(nn.Module):
@@ -109,18 +100,7 @@ def show(title: str, times: dict, reference: str) -> None:
 
 
 def scans(shape: tuple[int, int, int, int]) -> None:
-    batch, time, channels, states = shape
-    inputs = [
-        torch.randn(batch, time, channels),
-        torch.randn(batch, time, channels),
-        -torch.rand(channels, states) * states - 0.1,
-        torch.randn(batch, time, states),
-        torch.randn(batch, time, states),
-        torch.randn(channels),
-        torch.randn(batch, time, channels),
-        torch.randn(channels) - 3,
-    ]
-    inputs = tuple(tensor.requires_grad_() for tensor in inputs)
+    inputs = scan_inputs(shape)
     torch.testing.assert_close(selective_scan(*inputs), mambapy_scan(*inputs), rtol=1e-3, atol=1e-3)
     functions = {"mambadapter scan": selective_scan, "mambapy pscan": mambapy_scan}
     times = measure(functions, dict.fromkeys(functions, inputs), ROUNDS)

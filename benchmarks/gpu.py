@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from scans import mambapy_scan, scan_inputs
 from timing import alternate
 from torch import Tensor
 from transformers import AutoModel
@@ -32,34 +33,7 @@ CLIPS, SECONDS, CLASSES = 16, 5, 35
 ROUNDS = 7
 
 
-def scan_inputs(shape: tuple[int, int, int, int]) -> tuple[Tensor, ...]:
-    clips, time, channels, states = shape
-    torch.manual_seed(0)
-    inputs = (
-        torch.randn(clips, time, channels),
-        torch.randn(clips, time, channels),
-        -torch.rand(channels, states) * states - 0.1,
-        torch.randn(clips, time, states),
-        torch.randn(clips, time, states),
-        torch.randn(channels),
-        torch.randn(clips, time, channels),
-        torch.randn(channels) - 3,
-    )
-    return tuple(x.to(DEVICE).requires_grad_() for x in inputs)
-
-
-def mambapy_scan(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor, bias: Tensor
-) -> Tensor:
-    """As mambapy.mamba.MambaBlock computes it around its parallel scan."""
-    from mambapy.pscan import pscan
-
-    delta = F.softplus(delta + bias)
-    y = pscan(torch.exp(delta[..., None] * A), (delta * u)[..., None] * B[:, :, None])
-    return ((y @ C[..., None]).squeeze(-1) + D * u) * F.silu(z)
-
-
-def scans() -> dict[str, Callable[..., Tensor]]:
+def compared() -> dict[str, Callable[..., Tensor]]:
     """What there is, ours first."""
     found = {"ours": gpu.selective_scan}
     if mamba_kernels.unusable("cuda") is None:
@@ -85,9 +59,9 @@ def finished(function: Callable[..., Any], *arguments: Any) -> Callable[[], None
 
 
 def compare_scans(shape: tuple[int, int, int, int]) -> None:
-    inputs = scan_inputs(shape)
+    inputs = scan_inputs(shape, DEVICE)
     oracle = backward(reference.selective_scan, tuple(x.double() for x in inputs))
-    found = scans()
+    found = compared()
     rounds = ROUNDS if shape[1] < 1000 else 3
     forward = alternate({n: finished(f, *inputs) for n, f in found.items()}, rounds, burst=3)
     both = alternate({n: finished(backward, f, inputs) for n, f in found.items()}, rounds, burst=3)

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from statistics import median
 
 import torch
-from gpu import backward, scan_inputs
+from gpu import DEVICE, backward
+from scans import scan_inputs
 from torch import Tensor
 
 from mambadapter.ssm import gpu
@@ -61,7 +62,7 @@ def microseconds(function: Callable[[], object], calls: int = 10) -> float:
 def main() -> None:
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, GPU time only")
     for shape in SHAPES:
-        inputs = scan_inputs(shape)
+        inputs = scan_inputs(shape, DEVICE)
         plain = tuple(x.detach() for x in inputs)
         for tile in TILES:
             use(*tile)

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mambadapter.ssm.reference import needs_grad
+
 try:
     from mambadapter.ssm.cpu_runtime import (
         caching_kernels,
@@ -57,7 +59,7 @@ def selective_scan(
     u, delta, D, bias = (_whole_vectors(t) for t in (u, delta, D, bias))
     z = None if z is None else _whole_vectors(z)
     A = _whole_vectors(A, dim=0)
-    keep = _needs_grad(u, delta, A, B, C, D, z, bias)
+    keep = needs_grad(u, delta, A, B, C, D, z, bias)
     padded = lengths is not None
     y = _Scan.apply(u, delta, A, B, C, D, z, bias, _frames(u, lengths), padded, reverse, keep)
     return y[..., :channels].to(dtype)
@@ -82,7 +84,7 @@ def mamba_inner(
     bias, x_proj, dt_bias, D = (_whole_vectors(t) for t in (bias, x_proj, dt_bias, D))
     conv_weight, dt_proj, A = (_whole_vectors(t, dim=0) for t in (conv_weight, dt_proj, A))
     parameters = (conv_weight, bias, x_proj, dt_proj, dt_bias, A, D)
-    keep = _needs_grad(xz, *parameters)
+    keep = needs_grad(xz, *parameters)
     padded = lengths is not None
     y = _Inner.apply(xz, *parameters, _frames(xz, lengths), padded, reverse, keep)
     return y[..., :channels].to(dtype)
@@ -269,10 +271,6 @@ def _frames(x: Tensor, lengths: Tensor | None) -> Tensor:
     if lengths is None:
         return torch.full(x.shape[:1], x.shape[1], dtype=torch.int64)
     return lengths.to(torch.int64).contiguous()
-
-
-def _needs_grad(*tensors: Tensor | None) -> bool:
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
 def _blank(like: Tensor, padded: bool) -> Tensor:

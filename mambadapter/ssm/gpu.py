@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mambadapter.ssm.reference import needs_grad
+
 try:
     from mambadapter.ssm.gpu_convolution import before_activation, convolve
     from mambadapter.ssm.gpu_scan import scan_backward, scan_forward
@@ -55,9 +57,7 @@ def selective_scan(
     reverse: bool = False,
 ) -> Tensor:
     """See `mambadapter.ssm.selective_scan`."""
-    keep = torch.is_grad_enabled() and any(
-        t is not None and t.requires_grad for t in (u, delta, A, B, C, D, z, delta_bias)
-    )
+    keep = needs_grad(u, delta, A, B, C, D, z, delta_bias)
     return _Scan.apply(u, delta, A, B, C, D, z, delta_bias, lengths, reverse, keep)
 
 
@@ -162,6 +162,7 @@ class _Scan(torch.autograd.Function):
     ) -> Tensor:
         u, delta, B, C = map(_rows, (u, delta, B, C))
         z = None if z is None else _rows(z)
+        gate = u if z is None else z
         A, D = A.contiguous(), D.contiguous()
         grid, tile = _scan_tiles(u, A)
         y = u.new_empty(u.shape)
@@ -169,9 +170,9 @@ class _Scan(torch.autograd.Function):
         saved = u.new_empty(u.shape[0], tiles, *A.shape, dtype=torch.float32)
         with torch.cuda.device_of(u):
             scan_forward[grid](
-                u, delta, A, B, C, D, u if z is None else z,
+                u, delta, A, B, C, D, gate,
                 _vector(bias, u), _vector(lengths, u), y, saved,
-                u.shape[1], *A.shape, *_strides(u, delta, B, C, u if z is None else z),
+                u.shape[1], *A.shape, *_strides(u, delta, B, C, gate),
                 gated=z is not None, biased=bias is not None, padded=lengths is not None,
                 reverse=reverse, keep=keep, **tile,
             )  # fmt: skip
@@ -188,16 +189,17 @@ class _Scan(torch.autograd.Function):
         grid, tile = _scan_tiles(u, A)
         clips, time = u.shape[:2]
         of_u, of_delta = u.new_empty(u.shape), delta.new_empty(delta.shape)
+        gate = u if z is None else z
         of_z = of_u if z is None else z.new_empty(z.shape)
         channels, states = A.shape
         of_BC = saved.new_empty(2, grid[1], *B.shape)
         rest = saved.new_empty(clips, channels * (states + 2))
         with torch.cuda.device_of(u):
             scan_backward[grid](
-                grad, u, delta, A, B, C, D, u if z is None else z,
+                grad, u, delta, A, B, C, D, gate,
                 _vector(bias, u), _vector(lengths, u), saved,
                 of_u, of_delta, of_z, *of_BC, rest,
-                clips, time, channels, states, *_strides(grad, u, delta, B, C, u if z is None else z),
+                clips, time, channels, states, *_strides(grad, u, delta, B, C, gate),
                 gated=z is not None, biased=bias is not None, padded=lengths is not None,
                 reverse=ctx.reverse, **tile,
             )  # fmt: skip

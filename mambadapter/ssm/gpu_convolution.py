@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from mambadapter.ssm.gpu_math import sigmoid, silu_slope
+from mambadapter.ssm.gpu_math import length_of, per_channel, sigmoid, silu_slope
 
 
 @triton.jit
@@ -28,7 +28,7 @@ def _convolved(
         w = tl.load(weight + channel * taps + tap, mask=inside, other=0.0).to(tl.float32)
         value += w[None, :] * _tap(x, x_t, frame, channel, length, inside, taps - 1 - tap, reverse)
     if biased:
-        value += tl.load(bias + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
+        value += per_channel(bias, channel, inside)[None, :]
     return value
 
 
@@ -45,9 +45,7 @@ def convolve(
     frame = tl.program_id(1) * FRAMES + tl.arange(0, FRAMES)
     channel = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
     inside = channel < channels
-    length = time
-    if padded:
-        length = tl.minimum(tl.load(lengths + clip).to(tl.int32), time)
+    length = length_of(lengths, clip, time, padded)
     value = _convolved(
         x + clip * x_b, x_t, weight, bias, frame, channel, length, inside, taps, biased, reverse
     )
@@ -74,9 +72,7 @@ def before_activation(
     frame = tl.program_id(1) * FRAMES + tl.arange(0, FRAMES)
     channel = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
     inside = channel < channels
-    length = time
-    if padded:
-        length = tl.minimum(tl.load(lengths + clip).to(tl.int32), time)
+    length = length_of(lengths, clip, time, padded)
     value = _convolved(
         x + clip * x_b, x_t, weight, bias, frame, channel, length, inside, taps, biased, reverse
     )

@@ -1,4 +1,4 @@
-"""Elementary functions for the GPU kernels, accurate over float32's range."""
+"""What the GPU kernels share: elementary functions, accurate over float32's range, and addresses."""
 
 import triton
 import triton.language as tl
@@ -40,3 +40,18 @@ def frame_of(position, length, reverse: tl.constexpr):
         return tl.where(position < length, length - 1 - position, position)
     else:
         return position
+
+
+@triton.jit
+def length_of(lengths, clip, time, padded: tl.constexpr):
+    """The valid frames of a clip; never more than there are."""
+    if padded:
+        return tl.minimum(tl.load(lengths + clip).to(tl.int32), time)
+    else:
+        return time
+
+
+@triton.jit
+def per_channel(x, channel, inside):
+    """A vector's entries of some channels, zero outside."""
+    return tl.load(x + channel, mask=inside, other=0.0).to(tl.float32)

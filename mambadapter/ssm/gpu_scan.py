@@ -8,7 +8,16 @@ and recomputes the rest. Decays are at most 1, so nothing can overflow.
 import triton
 import triton.language as tl
 
-from mambadapter.ssm.gpu_math import LN_2, LOG2_E, frame_of, sigmoid, silu_slope, softplus
+from mambadapter.ssm.gpu_math import (
+    LN_2,
+    LOG2_E,
+    frame_of,
+    length_of,
+    per_channel,
+    sigmoid,
+    silu_slope,
+    softplus,
+)
 
 
 @triton.jit
@@ -47,13 +56,11 @@ def scan_forward(
     stateful = inside[:, None] & (column < states)[None, :]
     square = channel[:, None] * states + column[None, :]
     rate = tl.load(A + square, mask=stateful, other=0.0).to(tl.float32) * LOG2_E
-    skip = tl.load(D + channel, mask=inside, other=0.0).to(tl.float32)
+    skip = per_channel(D, channel, inside)
     offset = tl.zeros((CHANNELS,), tl.float32)
     if biased:
-        offset = tl.load(bias + channel, mask=inside, other=0.0).to(tl.float32)
-    length = time
-    if padded:
-        length = tl.minimum(tl.load(lengths + clip).to(tl.int32), time)
+        offset = per_channel(bias, channel, inside)
+    length = length_of(lengths, clip, time, padded)
     tiles = tl.cdiv(time, FRAMES)
     state = tl.zeros((CHANNELS, STATES), tl.float32)
     for tile in range(tiles):
@@ -106,13 +113,11 @@ def scan_backward(
     stateful = inside[:, None] & (column < states)[None, :]
     square = channel[:, None] * states + column[None, :]
     rate = tl.load(A + square, mask=stateful, other=0.0).to(tl.float32) * LOG2_E
-    skip = tl.load(D + channel, mask=inside, other=0.0).to(tl.float32)
+    skip = per_channel(D, channel, inside)
     offset = tl.zeros((CHANNELS,), tl.float32)
     if biased:
-        offset = tl.load(bias + channel, mask=inside, other=0.0).to(tl.float32)
-    length = time
-    if padded:
-        length = tl.minimum(tl.load(lengths + clip).to(tl.int32), time)
+        offset = per_channel(bias, channel, inside)
+    length = length_of(lengths, clip, time, padded)
     tiles = tl.cdiv(time, FRAMES)
     share = tl.program_id(1) * clips + clip
     sum_A = tl.zeros((CHANNELS, STATES), tl.float32)

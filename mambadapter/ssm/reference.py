@@ -83,3 +83,8 @@ def valid_only(x: Tensor, lengths: Tensor | None) -> Tensor:
         return x
     valid = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
     return torch.where(valid[..., None], x, 0.0)
+
+
+def needs_grad(*tensors: Tensor | None) -> bool:
+    """Whether a backward pass may come."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
