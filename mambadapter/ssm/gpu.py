@@ -2,11 +2,13 @@
 
 Padding and direction are addresses in the kernels: no clip is turned around or masked in memory. What is
 kept for the backward is the input and one state in every tile of frames. Every sum has a fixed order, so
-a step gives the same bits each time.
+a step gives the same bits each time. The kernels are imported where they are launched: without a GPU, Triton
+is not loaded.
 """
 
 import os
 import shutil
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -15,14 +17,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mambadapter.ssm.reference import needs_grad
-
-try:
-    from mambadapter.ssm.gpu_convolution import before_activation, convolve
-    from mambadapter.ssm.gpu_scan import scan_backward, scan_forward
-except ImportError:  # no Triton outside Linux and Windows
-    HAVE_TRITON = False
-else:
-    HAVE_TRITON = True
 
 NAME = "triton"
 
@@ -35,7 +29,9 @@ def unusable(device_type: str) -> str | None:
     """Say why this backend cannot serve a device; None when it can."""
     if device_type != "cuda":
         return "its kernels run on CUDA tensors only"
-    if not HAVE_TRITON:
+    try:
+        import_module("mambadapter.ssm.gpu_scan")
+    except ImportError:  # no Triton outside Linux and Windows
         return "Triton cannot be imported; `pip install triton`"
     if torch.version.hip is None and torch.cuda.get_device_capability() < _OLDEST:
         return "its kernels need a GPU of compute capability 7.5 or newer"
@@ -99,6 +95,8 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        from mambadapter.ssm.gpu_convolution import before_activation
+
         x, weight, bias, lengths = ctx.saved_tensors
         grad = _rows(grad)
         clips, time, channels = x.shape
@@ -132,6 +130,8 @@ def _convolved(
     reverse: bool,
     activate: bool,
 ) -> Tensor:
+    from mambadapter.ssm.gpu_convolution import convolve
+
     grid, tile = _convolution_tiles(x)
     out = x.new_empty(x.shape)
     with torch.cuda.device_of(x):
@@ -160,6 +160,8 @@ class _Scan(torch.autograd.Function):
         reverse: bool,
         keep: bool,
     ) -> Tensor:
+        from mambadapter.ssm.gpu_scan import scan_forward
+
         u, delta, B, C = map(_rows, (u, delta, B, C))
         z = None if z is None else _rows(z)
         gate = u if z is None else z
@@ -184,6 +186,8 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        from mambadapter.ssm.gpu_scan import scan_backward
+
         u, delta, A, B, C, D, z, bias, lengths, saved = ctx.saved_tensors
         grad = _rows(grad)
         grid, tile = _scan_tiles(u, A)

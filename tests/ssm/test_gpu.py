@@ -6,8 +6,7 @@ from oracle import assert_close, compare, inner_inputs, scan_inputs, single, val
 
 from mambadapter.ssm import Mamba, dispatch, gpu, reference
 
-if not gpu.HAVE_TRITON:
-    pytest.skip("Triton is not installed", allow_module_level=True)
+pytest.importorskip("triton", reason="Triton is not installed")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 LENGTHS = torch.tensor([11, 6, 1])
