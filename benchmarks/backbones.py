@@ -18,7 +18,7 @@ from choice import Choice
 
 from mambadapter.config import recipe_main
 from mambadapter.demo import write_ast, write_whisper
-from mambadapter.sweep.trials import Trial
+from mambadapter.experiments.trials import Trial
 
 ROOT = Path(__file__).resolve().parents[1]
 ENCODERS = ROOT / "results/encoders"

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mambadapter.sweep.trials import Trial, run_trials
+from mambadapter.experiments.trials import Trial, run_trials
 
 
 @dataclass(frozen=True)

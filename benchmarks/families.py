@@ -17,11 +17,11 @@ from memory import kept_mib, learning_mib
 from timing import alternate, describe_machine
 from transformers import AutoModel
 
-from mambadapter.budget import architecture_config
+from mambadapter.budget.count import architecture_config
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.decoder import AdaptedDecoder
 from mambadapter.encoders.frontends import frontend_of
-from mambadapter.encoders.pretrained import encoder_of
+from mambadapter.encoders.loading import encoder_of
 from mambadapter.heads import PooledClassifier
 from mambadapter.methods import FullFinetuning, LinearProbe, MambAdapters
 

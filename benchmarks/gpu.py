@@ -21,11 +21,13 @@ from timing import alternate
 from torch import Tensor
 from transformers import AutoModel
 
-from mambadapter.budget import architecture_config
+from mambadapter.budget.count import architecture_config
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.heads import PooledClassifier
 from mambadapter.methods import FullFinetuning, LinearProbe, LoRA, MambAdapters
-from mambadapter.ssm import gpu, mamba_kernels, reference, set_backend
+from mambadapter.ssm import set_backend
+from mambadapter.ssm.backends import mamba_ssm, reference
+from mambadapter.ssm.backends.triton import backend as gpu
 
 SHAPES = [(8, 250, 24, 16), (32, 250, 24, 16), (16, 1500, 48, 16), (1, 250, 24, 16)]
 DEVICE = "cuda"
@@ -36,8 +38,8 @@ ROUNDS = 7
 def compared() -> dict[str, Callable[..., Tensor]]:
     """What there is, ours first."""
     found = {"ours": gpu.selective_scan}
-    if mamba_kernels.unusable("cuda") is None:
-        found["mamba-ssm"] = mamba_kernels.selective_scan
+    if mamba_ssm.unusable("cuda") is None:
+        found["mamba-ssm"] = mamba_ssm.selective_scan
     if importlib.util.find_spec("mambapy"):
         found["mambapy's pscan"] = mambapy_scan
     return {**found, "the plain reference": reference.selective_scan}
@@ -113,7 +115,7 @@ def compare_steps(family: str, half: bool) -> None:
         "linear probe": (LinearProbe(), "auto"),
         "full fine-tuning": (FullFinetuning(), "auto"),
     }
-    if mamba_kernels.unusable("cuda") is not None:
+    if mamba_ssm.unusable("cuda") is not None:
         del methods["MambAdapter, mamba-ssm"]
     steps, memory = {}, {}
     for name, (method, backend) in methods.items():

@@ -17,9 +17,9 @@ from typing import Any
 from choice import Choice
 
 from mambadapter.config import recipe_main
+from mambadapter.experiments.trials import Trial
 from mambadapter.methods import MENU
-from mambadapter.sweep.statistics import mean_and_half_width
-from mambadapter.sweep.trials import Trial
+from mambadapter.metrics.intervals import mean_and_half_width
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 BUDGET = 50_000

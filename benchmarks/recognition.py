@@ -15,7 +15,7 @@ from typing import Any
 from choice import Choice
 
 from mambadapter.config import recipe_main
-from mambadapter.sweep.trials import Trial
+from mambadapter.experiments.trials import Trial
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes/CommonVoice"
 LANGUAGES = ("ab", "ckb", "eo", "kab", "rw")

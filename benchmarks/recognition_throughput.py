@@ -24,10 +24,10 @@ from timing import alternate, describe_machine
 
 from mambadapter.config import recipe_main
 from mambadapter.data.batching import batches_by_length
-from mambadapter.data.common_voice import prepare_common_voice
+from mambadapter.data.corpora.common_voice import prepare_common_voice
 from mambadapter.data.manifests import transcription_datasets
 from mambadapter.encoders import AdaptedEncoder
-from mambadapter.encoders.box import BOX
+from mambadapter.encoders.bundled import BOX
 from mambadapter.heads import CTCHead
 from mambadapter.methods import MambAdapters
 

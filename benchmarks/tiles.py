@@ -14,7 +14,7 @@ from gpu import DEVICE, backward
 from scans import scan_inputs
 from torch import Tensor
 
-from mambadapter.ssm import gpu
+from mambadapter.ssm.backends.triton import backend as gpu
 
 SHAPES = [(32, 250, 24, 16), (16, 1500, 48, 16)]
 TILES = [  # channels, frames, warps

@@ -14,20 +14,20 @@ import torch
 import transformers
 
 from mambadapter import __version__
-from mambadapter.budget import ARCHITECTURES, build_on_meta, count_parameters, encoder_shape
+from mambadapter.budget.count import ARCHITECTURES, build_on_meta, count_parameters, encoder_shape
+from mambadapter.budget.search import closest
 from mambadapter.config.overrides import parse_value
 from mambadapter.encoders.shape import EncoderShape
 from mambadapter.errors import UserError, did_you_mean, user_error
+from mambadapter.experiments.launchers import LAUNCHERS
+from mambadapter.experiments.sweep import run_sweep
+from mambadapter.experiments.sweep_file import read_sweep
+from mambadapter.experiments.trials import FAILED, SWEEP_LOG
 from mambadapter.inference import Classifier, recogniser
 from mambadapter.methods import MENU
-from mambadapter.solver import closest
+from mambadapter.report.page import write_report
 from mambadapter.ssm import backend_report
-from mambadapter.sweep.launchers import LAUNCHERS
-from mambadapter.sweep.plan import read_sweep
-from mambadapter.sweep.report import write_report
-from mambadapter.sweep.run import run_sweep
-from mambadapter.sweep.trials import FAILED, SWEEP_LOG
-from mambadapter.versions import package_versions
+from mambadapter.utils.versions import package_versions
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from mambadapter.budget import (
+from mambadapter.budget.count import (
     ARCHITECTURES,
     build_on_meta,
     count_parameters,
     encoder_shape,
 )
+from mambadapter.budget.search import closest, fit_to_budget, neighbours
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.errors import UserError
 from mambadapter.heads import PooledClassifier
@@ -30,7 +31,6 @@ from mambadapter.methods import (
     PrefixTuning,
     PromptTuning,
 )
-from mambadapter.solver import closest, fit_to_budget, neighbours
 from mambadapter.ssm import mamba_parameter_count
 
 ENCODERS = Path(__file__).parents[1] / "hparams/encoders.yaml"

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from mambadapter.brains import classification, ctc, seq2seq
 from mambadapter.config import load_experiment, recipe_main, start_experiment
 from mambadapter.config.overrides import parse_command_line
 from mambadapter.errors import UserError
 from mambadapter.methods import MENU, FullFinetuning, IdentityBottlenecks, LinearProbe, MambAdapters
+from mambadapter.training import classification, ctc, seq2seq
 
 CONTRACT = ("method", "source", "opt_class", "tensorboard", "data_folder", "loader_options", "log")
 

@@ -14,10 +14,10 @@ from hyperpyyaml import load_hyperpyyaml
 
 import mambadapter
 from mambadapter import cli
-from mambadapter.budget import encoder_shape
+from mambadapter.budget.count import encoder_shape
 from mambadapter.config import load_experiment
+from mambadapter.experiments.sweep_file import read_sweep
 from mambadapter.methods import MENU
-from mambadapter.sweep.plan import read_sweep
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [

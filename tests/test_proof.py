@@ -8,7 +8,7 @@ from mambadapter.encoders import AdaptedEncoder
 from mambadapter.errors import UserError
 from mambadapter.heads import PooledClassifier
 from mambadapter.methods import FullFinetuning, IdentityBottlenecks, LinearProbe, MambAdapters
-from mambadapter.proof import prove_alive
+from mambadapter.training.sanity_check import prove_alive
 
 
 def build(folder, method):

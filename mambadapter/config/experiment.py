@@ -35,7 +35,7 @@ from mambadapter.errors import UserError, user_error
 
 logger = logging.getLogger(__name__)
 
-# Keys of every recipe that are read here, and one that `mambadapter.runs` reads where it is there.
+# Keys of every recipe that are read here, and one that `mambadapter.experiments.run` reads where it is there.
 _OWN_KEYS = ("seed", "output_root", "output_folder")
 _OPTIONAL_KEYS = ("folds",)
 

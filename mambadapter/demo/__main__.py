@@ -16,9 +16,9 @@ from ruamel.yaml import YAML
 
 from mambadapter.demo.corpus import write_corpus
 from mambadapter.demo.picture import draw_picture
-from mambadapter.encoders.box import write_random_twin
+from mambadapter.encoders.bundled import write_random_twin
 from mambadapter.errors import UserError
-from mambadapter.sweep.trials import Trial, run_trials
+from mambadapter.experiments.trials import Trial, run_trials
 
 FOLDER = Path("demo")
 RECIPE = Path("recipes/GoogleSpeechCommands")

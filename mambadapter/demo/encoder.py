@@ -4,7 +4,7 @@ from pathlib import Path
 
 from transformers import AutoConfig
 
-from mambadapter.encoders.box import write_random_encoder
+from mambadapter.encoders.bundled import write_random_encoder
 
 
 def write_encoder(

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from mambadapter.encoders.frontends import Frontend, Waveforms
+from mambadapter.encoders.loading import load_pretrained
 from mambadapter.encoders.padding import valid_samples
-from mambadapter.encoders.pretrained import load_pretrained
 from mambadapter.encoders.stack import AdaptedStack, Method
 from mambadapter.encoders.state import ForwardState
 from mambadapter.errors import UserError

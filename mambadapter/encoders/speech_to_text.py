@@ -10,11 +10,11 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.decoder import AdaptedDecoder
-from mambadapter.encoders.pretrained import read_checkpoint
+from mambadapter.encoders.loading import read_checkpoint
 from mambadapter.encoders.stack import Method
 from mambadapter.errors import UserError
-from mambadapter.knobs import one_of
 from mambadapter.methods import LinearProbe
+from mambadapter.validators import one_of
 
 _START, _TASK, _END = (
     "<|startoftranscript|>",

@@ -3,13 +3,13 @@
 from dataclasses import asdict
 from typing import Any
 
-from mambadapter.knobs import one_of
 from mambadapter.methods.backbone import BitFit, FullFinetuning, LinearProbe, WeightedSum
 from mambadapter.methods.counts import TrainedCount
 from mambadapter.methods.low_rank import DoRA, LoRA
 from mambadapter.methods.mamba import IdentityBottlenecks, MambAdapters
 from mambadapter.methods.prompts import PrefixTuning, PromptTuning
 from mambadapter.methods.side import Bottlenecks, ConformerAdapters, Convpasses
+from mambadapter.validators import one_of
 
 METHODS = {
     method.__name__: method

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mambadapter.adapters.layer_weights import LayerWeights
 from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import front_end, never_trained, outer_norm
-from mambadapter.knobs import check_types, one_of
+from mambadapter.methods.branches.layer_weights import LayerWeights
 from mambadapter.methods.counts import TrainedCount
 from mambadapter.methods.placement import norm_count, train_norms
+from mambadapter.validators import check_types, one_of
 
 
 @dataclass(frozen=True)

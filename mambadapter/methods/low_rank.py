@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mambadapter.adapters.low_rank import LowRank, WeightDecomposed
 from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import DENSE_LAYERS, DenseLayer, dense_layers
 from mambadapter.errors import UserError
-from mambadapter.knobs import check_types, one_of, positive_integer, probability
+from mambadapter.methods.branches.low_rank import LowRank, WeightDecomposed
 from mambadapter.methods.counts import TrainedCount
 from mambadapter.methods.placement import norm_count, train_norms
+from mambadapter.validators import check_types, one_of, positive_integer, probability
 
 
 @dataclass(frozen=True)

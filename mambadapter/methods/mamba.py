@@ -7,18 +7,17 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from mambadapter.adapters.bottleneck import IdentityBottleneck
-from mambadapter.adapters.init import (
-    official_mamba,
-    official_projections,
-    unit_variance_projections,
-)
-from mambadapter.adapters.mamba import MambAdapter
 from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.errors import UserError
-from mambadapter.knobs import check_types, one_of, positive_integer, probability
+from mambadapter.methods.branches.bottleneck import IdentityBottleneck
+from mambadapter.methods.branches.init import (
+    official_mamba,
+    official_projections,
+    unit_variance_projections,
+)
+from mambadapter.methods.branches.mamba import MambAdapter
 from mambadapter.methods.counts import TrainedCount
 from mambadapter.methods.placement import (
     PLACEMENTS,
@@ -28,6 +27,7 @@ from mambadapter.methods.placement import (
     placed,
 )
 from mambadapter.ssm import Mamba, mamba_parameter_count
+from mambadapter.validators import check_types, one_of, positive_integer, probability
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class MambAdapters:
     dropout : float
         Probability, between the Mamba block and W_up.
     initialisation : str
-        ``unit_variance``, or ``official`` for that of the paper's code (`mambadapter.adapters.init`).
+        ``unit_variance``, or ``official`` for that of the paper's code (`mambadapter.methods.branches.init`).
     norms : str
         ``adapted`` trains the LayerNorm in front of each adapted sub-layer and the final one, which
         is what the paper counts. ``none`` trains none.

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mambadapter.adapters.prompts import Prefix, Prompt
 from mambadapter.encoders.prefixing import attend_to_prefixes
 from mambadapter.encoders.prompting import prepend_prompts
 from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.stack import AdaptedStack
-from mambadapter.knobs import check_types, one_of, positive_integer
+from mambadapter.methods.branches.prompts import Prefix, Prompt
 from mambadapter.methods.counts import TrainedCount
 from mambadapter.methods.placement import norm_count, train_norms
+from mambadapter.validators import check_types, one_of, positive_integer
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,13 @@ from typing import ClassVar
 
 from torch import nn
 
-from mambadapter.adapters.bottleneck import ACTIVATIONS, Bottleneck
-from mambadapter.adapters.conformer import ConformerAdapter
-from mambadapter.adapters.convpass import Convpass
-from mambadapter.adapters.init import unit_variance_projections
 from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
-from mambadapter.knobs import check_types, odd, one_of, positive_integer, probability
+from mambadapter.methods.branches.bottleneck import ACTIVATIONS, Bottleneck
+from mambadapter.methods.branches.conformer import ConformerAdapter
+from mambadapter.methods.branches.convpass import Convpass
+from mambadapter.methods.branches.init import unit_variance_projections
 from mambadapter.methods.counts import TrainedCount
 from mambadapter.methods.placement import (
     PLACEMENTS,
@@ -20,6 +19,7 @@ from mambadapter.methods.placement import (
     insertion_points,
     norm_count,
 )
+from mambadapter.validators import check_types, odd, one_of, positive_integer, probability
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,17 @@ import torch
 from torch import Tensor
 
 from mambadapter.errors import UserError, did_you_mean
-from mambadapter.ssm import cpu, gpu, mamba_kernels, reference
 from mambadapter.ssm.arguments import check_inner, check_scan
+from mambadapter.ssm.backends import mamba_ssm, reference
+from mambadapter.ssm.backends.numba import backend as cpu
+from mambadapter.ssm.backends.triton import backend as gpu
 
 logger = logging.getLogger("mambadapter")
 
 ENVIRONMENT = "MAMBADAPTER_SSM_BACKEND"
 
 # In order of preference.
-_BACKENDS: dict[str, ModuleType] = {m.NAME: m for m in (cpu, gpu, mamba_kernels, reference)}
+_BACKENDS: dict[str, ModuleType] = {m.NAME: m for m in (cpu, gpu, mamba_ssm, reference)}
 
 _requested: str | None = None
 _chosen: dict[str, ModuleType] = {}

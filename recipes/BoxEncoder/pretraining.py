@@ -17,11 +17,11 @@ from sounds import KINDS
 from speechbrain.dataio.dataset import DynamicItemDataset
 from torch import Tensor, nn
 
-from mambadapter.brains.base import EncoderBrain
 from mambadapter.data.audio import audio_pipeline
 from mambadapter.encoders.padding import frame_mask
 from mambadapter.heads import PooledClassifier
-from mambadapter.knobs import one_of
+from mambadapter.training.brain import EncoderBrain
+from mambadapter.validators import one_of
 
 CONTRACT = (
     "architecture",

@@ -16,7 +16,7 @@ from mambadapter.data.batching import batches_by_length
 from mambadapter.data.manifests import main_first
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.methods import FullFinetuning
-from mambadapter.results import write_result
+from mambadapter.training.result import write_result
 
 
 @recipe_main

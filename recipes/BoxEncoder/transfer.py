@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mambadapter.config import recipe_main
-from mambadapter.encoders.box import write_random_twin
-from mambadapter.sweep.statistics import mean_and_half_width
-from mambadapter.sweep.trials import Trial, run_trials
+from mambadapter.encoders.bundled import write_random_twin
+from mambadapter.experiments.trials import Trial, run_trials
+from mambadapter.metrics.intervals import mean_and_half_width
 
 HERE = Path(__file__).resolve().parent
 SAVED, SCRATCH = HERE / "saved_runs", HERE / "results/transfer"

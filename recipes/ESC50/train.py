@@ -9,15 +9,15 @@ import sys
 
 from speechbrain.utils.seed import seed_everything
 
-from mambadapter.brains.classification import CONTRACT, ClassificationBrain
+from mambadapter.budget.search import fit_to_budget
 from mambadapter.config import Experiment, recipe_main
 from mambadapter.data.manifests import classification_datasets, main_first
 from mambadapter.encoders import AdaptedEncoder
+from mambadapter.experiments.run import run
 from mambadapter.heads import PooledClassifier
 from mambadapter.inference import save_package
-from mambadapter.results import write_result
-from mambadapter.runs import run
-from mambadapter.solver import fit_to_budget
+from mambadapter.training.classification import CONTRACT, ClassificationBrain
+from mambadapter.training.result import write_result
 
 
 @recipe_main

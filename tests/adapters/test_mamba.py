@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from mambadapter.adapters import IdentityBottleneck, MambAdapter
-from mambadapter.adapters.init import (
+from mambadapter.methods.branches import IdentityBottleneck, MambAdapter
+from mambadapter.methods.branches.init import (
     official_mamba,
     official_projections,
     unit_variance_projections,

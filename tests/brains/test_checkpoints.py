@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import distributed, multiprocessing, nn
 
-from mambadapter.brains.checkpoints import WholeCheckpointer
+from mambadapter.training.checkpoints import WholeCheckpointer
 
 
 def save_three(rank, folder):

@@ -16,14 +16,14 @@ from speechbrain.utils.checkpoints import Checkpoint
 from tiny_run import build, dataset, fit, train
 from torch import nn
 
-from mambadapter.brains.base import seed_step
-from mambadapter.brains.checkpoints import load_trained, trained_tensors
-from mambadapter.brains.metrics import classification_metrics
-from mambadapter.brains.optimisation import cosine_factor, weight_decay_groups
-from mambadapter.brains.selection import checkpoint_rank, validation_rank
-from mambadapter.brains.stopwatch import Stopwatch
 from mambadapter.errors import UserError
 from mambadapter.methods import MENU
+from mambadapter.metrics.classification import classification_metrics
+from mambadapter.training.brain import seed_step
+from mambadapter.training.checkpoints import load_trained, trained_tensors
+from mambadapter.training.optimisation import cosine_factor, weight_decay_groups
+from mambadapter.training.selection import checkpoint_rank, validation_rank
+from mambadapter.training.stopwatch import Stopwatch
 
 SCRIPT = Path(__file__).parent / "tiny_run.py"
 
@@ -290,7 +290,7 @@ def test_the_best_validation_epoch_is_restored_before_testing(folder, tmp_path, 
         kept.append({n: t.clone() for n, t in trained_tensors(modules).items()})
         return {"accuracy": next(accuracies, 0.0)}
 
-    monkeypatch.setattr("mambadapter.brains.classification.classification_metrics", metrics)
+    monkeypatch.setattr("mambadapter.training.classification.classification_metrics", metrics)
     fit(brain, counter)
     brain.evaluate(dataset(6, 2000), test_loader_kwargs={"batch_size": 3})
     assert brain.best_epoch == 2

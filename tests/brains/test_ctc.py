@@ -15,15 +15,15 @@ from speechbrain.utils.epoch_loop import EpochCounter
 from speechbrain.utils.metric_stats import ErrorRateStats
 from speechbrain.utils.train_logger import FileTrainLogger
 
-from mambadapter.brains.checkpoints import WholeCheckpointer, trained_tensors
-from mambadapter.brains.ctc import CTCBrain
-from mambadapter.brains.decoding import beam_searcher, greedy_texts
-from mambadapter.brains.error_rates import error_rate
+from mambadapter.decoding.ctc import beam_searcher, greedy_texts
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.errors import UserError
 from mambadapter.heads import CTCHead
 from mambadapter.methods import MENU, MambAdapters
+from mambadapter.metrics.error_rates import error_rate
 from mambadapter.text.vocabulary import Vocabulary
+from mambadapter.training.checkpoints import WholeCheckpointer, trained_tensors
+from mambadapter.training.ctc import CTCBrain
 
 VOCABULARY = Vocabulary.of(["یەک دوو", "سێ"])
 TEXTS = ["یەک", "دوو یەک", "سێ دوو"]

@@ -12,12 +12,12 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.epoch_loop import EpochCounter
 from speechbrain.utils.train_logger import FileTrainLogger
 
-from mambadapter.brains.checkpoints import WholeCheckpointer, trained_tensors
-from mambadapter.brains.classification import ClassificationBrain
 from mambadapter.config import recipe_main
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.heads import PooledClassifier
 from mambadapter.methods import MambAdapters
+from mambadapter.training.checkpoints import WholeCheckpointer, trained_tensors
+from mambadapter.training.classification import ClassificationBrain
 
 
 @sb.utils.data_pipeline.takes("label_index", "seed")

@@ -10,7 +10,7 @@ import soundfile as sf
 from small_common_voice import COLUMNS, read_table, write_small_release, write_table
 
 from mambadapter.data import durations
-from mambadapter.data.common_voice import prepare_common_voice
+from mambadapter.data.corpora.common_voice import prepare_common_voice
 from mambadapter.errors import UserError
 from mambadapter.text import TextRules
 

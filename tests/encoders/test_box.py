@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from mambadapter.config.menus import choose_source
 from mambadapter.data.audio import read_clip
 from mambadapter.encoders import AdaptedEncoder
-from mambadapter.encoders.box import BOX, box_folder, write_random_twin
+from mambadapter.encoders.bundled import BOX, box_folder, write_random_twin
 from mambadapter.heads import PooledClassifier
 from mambadapter.inference import Classifier, save_package
 from mambadapter.methods import LinearProbe, MambAdapters

@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, BertConfig, Wav2Vec2FeatureExtractor
 
 from mambadapter.encoders import load_pretrained
+from mambadapter.encoders.loading import encoder_of
 from mambadapter.encoders.padding import normalise_waveforms
-from mambadapter.encoders.pretrained import encoder_of
 from mambadapter.errors import UserError
 
 

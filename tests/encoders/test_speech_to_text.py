@@ -10,11 +10,11 @@ from transformers import (
 )
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
-from mambadapter.brains.seq2seq import teacher_forced
-from mambadapter.brains.writing import write_greedily
+from mambadapter.decoding.autoregressive import write_greedily
 from mambadapter.encoders.speech_to_text import load_speech_to_text
 from mambadapter.errors import UserError
 from mambadapter.methods import MENU, LinearProbe
+from mambadapter.training.seq2seq import teacher_forced
 
 FROZEN = LinearProbe(norms="none")
 TEXTS = ("azul fell-awen", "ab", "Ҕы!")

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from mambadapter.encoders import AdaptedEncoder
-from mambadapter.encoders.pretrained import load_pretrained
+from mambadapter.encoders.loading import load_pretrained
 from mambadapter.heads import PooledClassifier
 
 NO_IDENTITY = {"prompt_shallow", "prompt_deep", "prefix_tuning", "weighted_sum"}

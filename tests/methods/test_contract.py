@@ -18,14 +18,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoFeatureExtractor, AutoModel
 
-from mambadapter.brains.checkpoints import load_trained, trained_tensors
-from mambadapter.budget import count_parameters
+from mambadapter.budget.count import count_parameters
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.frontends import LogMels
-from mambadapter.encoders.pretrained import encoder_of
+from mambadapter.encoders.loading import encoder_of
 from mambadapter.encoders.shape import EncoderShape
 from mambadapter.methods import MENU, method_from_dict, method_to_dict
-from mambadapter.proof import prove_alive
+from mambadapter.training.checkpoints import load_trained, trained_tensors
+from mambadapter.training.sanity_check import prove_alive
 
 
 @pytest.fixture(params=MENU)

@@ -8,7 +8,7 @@ from contract import SAMPLES, build, has_batch_norm, moved, waveforms
 from torch import nn
 
 from mambadapter.methods import MENU
-from mambadapter.proof import prove_alive
+from mambadapter.training.sanity_check import prove_alive
 
 if not torch.cuda.is_available():
     pytest.skip("there is no GPU", allow_module_level=True)

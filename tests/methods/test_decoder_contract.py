@@ -8,14 +8,14 @@ from contract import ENCODER_ONLY, NO_IDENTITY, has_batch_norm, learning, moved
 from safetensors.torch import load_file, save_file
 from transformers import WhisperForConditionalGeneration
 
-from mambadapter.brains.checkpoints import load_trained, trained_tensors
-from mambadapter.brains.writing import write_greedily
-from mambadapter.budget import count_parameters
+from mambadapter.budget.count import count_parameters
+from mambadapter.decoding.autoregressive import write_greedily
 from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.speech_to_text import load_speech_to_text
 from mambadapter.errors import UserError
 from mambadapter.methods import MENU, method_from_dict, method_to_dict
-from mambadapter.proof import prove_alive
+from mambadapter.training.checkpoints import load_trained, trained_tensors
+from mambadapter.training.sanity_check import prove_alive
 
 CAUSAL = [name for name in MENU if name != "mambadapter_bidirectional"]
 

@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import AutoModel
 
-from mambadapter.adapters import ConformerAdapter, Convpass, WeightDecomposed
-from mambadapter.adapters.conformer import FrameBatchNorm
 from mambadapter.encoders import AdaptedEncoder
-from mambadapter.encoders.pretrained import encoder_of
+from mambadapter.encoders.loading import encoder_of
 from mambadapter.encoders.sublayers import dense_layers
 from mambadapter.methods import DoRA, LoRA, PrefixTuning, PromptTuning, WeightedSum
+from mambadapter.methods.branches import ConformerAdapter, Convpass, WeightDecomposed
+from mambadapter.methods.branches.conformer import FrameBatchNorm
 
 TARGETS = ("q", "k", "v", "o", "ffn_in", "ffn_out")
 

@@ -106,7 +106,7 @@ def test_frame_labels_against_a_search_by_hand():
 def test_there_are_as_many_labels_as_frames():
     from pretraining import frame_labels
 
-    from mambadapter.encoders.pretrained import load_pretrained
+    from mambadapter.encoders.loading import load_pretrained
 
     backbone = load_pretrained("mambadapter/box").backbone
     for samples in (400, 719, 720, 8000, 12345, 64001):
@@ -210,7 +210,7 @@ def test_a_crash_in_the_synthesiser_is_an_error_and_not_a_wait(tmp_path, monkeyp
 def test_the_documented_tables_are_those_of_the_saved_runs():
     import transfer
 
-    card = (RECIPE.parents[1] / "mambadapter/encoders/box/README.md").read_text()
+    card = (RECIPE.parents[1] / "mambadapter/encoders/bundled/README.md").read_text()
     assert transfer.table(transfer.SETTINGS) in card
     assert transfer.table(transfer.OBJECTIVES) in (RECIPE / "README.md").read_text()
 
@@ -297,7 +297,7 @@ def test_pretraining_by_ctc_learns(tmp_path):
 
 
 def test_pretraining_that_was_killed_ends_with_the_same_checkpoint(tmp_path):
-    from mambadapter.encoders.pretrained import load_pretrained
+    from mambadapter.encoders.loading import load_pretrained
 
     write_parts(tmp_path / "data", TINY["utterances"], TINY["sounds"], 1986)
     finish(start(tmp_path / "data", tmp_path / "whole"))

@@ -6,12 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from recipe_run import RECIPES, load_module, names, read, run
+from recipe_run import names, read, run
 from small_esc50 import COLUMNS, write_rows, write_small_esc50
 
+from mambadapter.data.corpora import esc50
 from mambadapter.errors import UserError
-
-esc50 = load_module(RECIPES / "ESC50/esc50_prepare.py")
 
 
 def rows_of(corpus):

@@ -6,11 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from recipe_run import RECIPES, load_module, names, read, run, write_noise
+from recipe_run import names, read, run, write_noise
 
+from mambadapter.data.corpora import fluent_speech_commands as fsc
 from mambadapter.errors import UserError
-
-fsc = load_module(RECIPES / "FluentSpeechCommands/fsc_prepare.py")
 
 INTENTS = [
     ("activate", "lamp", "none"),

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from recipe_run import RECIPES, load_module, read
+from recipe_run import read
 from recipe_run import run as run_recipe
 
-from mambadapter.data import preparation
+from mambadapter.data.corpora import preparation
+from mambadapter.data.corpora import speech_commands as gsc
 from mambadapter.errors import UserError
 
-gsc = load_module(RECIPES / "GoogleSpeechCommands/gsc_prepare.py")
 run = functools.partial(run_recipe, "GoogleSpeechCommands")
 
 

@@ -9,10 +9,10 @@ from recipe_run import RECIPES, load_module
 from scipy.stats import t as student
 from small_esc50 import write_small_esc50
 
-from mambadapter.brains.classification import CONTRACT
 from mambadapter.data.manifests import write_json
 from mambadapter.errors import DivergedError, UserError
-from mambadapter.runs import candidates, run
+from mambadapter.experiments.run import candidates, run
+from mambadapter.training.classification import CONTRACT
 
 RECIPE = RECIPES / "ESC50/hparams/train.yaml"
 

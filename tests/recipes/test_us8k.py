@@ -6,11 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from recipe_run import RECIPES, load_module, names, read, run, write_noise
+from recipe_run import names, read, run, write_noise
 
+from mambadapter.data.corpora import urbansound8k as us8k
 from mambadapter.errors import UserError
-
-us8k = load_module(RECIPES / "UrbanSound8K/us8k_prepare.py")
 
 CLASSES = {"car_horn": 1, "dog_bark": 3, "siren": 8}
 COLUMNS = "slice_file_name,fsID,start,end,salience,fold,classID,class".split(",")

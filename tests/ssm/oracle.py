@@ -2,7 +2,7 @@
 
 import torch
 
-from mambadapter.ssm import reference
+from mambadapter.ssm.backends import reference
 
 
 def scan_inputs(batch, time, channels, states, gated=True, dtype=torch.float64):

@@ -13,12 +13,11 @@ from mambadapter.errors import UserError
 from mambadapter.ssm import (
     Mamba,
     backend_report,
-    cpu,
     dispatch,
-    mamba_kernels,
-    reference,
     set_backend,
 )
+from mambadapter.ssm.backends import mamba_ssm, reference
+from mambadapter.ssm.backends.numba import backend as cpu
 
 
 @pytest.fixture(autouse=True)
@@ -26,9 +25,9 @@ def fresh_choice(monkeypatch):
     monkeypatch.setattr(dispatch, "_requested", None)
     monkeypatch.setattr(dispatch, "_chosen", {})
     monkeypatch.delenv(dispatch.ENVIRONMENT, raising=False)
-    mamba_kernels._optional.cache_clear()
+    mamba_ssm._optional.cache_clear()
     yield
-    mamba_kernels._optional.cache_clear()
+    mamba_ssm._optional.cache_clear()
 
 
 def test_a_cpu_gets_the_cpu_kernels_and_says_so_once(caplog):
@@ -179,13 +178,13 @@ def test_mamba_ssm_is_called_as_its_functions_want(
 ):
     calls = []
     fake_peers(monkeypatch, calls)
-    assert mamba_kernels.unusable("cuda") is None
+    assert mamba_ssm.unusable("cuda") is None
     torch.manual_seed(0)
     block = Mamba(width, d_conv=taps)
     x = torch.randn(2, 20, width)
     set_backend("reference")
     wanted = block(x, lengths, reverse)
-    monkeypatch.setitem(dispatch._chosen, "cpu", mamba_kernels)
+    monkeypatch.setitem(dispatch._chosen, "cpu", mamba_ssm)
     torch.testing.assert_close(block(x, lengths, reverse), wanted)
     assert calls == kernels
 
@@ -198,7 +197,7 @@ def half_of(*shape, channels=24, skipped=0):
 def test_whole_vectors_of_channels_are_not_copied():
     x = half_of(2, 20, 48)
     assert_loadable(x)
-    assert mamba_kernels._loadable(x) is x
+    assert mamba_ssm._loadable(x) is x
 
 
 @pytest.mark.parametrize(
@@ -216,7 +215,7 @@ def test_whole_vectors_of_channels_are_not_copied():
     ids=["channels", "frame", "offset", "one frame", "a gradient", "one", "repeated", "turned"],
 )
 def test_other_layouts_are_copied_for_the_convolution(x):
-    got = mamba_kernels._loadable(x)
+    got = mamba_ssm._loadable(x)
     assert got.stride(2) == 1
     assert_loadable(got)
     assert torch.equal(got, x)
@@ -231,7 +230,7 @@ def test_mamba_ssm_scan_alone(monkeypatch):
     lengths = torch.tensor([20, 9])
     arguments = (u, delta, A, B, C, D, z, bias, lengths, True)
     torch.testing.assert_close(
-        mamba_kernels.selective_scan(*arguments), reference.selective_scan(*arguments)
+        mamba_ssm.selective_scan(*arguments), reference.selective_scan(*arguments)
     )
 
 
@@ -248,4 +247,4 @@ def test_the_cpu_kernels_leave_torchs_thread_count_alone():
 
 
 def test_missing_kernels_say_what_to_install():
-    assert "pip install mamba-ssm" in mamba_kernels.unusable("cuda")
+    assert "pip install mamba-ssm" in mamba_ssm.unusable("cuda")

@@ -4,7 +4,9 @@ import pytest
 import torch
 from oracle import assert_close, compare, inner_inputs, scan_inputs, single, value_and_gradients
 
-from mambadapter.ssm import Mamba, dispatch, gpu, reference
+from mambadapter.ssm import Mamba, dispatch
+from mambadapter.ssm.backends import reference
+from mambadapter.ssm.backends.triton import backend as gpu
 
 pytest.importorskip("triton", reason="Triton is not installed")
 

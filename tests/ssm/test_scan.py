@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from oracle import compare, inner_inputs, scan_inputs, single, value_and_gradients
 
-from mambadapter.ssm import Mamba, cpu, mamba_inner, reference, selective_scan
-from mambadapter.ssm.cpu_runtime import source_digest
+from mambadapter.ssm import Mamba, mamba_inner, selective_scan
+from mambadapter.ssm.backends import reference
+from mambadapter.ssm.backends.numba import backend as cpu
+from mambadapter.ssm.backends.numba.runtime import source_digest
 
 LENGTHS = {"whole": None, "padded": torch.tensor([37, 20, 1])}
 

@@ -4,10 +4,10 @@ import pytest
 from fake_recipe import write_recipe, write_sweep
 
 from mambadapter.errors import UserError
-from mambadapter.sweep.launchers import Here, Submitit, progress
-from mambadapter.sweep.plan import read_sweep
-from mambadapter.sweep.run import run_sweep
-from mambadapter.sweep.trials import Trial
+from mambadapter.experiments.launchers import Here, Submitit, progress
+from mambadapter.experiments.sweep import run_sweep
+from mambadapter.experiments.sweep_file import read_sweep
+from mambadapter.experiments.trials import Trial
 
 pytest.importorskip("submitit", reason="needs submitit: pip install -e '.[sweeps]'")
 

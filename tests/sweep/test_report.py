@@ -12,12 +12,12 @@ from scipy import stats
 
 from mambadapter import cli
 from mambadapter.errors import UserError
-from mambadapter.sweep.collect import collect
-from mambadapter.sweep.figures import learning_curves, score_against_parameters
-from mambadapter.sweep.plan import read_sweep
-from mambadapter.sweep.run import run_sweep
-from mambadapter.sweep.significance import compare, holm
-from mambadapter.sweep.tables import to_csv, to_latex, to_markdown
+from mambadapter.experiments.sweep import run_sweep
+from mambadapter.experiments.sweep_file import read_sweep
+from mambadapter.report.collect import collect
+from mambadapter.report.figures import learning_curves, score_against_parameters
+from mambadapter.report.significance import compare, holm
+from mambadapter.report.tables import to_csv, to_latex, to_markdown
 
 BODY = (
     "cross: {adapter: [lora, bottleneck, probe_x], adapter_budget: [100, 200], seed: [1, 2, 3]}\n"
@@ -32,7 +32,7 @@ def result(adapter, seed, accuracy, fold=None, lr=0.01, **config):
         "method": {"name": "LoRA", "rank": config.pop("rank", 8)},
         "history": [{"epoch": 1, "lr": 0.1, "train": {}, "valid": {"accuracy": accuracy - 0.1}}],
         "wall_time_s": 12.0, "peak_memory_mib": {"resident": 500.0},
-        "config": {"adapter": adapter, "seed": seed, "lr": lr, "prepare": {"!name:esc50_prepare.prepare_esc50": {}},
+        "config": {"adapter": adapter, "seed": seed, "lr": lr, "prepare": {"!name:mambadapter.data.corpora.esc50.prepare_esc50": {}},
                    **folds, **config},
     }  # fmt: skip
 

@@ -6,8 +6,8 @@ import pytest
 from fake_recipe import write_recipe, write_sweep
 
 from mambadapter.errors import UserError
-from mambadapter.sweep.plan import read_sweep
-from mambadapter.sweep.run import run_sweep
+from mambadapter.experiments.sweep import run_sweep
+from mambadapter.experiments.sweep_file import read_sweep
 
 pytest.importorskip("optuna", reason="needs optuna: pip install -e '.[sweeps]'")
 

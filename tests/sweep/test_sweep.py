@@ -13,14 +13,14 @@ import pytest
 from fake_recipe import write_recipe, write_sweep
 
 from mambadapter import cli
-from mambadapter.brains import classification, ctc, seq2seq
-from mambadapter.budget import encoder_shape
+from mambadapter.budget.count import encoder_shape
+from mambadapter.budget.search import fit_to_budget
 from mambadapter.config import load_experiment
 from mambadapter.encoders.speech_to_text import parts
 from mambadapter.errors import UserError
-from mambadapter.solver import fit_to_budget
-from mambadapter.sweep.plan import read_sweep
-from mambadapter.sweep.run import run_sweep
+from mambadapter.experiments.sweep import run_sweep
+from mambadapter.experiments.sweep_file import read_sweep
+from mambadapter.training import classification, ctc, seq2seq
 
 ROOT = Path(__file__).parents[2]
 CONTRACTS = {
@@ -183,7 +183,7 @@ def test_a_full_disk_ends_a_sweep_with_one_line_and_the_next_goes_on(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
 
     with monkeypatch.context() as patch:
-        patch.setattr("mambadapter.sweep.trials.write_json", full)
+        patch.setattr("mambadapter.experiments.trials.write_json", full)
         assert cli.main(["sweep", str(path)]) == 2
     assert (
         "failed.json). Free some space and start the same command again" in capsys.readouterr().err

@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from mambadapter.errors import UserError
-from mambadapter.sweep.statistics import mean_and_half_width
-from mambadapter.sweep.trials import DONE, ELSEWHERE, FAILED, Trial, execute, run_trials
+from mambadapter.experiments.trials import DONE, ELSEWHERE, FAILED, Trial, execute, run_trials
+from mambadapter.metrics.intervals import mean_and_half_width
 
 SCRIPT = """\
 import json, os, pathlib, sys

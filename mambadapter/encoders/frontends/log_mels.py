@@ -13,7 +13,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from mambadapter.encoders.padding import frame_mask
 from mambadapter.encoders.state import ForwardState
 from mambadapter.errors import UserError
-from mambadapter.knobs import check_types, one_of
+from mambadapter.validators import check_types, one_of
 
 _HOP = 160  # samples between the spectrogram's frames, at 16 kHz
 _WINDOW = 400

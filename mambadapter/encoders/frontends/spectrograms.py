@@ -10,7 +10,7 @@ from torchaudio.compliance import kaldi
 
 from mambadapter.encoders.state import ForwardState
 from mambadapter.errors import UserError
-from mambadapter.knobs import check_types, one_of, positive_integer
+from mambadapter.validators import check_types, one_of, positive_integer
 
 # Tokens in front of the patches: class and distillation.
 _FIRST = 2

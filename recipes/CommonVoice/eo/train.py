@@ -9,16 +9,16 @@ import sys
 
 from speechbrain.utils.seed import seed_everything
 
-from mambadapter.brains.ctc import CONTRACT, CTCBrain
+from mambadapter.budget.search import fit_to_budget
 from mambadapter.config import Experiment, recipe_main
 from mambadapter.data.batching import batches_by_length
 from mambadapter.data.manifests import main_first, transcription_datasets
 from mambadapter.encoders import AdaptedEncoder
+from mambadapter.experiments.run import run
 from mambadapter.heads import CTCHead
 from mambadapter.inference import TRANSCRIPTION, save_package
-from mambadapter.results import write_result
-from mambadapter.runs import run
-from mambadapter.solver import fit_to_budget
+from mambadapter.training.ctc import CONTRACT, CTCBrain
+from mambadapter.training.result import write_result
 
 
 @recipe_main

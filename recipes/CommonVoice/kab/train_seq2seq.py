@@ -9,15 +9,15 @@ import sys
 
 from speechbrain.utils.seed import seed_everything
 
-from mambadapter.brains.seq2seq import CONTRACT, Seq2SeqBrain
+from mambadapter.budget.search import fit_to_budget
 from mambadapter.config import Experiment, recipe_main
 from mambadapter.data.batching import batches_by_length
 from mambadapter.data.manifests import main_first, text_datasets
 from mambadapter.encoders.speech_to_text import load_speech_to_text, parts
+from mambadapter.experiments.run import run
 from mambadapter.inference import save_writer
-from mambadapter.results import write_result
-from mambadapter.runs import run
-from mambadapter.solver import fit_to_budget
+from mambadapter.training.result import write_result
+from mambadapter.training.seq2seq import CONTRACT, Seq2SeqBrain
 
 
 @recipe_main

@@ -1,0 +1,195 @@
+"""Load an encoder from transformers, by hub name or local folder, with nothing random left in it."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoConfig, AutoModel, PretrainedConfig
+from transformers.utils import cached_file
+
+from mambadapter.encoders.bundled import BOX, box_folder
+from mambadapter.encoders.frontends import Frontend, frontend_of
+from mambadapter.encoders.sublayers import check_family
+from mambadapter.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+# Everything in these families that acts in train mode only.
+_REGULARISERS = (
+    "hidden_dropout",
+    "attention_dropout",
+    "activation_dropout",
+    "feat_proj_dropout",
+    "final_dropout",
+    "dropout",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+)
+
+
+@dataclass(frozen=True)
+class PretrainedEncoder:
+    """A loaded encoder and what its checkpoint says about its input.
+
+    Attributes
+    ----------
+    backbone : nn.Module
+        The transformers model.
+    source : str
+        Hub name or local folder it came from.
+    frontend : Frontend
+        What makes of waveforms what it reads.
+    """
+
+    backbone: nn.Module
+    source: str
+    frontend: Frontend
+
+
+def load_pretrained(
+    source: str | Mapping[str, Any], regularised: bool = False
+) -> PretrainedEncoder:
+    """Load a wav2vec2, HuBERT, WavLM, AST or Whisper encoder.
+
+    Parameters
+    ----------
+    source : str or Mapping[str, Any]
+        A hub name such as ``facebook/wav2vec2-base``, a folder written by ``save_pretrained``, or
+        ``mambadapter/box``, the encoder that comes with the package. Or a mapping: such a name as its
+        ``source``, and settings of the encoder's frontend.
+    regularised : bool
+        Keep the checkpoint's own dropout and time masking, as full fine-tuning wants. The default
+        removes them for good: a frozen encoder is a fixed function, whatever ``train()`` is called on.
+        LayerDrop is always removed: it skips branches and breaks distributed training.
+
+    Returns
+    -------
+    PretrainedEncoder
+
+    Raises
+    ------
+    UserError
+        If the checkpoint is not there, is of another family, or lacks weights of the encoder, or if a setting
+        is unknown or impossible.
+
+    Example
+    -------
+    >>> load_pretrained("mambadapter/box").backbone.config.hidden_size
+    192
+    """
+    model, frontend, name = read_checkpoint(source, AutoModel, regularised)
+    return PretrainedEncoder(encoder_of(model), name, frontend)
+
+
+def read_checkpoint(
+    source: str | Mapping[str, Any], kind: Any, regularised: bool
+) -> tuple[nn.Module, Frontend, str]:
+    """Load a whole model, of which an encoder may be a part; see `load_pretrained`.
+
+    Parameters
+    ----------
+    source, regularised
+        As there.
+    kind : type
+        transformers' class that loads it.
+
+    Returns
+    -------
+    model : nn.Module
+    frontend : Frontend
+    name : str
+        The source without its settings.
+    """
+    source, settings = split_source(source)
+    name = source
+    folder = box_folder() if source == BOX else Path(source).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(
+                f"{folder} holds no config.json, so it is not a transformers checkpoint; "
+                "write one with model.save_pretrained(folder)."
+            )
+        source = str(folder)
+    try:
+        config = AutoConfig.from_pretrained(source)
+        check_family(config.model_type)
+        _refuse_unsupported(config, source)
+        _set_regularisers(config, regularised)
+        model, info = kind.from_pretrained(
+            source, config=config, dtype=torch.float32, output_loading_info=True
+        )
+    except UserError:
+        raise
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        raise UserError(
+            f"Cannot load the encoder '{source}' ({_first_line(error)}). Check the name of the hub's model "
+            "or the files of the folder, or download it once more and give its folder."
+        ) from error
+    # Unused unless time masking is on, and absent from many checkpoints.
+    missing = [key for key in info["missing_keys"] if not key.endswith("masked_spec_embed")]
+    if missing:
+        raise UserError(
+            f"The checkpoint '{source}' lacks {len(missing)} weights of the encoder, such as "
+            f"{sorted(missing)[0]}: they would be random. Give a complete checkpoint."
+        )
+    return model, frontend_of(config, _preprocessor(source), settings), name
+
+
+def encoder_of(model: nn.Module) -> nn.Module:
+    """The encoder of a transformers model, which may be all of it."""
+    return model.encoder if model.config.model_type == "whisper" else model
+
+
+def split_source(source: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Take a recipe's encoder apart: where it is, and the settings of its frontend.
+
+    Example
+    -------
+    >>> split_source({"source": "MIT/ast-finetuned-audioset-10-10-0.4593", "max_length": 500})
+    ('MIT/ast-finetuned-audioset-10-10-0.4593', {'max_length': 500})
+    """
+    if isinstance(source, str):
+        return source, {}
+    settings = dict(source)
+    return settings.pop("source"), settings
+
+
+def _refuse_unsupported(config: PretrainedConfig, source: str) -> None:
+    if getattr(config, "add_adapter", False):
+        raise UserError(
+            f"'{source}' has transformers' convolutional adapter on top (add_adapter), which changes "
+            "the frame rate; use the encoder it was made from."
+        )
+
+
+def _set_regularisers(config: PretrainedConfig, regularised: bool) -> None:
+    for name in ("layerdrop", "encoder_layerdrop", "decoder_layerdrop"):
+        setattr(config, name, 0.0)
+    if not regularised:
+        config.apply_spec_augment = False
+        for name in _REGULARISERS:
+            setattr(config, name, 0.0)
+
+
+def _preprocessor(source: str) -> dict[str, Any]:
+    """What a checkpoint says about its input."""
+    path = cached_file(
+        source, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
+    )
+    if path is None:
+        logger.warning(
+            "'%s' has no preprocessor_config.json: taking 16 kHz and what is usual for its family.",
+            source,
+        )
+        return {}
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__).strip()

@@ -1,0 +1,114 @@
+"""The Conformer's convolution module as an adapter (Gulati et al. 2020, arXiv 2005.08100, section 2.2)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mambadapter.encoders.padding import frame_mask
+from mambadapter.methods.branches.convolution import TimeConvolution
+
+
+class ConformerAdapter(nn.Module):
+    """The branch LayerNorm, GLU to r channels, depthwise convolution, BatchNorm, SiLU, projection back.
+
+    Starts as an exact no-op: the last projection is zero.
+
+    Parameters
+    ----------
+    width : int
+        Channels, d.
+    rank : int
+        r, channels of the convolution.
+    kernel_size : int
+        Its taps, odd: each frame sees as many to the left as to the right.
+    dropout : float
+        Probability, before the last projection.
+    causal : bool
+        Each position sees itself and those before it alone, as a decoder needs.
+
+    Example
+    -------
+    >>> branch = ConformerAdapter(32, 4, kernel_size=31)
+    >>> branch(torch.randn(2, 50, 32), lengths=torch.tensor([50, 20])).shape
+    torch.Size([2, 50, 32])
+    """
+
+    def __init__(
+        self,
+        width: int,
+        rank: int,
+        kernel_size: int = 31,
+        dropout: float = 0.1,
+        causal: bool = False,
+    ) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.down = nn.Linear(width, 2 * rank)
+        self.depthwise = TimeConvolution(rank, kernel_size, causal, groups=rank)
+        self.batch_norm = FrameBatchNorm(rank)
+        self.dropout = nn.Dropout(dropout)
+        self.up = nn.Linear(rank, width)
+        nn.init.normal_(self.down.weight, std=width**-0.5)
+        for parameter in (self.down.bias, self.up.weight, self.up.bias):
+            nn.init.zeros_(parameter)
+
+    def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Compute the branch's contribution.
+
+        Parameters
+        ----------
+        hidden : Tensor
+            (B, T, d).
+        lengths : Tensor, optional
+            (B,) valid frames; None when nothing is padded.
+
+        Returns
+        -------
+        Tensor
+            (B, T, d), to be added to the sub-layer's output.
+        """
+        valid = None if lengths is None else frame_mask(lengths, hidden.shape[1])
+        low = F.glu(self.down(self.norm(hidden)), dim=-1)
+        if valid is not None:
+            # The convolution must find beyond a clip's end what it finds beyond the batch's: zeros.
+            low = low.masked_fill(~valid[..., None], 0.0)
+        low = self.depthwise(low)
+        return self.up(self.dropout(F.silu(self.batch_norm(low, valid))))
+
+
+class FrameBatchNorm(nn.Module):
+    """BatchNorm over the valid frames of a batch.
+
+    Padding takes no part in the statistics. It is no subclass of PyTorch's, which SpeechBrain would
+    replace by one for GPUs only when several processes train.
+
+    Parameters
+    ----------
+    channels : int
+        r.
+
+    Example
+    -------
+    >>> norm = FrameBatchNorm(4)
+    >>> norm(torch.randn(2, 50, 4), None).shape
+    torch.Size([2, 50, 4])
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, hidden: Tensor, valid: Tensor | None) -> Tensor:
+        """Normalise (B, T, r); `valid` (B, T) is true on frames that count, None if all do."""
+        frames = hidden.flatten(0, 1) if valid is None else hidden[valid]
+        mean, variance = self.running_mean, self.running_var
+        # Checkpointing computes a layer once more inside the backward pass: the frames count once.
+        if self.training and torch._C._current_graph_task_id() != -1:
+            mean, variance = mean.clone(), variance.clone()
+        normed = F.batch_norm(frames, mean, variance, self.weight, self.bias, self.training)
+        if valid is None:
+            return normed.view_as(hidden)
+        return torch.zeros_like(hidden, dtype=normed.dtype).masked_scatter(valid[..., None], normed)

@@ -1,0 +1,70 @@
+"""Convpass: a bottleneck with a convolution between its projections (arXiv 2207.07039, section 3)."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mambadapter.encoders.padding import frame_mask
+from mambadapter.methods.branches.convolution import TimeConvolution
+
+
+class Convpass(nn.Module):
+    """The branch ``W_up(dropout(gelu(conv(gelu(W_down(x))))))``.
+
+    The convolution over time mixes all r channels and starts as the identity, as published.
+
+    Parameters
+    ----------
+    width : int
+        Channels, d.
+    rank : int
+        r.
+    kernel_size : int
+        Taps, odd: each frame sees as many to the left as to the right.
+    dropout : float
+        Probability, before W_up.
+    causal : bool
+        Each position sees itself and those before it alone, as a decoder needs.
+
+    Example
+    -------
+    >>> import torch
+    >>> branch = Convpass(32, 4)
+    >>> branch(torch.randn(2, 50, 32), lengths=torch.tensor([50, 20])).shape
+    torch.Size([2, 50, 32])
+    """
+
+    def __init__(
+        self,
+        width: int,
+        rank: int,
+        kernel_size: int = 3,
+        dropout: float = 0.1,
+        causal: bool = False,
+    ) -> None:
+        super().__init__()
+        self.down = nn.Linear(width, rank)
+        self.convolution = TimeConvolution(rank, kernel_size, causal)
+        self.dropout = nn.Dropout(dropout)
+        self.up = nn.Linear(rank, width)
+        self.convolution.start_as_identity()
+
+    def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Compute the branch's contribution.
+
+        Parameters
+        ----------
+        hidden : Tensor
+            (B, T, d).
+        lengths : Tensor, optional
+            (B,) valid frames; None when nothing is padded.
+
+        Returns
+        -------
+        Tensor
+            (B, T, d), to be added to the sub-layer's output.
+        """
+        low = F.gelu(self.down(hidden))
+        if lengths is not None:
+            # The convolution must find beyond a clip's end what it finds beyond the batch's: zeros.
+            low = low.masked_fill(~frame_mask(lengths, hidden.shape[1])[..., None], 0.0)
+        return self.up(self.dropout(F.gelu(self.convolution(low))))

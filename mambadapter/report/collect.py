@@ -1,0 +1,204 @@
+"""Read many results, find what sets them apart, and gather the runs that differ in seed and fold alone."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mambadapter.errors import UserError
+from mambadapter.metrics.intervals import mean_and_half_width
+
+# What tells repetitions of one setting apart.
+_REPEATED = ("seed", "test_fold")
+
+# Columns in this order; others follow by name.
+_FIRST = ("recipe", "encoder", "adapter", "adapter_budget")
+
+# What follows from the rest, or says where and how fast.
+_IGNORED = ("method", "source", "lr_search", "folds", "run_options", "prepare")
+
+# Of the metrics of a test, what papers report, and whether more is better.
+METRICS = {"accuracy": True, "wer": False, "cer": False}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One result.
+
+    Attributes
+    ----------
+    path : Path
+        Its file.
+    result : Mapping[str, Any]
+        What it holds.
+    settings : Mapping[str, Any]
+        Its settings, flat, by dotted keys; the folder of its recipe among them where it is known.
+    """
+
+    path: Path
+    result: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+    @property
+    def repetition(self) -> tuple[Any, ...]:
+        """Its seed and fold."""
+        return tuple(self.settings.get(key) for key in _REPEATED)
+
+    def score(self, metric: str) -> float:
+        """A test metric."""
+        return self.result["metrics"]["test"][metric]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of one setting, over seeds and folds.
+
+    Attributes
+    ----------
+    labels : tuple[Any, ...]
+        The setting, by the report's columns.
+    runs : tuple[Run, ...]
+        In the order of seeds and folds.
+    """
+
+    labels: tuple[Any, ...]
+    runs: tuple[Run, ...]
+
+    def scores(self, metric: str) -> dict[Any, float]:
+        """A test metric by seed: the mean over the folds of each, where there are several."""
+        by_seed: dict[Any, list[float]] = defaultdict(list)
+        for run in self.runs:
+            by_seed[run.settings.get("seed")].append(run.score(metric))
+        return {seed: sum(scores) / len(scores) for seed, scores in by_seed.items()}
+
+    def summary(self, metric: str) -> tuple[float, float]:
+        """Mean over seeds of the mean over folds, and half its 95 % interval; of one seed, over its folds."""
+        scores = self.scores(metric)
+        values = list(scores.values())
+        if len(values) == 1:
+            values = [run.score(metric) for run in self.runs]
+        return mean_and_half_width(values)
+
+    @property
+    def adapted(self) -> int:
+        """Trained parameters, the head left out."""
+        return self.runs[0].result["parameters"]["adapted"]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What a folder of results holds.
+
+    Attributes
+    ----------
+    columns : tuple[str, ...]
+        The settings that set the cells apart.
+    cells : tuple[Cell, ...]
+        Sorted by their labels.
+    metric : str
+        The test metric that is reported.
+    unreadable : tuple[Path, ...]
+        Results that could not be read.
+    """
+
+    columns: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    metric: str
+    unreadable: tuple[Path, ...] = field(default=())
+
+
+def collect(paths: Iterable[Path], metric: str | None = None) -> Collection:
+    """Read results and gather them.
+
+    Parameters
+    ----------
+    paths : Iterable[Path]
+        ``result.json`` files, or others of that content.
+    metric : str, optional
+        The test metric to report; default the first of ``accuracy``, ``wer`` and ``cer`` that all have.
+
+    Returns
+    -------
+    Collection
+
+    Raises
+    ------
+    UserError
+        If there is no result with a test, or they share no metric.
+    """
+    runs, unreadable = [], []
+    for path in sorted(paths):
+        run = _read(path)
+        if run is None:
+            unreadable.append(path)
+        elif "test" in run.result["metrics"]:
+            runs.append(run)
+    if not runs:
+        raise UserError(
+            "There is no result of a tested run there; give the folder of a sweep or of results."
+        )
+    shared = set.intersection(*(set(run.result["metrics"]["test"]) for run in runs))
+    metric = metric or next((name for name in METRICS if name in shared), None)
+    if metric is None or metric not in shared:
+        raise UserError(
+            f"The results do not share the metric '{metric}'; they share {', '.join(sorted(shared))}."
+        )
+    columns = _columns(runs)
+    grouped: dict[tuple, list[Run]] = defaultdict(list)
+    for run in runs:
+        grouped[tuple(run.settings.get(column) for column in columns)].append(run)
+    cells = (
+        Cell(labels, tuple(sorted(group, key=lambda run: _sortable(run.repetition))))
+        for labels, group in grouped.items()
+    )
+    ordered = tuple(sorted(cells, key=lambda cell: _sortable(cell.labels)))
+    return Collection(columns, ordered, metric, tuple(unreadable))
+
+
+def _read(path: Path) -> Run | None:
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        settings = dict(_flat(result["config"]))
+        # Results of before `method` was written have it as the YAML does, below the class.
+        method = result.get("method") or next(iter(result["config"]["method"].values()))
+        settings |= {f"method.{key}": value for key, value in method.items()}
+        _ = result["metrics"], result["parameters"]["adapted"]
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        return None
+    prepared = next((key for key in result["config"].get("prepare", {})), "")
+    if result["config"].get("lr_search"):
+        settings.pop("lr", None)  # it was found, not set
+    settings["recipe"] = prepared.rpartition(".prepare_")[2] or None
+    return Run(path, result, settings)
+
+
+def _flat(node: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """Plain top-level settings; what hangs below them follows from these or from the method."""
+    for key, value in node.items():
+        if key not in _IGNORED and not isinstance(value, dict | list):
+            yield key, value
+
+
+def _columns(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Settings that differ, less those that follow from the ones before."""
+    keys = {key for run in runs for key in run.settings} - set(_REPEATED)
+    ordered = [key for key in _FIRST if key in keys]
+    ordered += sorted(
+        keys - set(_FIRST), key=lambda key: (key == "lr", key.startswith("method."), key)
+    )
+    columns: list[str] = []
+    for key in ordered:
+        values: dict[tuple, set] = defaultdict(set)
+        for run in runs:
+            kept = tuple(run.settings.get(column) for column in columns)
+            values[kept].add(json.dumps(run.settings.get(key), default=str))
+        if any(len(different) > 1 for different in values.values()):
+            columns.append(key)
+    # A single setting still has a name.
+    return tuple(columns or [key for key in ("adapter",) if key in keys])
+
+
+def _sortable(values: Sequence[Any]) -> tuple:
+    return tuple((isinstance(v, str), v is not None, v if v is not None else 0) for v in values)

@@ -1,0 +1,305 @@
+"""All of a Mamba block between its outer projections in one CPU kernel, forward and backward.
+
+Convolution, step-size and B, C projections, scan and gate of a few time steps stay in the first-level
+cache; only the input and a state every CHUNK steps are kept for the backward. Channels come in whole
+vectors, and so do the columns of x_proj.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from mambadapter.ssm.backends.numba.math import ZERO, sigmoid, silu_slope, softplus
+from mambadapter.ssm.backends.numba.steps import (
+    CHUNK,
+    DRIVE,
+    DT,
+    GRAD_DRIVE,
+    GRAD_DT,
+    GRAD_Y,
+    ROWS,
+    Y,
+    advance,
+    pair,
+    retreat,
+)
+from mambadapter.ssm.backends.numba.vector import (
+    LANES,
+    broadcast,
+    load,
+    splat,
+    store,
+    total,
+    vector,
+)
+
+
+@njit(inline="always")
+def _convolve(
+    xz: np.ndarray,
+    t: int,
+    length: int,
+    reverse: bool,
+    taps: np.ndarray,
+    bias: np.ndarray,
+    d: int,
+) -> vector:
+    """Causal depthwise convolution at step t of the scan; the frame of step s is s or length-1-s."""
+    out = load(bias, d)
+    for j in range(taps.shape[0]):
+        s = t - (taps.shape[0] - 1) + j
+        if s >= 0:
+            q = length - 1 - s if reverse else s
+            out = out + load(taps, (j, d)) * load(xz, (q, d))
+    return out
+
+
+@njit(inline="always")
+def _project(u: np.ndarray, weight: np.ndarray, out: np.ndarray, k: int) -> None:
+    """``out[k] = u[k] @ weight``, with `weight` (D, M)."""
+    for m in range(0, weight.shape[1], LANES):
+        sums = splat(ZERO)
+        for d in range(weight.shape[0]):
+            sums = sums + broadcast(u, (k, d)) * load(weight, (d, m))
+        store(out, (k, m), sums)
+
+
+@njit(inline="always")
+def _raw_step(low: np.ndarray, k: int, dt_proj: np.ndarray, dt_bias: np.ndarray, d: int) -> vector:
+    """Step sizes before their softplus, from the first columns of `low`."""
+    raw = load(dt_bias, d)
+    for r in range(dt_proj.shape[0]):
+        raw = raw + broadcast(low, (k, r)) * load(dt_proj, (r, d))
+    return raw
+
+
+@njit(parallel=True, cache=True)
+def inner_forward(
+    xz: np.ndarray,
+    taps: np.ndarray,
+    conv_bias: np.ndarray,
+    x_proj: np.ndarray,
+    dt_proj: np.ndarray,
+    dt_bias: np.ndarray,
+    rates: np.ndarray,
+    D: np.ndarray,
+    lengths: np.ndarray,
+    reverse: bool,
+    saved: np.ndarray,
+    keep: bool,
+    out: np.ndarray,
+) -> None:
+    """Fill `out` (B, T, D) on valid frames and, if `keep`, `saved` (B, ceil(T / CHUNK), N, D).
+
+    `taps` is (K, D), `x_proj` (D, R + 2N, rounded up to whole vectors), `dt_proj` (R, D).
+    """
+    for i in prange(xz.shape[0]):
+        _clip_forward(
+            xz[i], taps, conv_bias, x_proj, dt_proj, dt_bias, rates, D, lengths[i], reverse,
+            saved[i], keep, out[i],
+        )  # fmt: skip
+
+
+@njit
+def _clip_forward(
+    xz: np.ndarray,
+    taps: np.ndarray,
+    conv_bias: np.ndarray,
+    x_proj: np.ndarray,
+    dt_proj: np.ndarray,
+    dt_bias: np.ndarray,
+    rates: np.ndarray,
+    D: np.ndarray,
+    length: int,
+    reverse: bool,
+    saved: np.ndarray,
+    keep: bool,
+    out: np.ndarray,
+) -> None:
+    states, channels = rates.shape
+    rank = dt_proj.shape[0]
+    state = np.zeros((states, channels), np.float32)
+    u = np.empty((1, channels), np.float32)
+    low = np.empty((1, x_proj.shape[1]), np.float32)
+    b, c = low[:, rank:], low[:, rank + states :]
+    for t in range(length):
+        if keep and t % CHUNK == 0:
+            saved[t // CHUNK] = state
+        p = length - 1 - t if reverse else t
+        for d in range(0, channels, LANES):
+            conv = _convolve(xz, t, length, reverse, taps, conv_bias, d)
+            store(u, (0, d), conv * sigmoid(conv))
+        _project(u, x_proj, low, 0)
+        for d in range(0, channels, LANES):
+            x = load(u, (0, d))
+            dt = softplus(_raw_step(low, 0, dt_proj, dt_bias, d))
+            y = advance(state, d, dt, dt * x, load(D, d) * x, rates, b, c, 0)
+            gate = load(xz, (p, channels + d))
+            store(out, (p, d), y * gate * sigmoid(gate))
+
+
+@njit(parallel=True, cache=True)
+def inner_backward(
+    grad: np.ndarray,
+    xz: np.ndarray,
+    taps: np.ndarray,
+    conv_bias: np.ndarray,
+    x_proj: np.ndarray,
+    x_proj_rows: np.ndarray,
+    dt_proj: np.ndarray,
+    dt_bias: np.ndarray,
+    a: np.ndarray,
+    rates: np.ndarray,
+    D: np.ndarray,
+    lengths: np.ndarray,
+    reverse: bool,
+    saved: np.ndarray,
+    grad_xz: np.ndarray,
+    grad_taps: np.ndarray,
+    grad_conv_bias: np.ndarray,
+    grad_x_proj: np.ndarray,
+    grad_dt_proj: np.ndarray,
+    grad_dt_bias: np.ndarray,
+    grad_a: np.ndarray,
+    grad_D: np.ndarray,
+) -> None:
+    """Add to `grad_xz` and to the parameters' gradients, a slice for each clip; all come zeroed.
+
+    `x_proj_rows` is `x_proj` as (R + 2N, D), which is also the layout of its gradient.
+    """
+    for i in prange(xz.shape[0]):
+        _clip_backward(
+            grad[i], xz[i], taps, conv_bias, x_proj, x_proj_rows, dt_proj, dt_bias, a, rates, D,
+            lengths[i], reverse, saved[i], grad_xz[i], grad_taps[i], grad_conv_bias[i],
+            grad_x_proj[i], grad_dt_proj[i], grad_dt_bias[i], grad_a[i], grad_D[i],
+        )  # fmt: skip
+
+
+@njit
+def _clip_backward(
+    grad: np.ndarray,
+    xz: np.ndarray,
+    taps: np.ndarray,
+    conv_bias: np.ndarray,
+    x_proj: np.ndarray,
+    x_proj_rows: np.ndarray,
+    dt_proj: np.ndarray,
+    dt_bias: np.ndarray,
+    a: np.ndarray,
+    rates: np.ndarray,
+    D: np.ndarray,
+    length: int,
+    reverse: bool,
+    saved: np.ndarray,
+    grad_xz: np.ndarray,
+    grad_taps: np.ndarray,
+    grad_conv_bias: np.ndarray,
+    grad_x_proj: np.ndarray,
+    grad_dt_proj: np.ndarray,
+    grad_dt_bias: np.ndarray,
+    grad_a: np.ndarray,
+    grad_D: np.ndarray,
+) -> None:
+    states, channels = a.shape
+    rank, kernel, width = dt_proj.shape[0], taps.shape[0], x_proj_rows.shape[0]
+    adjoint = np.zeros((states, channels), np.float32)
+    # One work space after the other for each vector of channels: channel d's begins at ROWS * CHUNK * d.
+    work = np.empty(ROWS * CHUNK * channels, np.float32)
+    conv = np.empty((CHUNK, channels), np.float32)
+    u = np.empty((CHUNK, channels), np.float32)
+    raw = np.empty((CHUNK, channels), np.float32)
+    low = np.empty((CHUNK, x_proj.shape[1]), np.float32)
+    bc = np.empty(2 * states * CHUNK, np.float32)
+    parts = np.empty(2 * states * CHUNK * LANES, np.float32)
+    grad_u = np.empty((CHUNK, channels), np.float32)
+    grad_low = np.empty((CHUNK, width), np.float32)
+    for chunk in range((length + CHUNK - 1) // CHUNK - 1, -1, -1):
+        start = chunk * CHUNK
+        steps = min(CHUNK, length - start)
+        first, stride = (length - 1 - start, -1) if reverse else (start, 1)
+        parts[:] = 0
+
+        # Forward again, up to what the scan reads.
+        for k in range(steps):
+            p = first + k * stride
+            for d in range(0, channels, LANES):
+                x = _convolve(xz, start + k, length, reverse, taps, conv_bias, d)
+                store(conv, (k, d), x)
+                store(u, (k, d), x * sigmoid(x))
+            _project(u, x_proj, low, k)
+            for n in range(states):
+                bc[pair(n, k)] = low[k, rank + n]
+                bc[pair(n, k) + 1] = low[k, rank + states + n]
+            for d in range(0, channels, LANES):
+                row = ROWS * CHUNK * d + k * LANES
+                x, gate = load(u, (k, d)), load(xz, (p, channels + d))
+                before_softplus = _raw_step(low, k, dt_proj, dt_bias, d)
+                step = softplus(before_softplus)
+                store(raw, (k, d), before_softplus)
+                store(work, row + DT, step)
+                store(work, row + DRIVE, step * x)
+                store(work, row + Y, load(D, d) * x)
+                store(work, row + GRAD_Y, load(grad, (p, d)) * gate * sigmoid(gate))
+
+        # Back through gate, scan and step sizes.
+        for d in range(0, channels, LANES):
+            at = ROWS * CHUNK * d
+            retreat(steps, d, saved[chunk], adjoint, a, rates, bc, work, at, parts, grad_a)
+            sum_D, sum_bias = load(grad_D, d), load(grad_dt_bias, d)
+            for k in range(steps):
+                p, row = first + k * stride, at + k * LANES
+                gate = load(xz, (p, channels + d))
+                slope = silu_slope(gate, sigmoid(gate))
+                store(grad_xz, (p, channels + d), load(grad, (p, d)) * load(work, row + Y) * slope)
+                x, from_y = load(u, (k, d)), load(work, row + GRAD_Y)
+                from_drive = load(work, row + GRAD_DRIVE)
+                from_raw = (load(work, row + GRAD_DT) + from_drive * x) * sigmoid(load(raw, (k, d)))
+                store(work, row + GRAD_DT, from_raw)
+                store(grad_u, (k, d), from_drive * load(work, row + DT) + from_y * load(D, d))
+                sum_D = sum_D + from_y * x
+                sum_bias = sum_bias + from_raw
+            store(grad_D, d, sum_D)
+            store(grad_dt_bias, d, sum_bias)
+            for r in range(rank):
+                sums = load(grad_dt_proj, (r, d))
+                for k in range(steps):
+                    sums = sums + broadcast(low, (k, r)) * load(work, at + k * LANES + GRAD_DT)
+                store(grad_dt_proj, (r, d), sums)
+
+        # Back through the projections to step sizes, B and C.
+        for k in range(steps):
+            for r in range(rank):
+                sums = splat(ZERO)
+                for d in range(0, channels, LANES):
+                    from_raw = load(work, ROWS * CHUNK * d + k * LANES + GRAD_DT)
+                    sums = sums + from_raw * load(dt_proj, (r, d))
+                grad_low[k, r] = total(sums)
+            for n in range(states):
+                part = pair(n, k) * LANES
+                grad_low[k, rank + n] = total(load(parts, part))
+                grad_low[k, rank + states + n] = total(load(parts, part + LANES))
+        for d in range(0, channels, LANES):
+            for m in range(width):
+                sums = load(grad_x_proj, (m, d))
+                for k in range(steps):
+                    sums = sums + broadcast(grad_low, (k, m)) * load(u, (k, d))
+                store(grad_x_proj, (m, d), sums)
+
+            # Back through SiLU and convolution.
+            sum_bias = load(grad_conv_bias, d)
+            for k in range(steps):
+                from_u = load(grad_u, (k, d))
+                for m in range(width):
+                    from_u = from_u + broadcast(grad_low, (k, m)) * load(x_proj_rows, (m, d))
+                x = load(conv, (k, d))
+                from_conv = from_u * silu_slope(x, sigmoid(x))
+                sum_bias = sum_bias + from_conv
+                for j in range(kernel):
+                    s = start + k - (kernel - 1) + j
+                    if s >= 0:
+                        q = length - 1 - s if reverse else s
+                        store(
+                            grad_xz, (q, d), load(grad_xz, (q, d)) + load(taps, (j, d)) * from_conv
+                        )
+                        tap = load(grad_taps, (j, d)) + load(xz, (q, d)) * from_conv
+                        store(grad_taps, (j, d), tap)
+            store(grad_conv_bias, d, sum_bias)

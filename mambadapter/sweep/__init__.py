@@ -1,1 +1,0 @@
-"""Many runs of the recipes: start what is missing, keep the results, sum them up."""

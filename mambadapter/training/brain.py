@@ -1,0 +1,305 @@
+"""What training an adapted encoder takes, whatever the task."""
+
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import speechbrain as sb
+import torch
+from speechbrain.utils.distributed import main_process_only
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from mambadapter.budget.count import ParameterCount, count_parameters
+from mambadapter.errors import DivergedError, UserError
+from mambadapter.training.checkpoints import TrainedTensors
+from mambadapter.training.history import History
+from mambadapter.training.optimisation import cosine_factor, weight_decay_groups
+from mambadapter.training.sanity_check import prove_alive
+from mambadapter.training.selection import checkpoint_rank, is_ranked
+from mambadapter.training.stopwatch import Stopwatch
+
+logger = logging.getLogger(__name__)
+
+# The keys of a YAML that adapts an encoder which every recipe's `train.py` and this Brain read.
+CONTRACT = (
+    "encoder",
+    "adapter",
+    "source",
+    "method",
+    "lr",
+    "adapter_budget",
+    "adapter_budget_norms",
+    "lr_search",
+    "prepare",
+    "loader_options",
+    "seed",
+    "number_of_epochs",
+    "opt_class",
+    "epoch_counter",
+    "checkpointer",
+    "train_logger",
+    "tensorboard",
+    "output_folder",
+    "proof_of_life",
+)
+
+# What SpeechBrain and this Brain add to the metrics in a checkpoint's meta data.
+_BOOKKEEPING = ("epoch", "unixtime", "end-of-epoch")
+
+
+class EncoderBrain(sb.Brain):
+    """A SpeechBrain `Brain` for an adapted encoder and a head; a task says what is predicted and scored.
+
+    A task defines ``compute_forward``, `loss`, `start_metrics` and `stage_metrics`. The best epoch is
+    chosen on the validation set only, and restored before testing. A run that was killed goes on from
+    its last checkpoint to the same result: what is random in a step depends on the seed and the step
+    alone.
+
+    Parameters
+    ----------
+    modules : Mapping[str, nn.Module]
+        ``encoder`` (an `AdaptedEncoder`) and ``head``.
+    opt_class : callable
+        Makes an optimiser of parameter groups.
+    hparams : Mapping[str, Any]
+        A recipe's YAML.
+    run_opts : RunOptions or dict, optional
+        SpeechBrain's run options.
+    checkpointer : Checkpointer, optional
+        SpeechBrain's checkpointer.
+
+    Attributes
+    ----------
+    metrics : dict[str, dict[str, float]]
+        Metrics on the validation set (``valid``) of the last epoch, and after testing of the best one;
+        on the test set (``test``).
+    count : ParameterCount
+        Parameters of the model.
+    stopwatch : Stopwatch
+        Time since this run was first built.
+    history : History
+        Metrics of every epoch so far.
+    """
+
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        opt_class: Any = None,
+        hparams: Mapping[str, Any] | None = None,
+        run_opts: Any = None,
+        checkpointer: Any = None,
+    ) -> None:
+        try:
+            super().__init__(modules, opt_class, hparams, run_opts, checkpointer)
+        except ValueError as error:  # run options that do not go together, such as fp16 on a CPU
+            raise UserError(str(error)) from error
+        self.count: ParameterCount = count_parameters(modules["encoder"], modules["head"])
+        self.metrics: dict[str, dict[str, float]] = {}
+        self.train_stats: dict[str, float] = {}
+        self.total_steps = 0
+        self.stopwatch = Stopwatch()
+        self.history = History()
+        self._clips: Sequence[str] = ()
+        self._micro_step = 0
+        if self.checkpointer is not None:
+            self.checkpointer.add_recoverable("trained", TrainedTensors(modules))
+            self.checkpointer.add_recoverable("stopwatch", self.stopwatch)
+            self.checkpointer.add_recoverable("history", self.history)
+        logger.info("Parameters\n%s", self.count)
+
+    def loss(self, predictions: Any, batch: Any, stage: sb.Stage) -> Tensor:
+        """The loss of a batch; outside training also a place to keep what the metrics need."""
+        raise NotImplementedError
+
+    def start_metrics(self) -> None:
+        """Begin to collect what `stage_metrics` will need."""
+        raise NotImplementedError
+
+    def stage_metrics(self) -> dict[str, float]:
+        """Metrics over the stage, those that `mambadapter.training.selection` compares among them."""
+        raise NotImplementedError
+
+    def lr_factor(self, step: int) -> float:
+        """What an optimiser step multiplies all learning rates by."""
+        return cosine_factor(step, self.total_steps)
+
+    def compute_objectives(self, predictions: Any, batch: Any, stage: sb.Stage) -> Tensor:
+        """The task's loss, refused when it is not finite."""
+        loss = self.loss(predictions, batch, stage)
+        # SpeechBrain looks at the training loss only, and leaves the others out of its average.
+        if stage != sb.Stage.TRAIN and not torch.isfinite(loss):
+            raise DivergedError(
+                f"The {stage.name.lower()} loss is {loss.item()} ({_shortened(batch.id)}). Lower "
+                f"--lr or set --eval_precision fp32. {self._kept()}"
+            )
+        return loss
+
+    def fit(self, epoch_counter: Any, train_set: Any, *args: Any, **kwargs: Any) -> None:
+        """As SpeechBrain's; `train_set` may be a dataset or a loader."""
+        if isinstance(train_set, DataLoader):
+            self._plan(train_set)
+        super().fit(epoch_counter, train_set, *args, **kwargs)
+
+    def make_dataloader(
+        self, dataset: Any, stage: sb.Stage, ckpt_prefix: str | None = "dataloader-", **kwargs: Any
+    ) -> Any:
+        """As SpeechBrain's."""
+        loader = super().make_dataloader(dataset, stage, ckpt_prefix, **kwargs)
+        if stage == sb.Stage.TRAIN:
+            self._plan(loader)
+        return loader
+
+    def _plan(self, loader: DataLoader) -> None:
+        """Learn how many optimiser steps the run will take; the schedule depends on it."""
+        steps_per_epoch = len(loader) // self.grad_accumulation_factor
+        if steps_per_epoch < 1:
+            raise UserError(
+                f"An epoch of {len(loader)} batches makes no optimiser step with "
+                f"grad_accumulation_factor {self.grad_accumulation_factor}; lower it, or the batch size."
+            )
+        self.total_steps = steps_per_epoch * self.hparams.number_of_epochs
+
+    def on_fit_start(self) -> None:
+        """Prove the model alive while it is fresh, then as SpeechBrain does."""
+        if self.hparams.proof_of_life:
+            prove_alive(self.modules["encoder"], self.modules["head"])
+            logger.info("Proof of life: starts as the frozen encoder, all of it learns.")
+        super().on_fit_start()
+
+    def init_optimizers(self) -> None:
+        """One optimiser, with the parameters that must not decay in a group of their own."""
+        self.optimizer = self.opt_class(self.parameter_groups())
+        self.optimizers_dict = {"optimizer": self.optimizer}
+        self._peaks = [group["lr"] for group in self.optimizer.param_groups]
+        if self.checkpointer is not None:
+            self.checkpointer.add_recoverable("optimizer", self.optimizer)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What the optimiser is made of."""
+        return weight_decay_groups(self.modules.parameters())
+
+    def optimizers_step(self) -> None:
+        """As SpeechBrain's, which would clip the gradients of the first parameter group only."""
+        self.scaler.unscale_(self.optimizer)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        if self.max_grad_norm > 0:
+            nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.zero_grad(set_to_none=True)
+        self.optimizer_step += 1
+
+    def on_fit_batch_start(self, batch: Any, should_step: bool) -> None:
+        """Set the learning rate and the random state of this step."""
+        self._clips = batch.id
+        factor = self.lr_factor(self.optimizer_step)
+        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * factor
+        rank = getattr(self, "rank", 0)
+        seed_step(self.hparams.seed, rank, self.optimizer_step, self._micro_step)
+        self._micro_step = 0 if should_step else self._micro_step + 1
+
+    def check_loss_isfinite(self, loss: Tensor) -> None:
+        """Stop at the first loss that is not finite; what was checkpointed stays."""
+        if not torch.isfinite(loss):
+            raise DivergedError(
+                f"The loss is {loss.item()} at optimiser step {self.optimizer_step} "
+                f"(learning rate {self.optimizer.param_groups[0]['lr']:.2g}; "
+                f"{_shortened(self._clips)}). Lower --lr, set --max_grad_norm, or leave those clips out. "
+                f"{self._kept()}"
+            )
+
+    def _kept(self) -> str:
+        return f"Checkpoints so far are kept in {self.hparams.output_folder}."
+
+    def _should_save_intra_epoch_ckpt(self, last_ckpt_time: float, steps_since_ckpt: int) -> bool:
+        # Between the batches of one accumulated step the gradients would be lost.
+        wanted = super()._should_save_intra_epoch_ckpt(last_ckpt_time, steps_since_ckpt)
+        return wanted and self._micro_step == 0
+
+    def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
+        """Begin to collect what the metrics need."""
+        self.start_metrics()
+        self._micro_step = 0
+
+    def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:
+        """Compute metrics, log, and keep the best and the latest epoch."""
+        if stage == sb.Stage.TRAIN:
+            self.train_stats = {"loss": float(stage_loss)}
+            return
+        stats = {**self.stage_metrics(), "loss": float(stage_loss)}
+        name = stage.name.lower()
+        self.metrics[name] = stats
+        if stage == sb.Stage.VALID:
+            lr = self.optimizer.param_groups[0]["lr"]
+            self._log({"epoch": epoch, "lr": lr}, train_stats=self.train_stats, valid_stats=stats)
+            self.history.add(epoch, lr, self.train_stats, stats)
+            if self.checkpointer is not None:
+                self.checkpointer.save_and_keep_only(
+                    meta={"epoch": epoch, **stats},
+                    importance_keys=[checkpoint_rank],
+                )
+        else:
+            self._log({"best epoch": self.best_epoch}, test_stats=stats)
+
+    def on_evaluate_start(self, max_key: str | None = None, min_key: str | None = None) -> None:
+        """Test the best epoch."""
+        self.restore_best()
+
+    def restore_best(self) -> None:
+        """Go back to the epoch that did best on validation data."""
+        self.best_epoch = None
+        if self.checkpointer is None:
+            return
+        best = self.checkpointer.recover_if_possible(
+            importance_key=checkpoint_rank, ckpt_predicate=is_ranked
+        )
+        if best is None:
+            raise UserError(
+                f"No finished epoch to test in {self.checkpointer.checkpoints_dir}: train first, "
+                "without --test_only."
+            )
+        self.best_epoch = best.meta["epoch"]
+        self.metrics["valid"] = {
+            name: best.meta[name] for name in best.meta if name not in _BOOKKEEPING
+        }
+
+    # SpeechBrain's loggers are collective by themselves: a rank that left early would hang the rest.
+    @main_process_only
+    def _log(self, stats_meta: dict[str, Any], **stats: dict[str, float]) -> None:
+        self.hparams.train_logger.log_stats(stats_meta, **stats)
+        if self.hparams.tensorboard:
+            self._tensorboard().log_stats(stats_meta, **stats)
+
+    def _tensorboard(self) -> Any:
+        if not hasattr(self, "_tensorboard_logger"):
+            from speechbrain.utils.train_logger import TensorboardLogger
+
+            folder = f"{self.hparams.output_folder}/tensorboard"
+            self._tensorboard_logger = TensorboardLogger(folder)
+        return self._tensorboard_logger
+
+
+def _shortened(clips: Sequence[str]) -> str:
+    return f"clips {', '.join(clips[:3])}{' ...' if len(clips) > 3 else ''}"
+
+
+def seed_step(seed: int, rank: int, step: int, micro_step: int) -> None:
+    """Make the random state of a training step a function of where it stands in the run.
+
+    Dropout then draws the same numbers whether the run came here in one go or was resumed;
+    SpeechBrain's checkpoints hold no random state.
+
+    Parameters
+    ----------
+    seed, rank, step, micro_step : int
+        The run's seed, the process, the optimiser step, and the batch within an accumulated step.
+    """
+    mixed = np.random.SeedSequence([seed, rank, step, micro_step]).generate_state(1)
+    value = int(mixed[0])
+    torch.manual_seed(value)
+    np.random.seed(value)
+    random.seed(value)

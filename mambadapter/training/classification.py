@@ -1,0 +1,68 @@
+"""Train and test a classifier on an adapted encoder."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import speechbrain as sb
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mambadapter.data.augmentation import add_spec_augment, waveform_augmentation
+from mambadapter.metrics.classification import classification_metrics
+from mambadapter.training import brain
+from mambadapter.training.brain import EncoderBrain
+
+# The keys of a classification recipe's YAML that its `train.py` and the Brain read.
+CONTRACT = (
+    *brain.CONTRACT,
+    "shots_per_class",
+    "waveform_augmentation",
+    "spec_augment",
+)
+
+
+class ClassificationBrain(EncoderBrain):
+    """Clips of one label: cross-entropy, and the best epoch by validation accuracy.
+
+    The arguments are `EncoderBrain`'s; `CONTRACT` names the keys of the YAML that are read.
+
+    Example
+    -------
+    >>> brain = ClassificationBrain(modules, opt_class, hparams)  # doctest: +SKIP
+    >>> brain.fit(epoch_counter, train, valid)  # doctest: +SKIP
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module], *args: Any, **kwargs: Any) -> None:
+        super().__init__(modules, *args, **kwargs)
+        encoder = modules["encoder"]
+        self._augmentation = None
+        if self.hparams.waveform_augmentation:
+            self._augmentation = waveform_augmentation(encoder.sample_rate)
+        if self.hparams.spec_augment:
+            add_spec_augment(encoder)
+
+    def compute_forward(self, batch: Any, stage: sb.Stage) -> Tensor:
+        """(B, classes) logits of a batch, in training of an augmented one if the YAML says so."""
+        batch = batch.to(self.device)
+        wavs, lens = batch.signal
+        if stage == sb.Stage.TRAIN and self._augmentation is not None:
+            wavs, lens = self._augmentation(wavs, lens)
+        return self.modules.head(*self.modules.encoder(wavs, lens))
+
+    def loss(self, predictions: Tensor, batch: Any, stage: sb.Stage) -> Tensor:
+        """Cross-entropy; outside training the predictions are kept for the metrics."""
+        targets = torch.as_tensor(batch.label_index, device=self.device)
+        if stage != sb.Stage.TRAIN:
+            self._targets += targets.tolist()
+            self._predictions += predictions.argmax(-1).tolist()
+        return F.cross_entropy(predictions.float(), targets)
+
+    def start_metrics(self) -> None:
+        """Begin to collect predictions."""
+        self._targets: list[int] = []
+        self._predictions: list[int] = []
+
+    def stage_metrics(self) -> dict[str, float]:
+        """Accuracy with its interval, and the rest of `classification_metrics`."""
+        return classification_metrics(self._targets, self._predictions)

@@ -1,0 +1,98 @@
+"""Train and test a recogniser of characters on an adapted encoder."""
+
+from typing import Any
+
+import speechbrain as sb
+import torch.nn.functional as F
+from torch import Tensor
+
+from mambadapter.decoding.ctc import beam_searcher, greedy_texts
+from mambadapter.errors import UserError
+from mambadapter.text.vocabulary import Vocabulary
+from mambadapter.training import brain
+from mambadapter.training.optimisation import weight_decay_groups
+from mambadapter.training.recognition import RecognitionBrain
+
+# The keys of a recognition recipe's YAML that its `train.py` and the Brain read.
+CONTRACT = (
+    *brain.CONTRACT,
+    "head_lr",
+    "head_lstm",
+    "batch_seconds",
+    "longest_seconds",
+    "decoding",
+    "beam_size",
+    "language_model",
+)
+
+
+class CTCBrain(RecognitionBrain):
+    """Connectionist temporal classification (Graves et al. 2006) of characters.
+
+    Validation is by greedy decoding; the test is decoded as the YAML says.
+
+    Parameters
+    ----------
+    vocabulary : Vocabulary
+        What the head writes.
+    *args, **kwargs : Any
+        `RecognitionBrain`'s; `CONTRACT` names the keys of the YAML that are read.
+
+    Raises
+    ------
+    UserError
+        If the encoder's outputs are not frames in the order of time.
+
+    Example
+    -------
+    >>> brain = CTCBrain(vocabulary, modules, opt_class, hparams)  # doctest: +SKIP
+    >>> brain.fit(epoch_counter, train, valid)  # doctest: +SKIP
+    """
+
+    def __init__(self, vocabulary: Vocabulary, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not self.modules.encoder.frontend.temporal:
+            raise UserError(
+                "encoder: CTC needs frames in the order of time, which this encoder does not emit (it is for "
+                "classification); take one that reads waveforms, or Whisper's."
+            )
+        self.vocabulary = vocabulary
+        self._searcher = beam_searcher(vocabulary, self.hparams)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The head learns at a rate of its own."""
+        head = weight_decay_groups(self.modules.head.parameters())
+        encoder = weight_decay_groups(self.modules.encoder.parameters())
+        return [*encoder, *({**group, "lr": self.hparams.head_lr} for group in head)]
+
+    def compute_forward(self, batch: Any, stage: sb.Stage) -> tuple[Tensor, Tensor]:
+        """(B, T, tokens) log-probabilities and (B,) valid frames of a batch."""
+        batch = batch.to(self.device)
+        hidden, frames = self.modules.encoder(*batch.signal)
+        return self.modules.head(hidden, frames).float().log_softmax(-1), frames
+
+    def loss(self, predictions: tuple[Tensor, Tensor], batch: Any, stage: sb.Stage) -> Tensor:
+        """CTC, a mean over characters of a clip and then over clips.
+
+        A clip whose text does not fit its frames counts 0; outside training the texts are kept.
+        """
+        log_probabilities, frames = predictions
+        tokens, lens = batch.tokens
+        lengths = (lens * tokens.shape[1]).round().long()
+        if stage != sb.Stage.TRAIN:
+            self._keep(log_probabilities, frames, batch, stage)
+        return F.ctc_loss(
+            log_probabilities.transpose(0, 1),
+            tokens,
+            frames,
+            lengths,
+            blank=self.vocabulary.blank,
+            zero_infinity=True,
+        )
+
+    def _keep(self, log_probabilities: Tensor, frames: Tensor, batch: Any, stage: sb.Stage) -> None:
+        if stage == sb.Stage.TEST and self._searcher is not None:
+            texts = self._searcher(log_probabilities, frames)
+        else:
+            texts = greedy_texts(self.vocabulary, log_probabilities, frames)
+        self.rates.append(batch.id, texts, batch.text)

@@ -1,0 +1,110 @@
+"""One ``result.json`` a run: what came out, and all that it takes to trust and repeat it."""
+
+import json
+import os
+import platform
+import resource
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from speechbrain.utils.distributed import if_main_process
+
+from mambadapter import __version__
+from mambadapter.config import Experiment
+from mambadapter.data.manifests import write_json
+from mambadapter.errors import UserError
+from mambadapter.methods import method_to_dict
+from mambadapter.training.brain import EncoderBrain
+from mambadapter.utils.versions import package_versions
+
+
+def write_result(brain: EncoderBrain, experiment: Experiment, method: Any) -> Path:
+    """Write ``result.json`` into the run's folder atomically; only the main process does.
+
+    Its ``wall_time_s`` is the Brain's, earlier starts of a resumed run included.
+
+    Parameters
+    ----------
+    brain : EncoderBrain
+        After testing.
+    experiment : Experiment
+        What it trained.
+    method : Method
+        How the encoder was adapted, at the size that was trained.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    path = experiment.folder / "result.json"
+    if if_main_process():
+        count = brain.count
+        result = {
+            "metrics": brain.metrics,
+            "best_epoch": brain.best_epoch,
+            "history": brain.history.epochs,
+            "parameters": {**asdict(count), "adapted": count.adapted, "trained": count.trained},
+            "method": method_to_dict(method),
+            "lr": experiment.hparams["lr"],
+            "seed": experiment.hparams["seed"],
+            "package_bytes": _size(experiment.folder / "adapter"),
+            "wall_time_s": round(brain.stopwatch.seconds, 1),
+            "peak_memory_mib": peak_memory_mib(),
+            "versions": _versions(),
+            "machine": _machine(),
+            "digest": experiment.digest,
+            "config": experiment.config,
+        }
+        write_json(path, result)
+    return path
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files of a folder, such as an adapter's package."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def read_result(experiment: Experiment) -> dict[str, Any] | None:
+    """The result in an experiment's folder, if there is one and it is this experiment's.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read.
+    """
+    path = experiment.folder / "result.json"
+    if not path.is_file():
+        return None
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}); delete it to run that again.") from error
+    return result if result.get("digest") == experiment.digest else None
+
+
+def peak_memory_mib() -> dict[str, float]:
+    """Peak memory of this process, MiB: resident, and on the GPU when there is one."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    peak = {"resident": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
+    if torch.cuda.is_available():
+        peak["gpu"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return peak
+
+
+def _versions() -> dict[str, str]:
+    installed = {name: number for name, number in package_versions().items() if number}
+    return {"mambadapter": __version__, "python": platform.python_version(), **installed}
+
+
+def _machine() -> dict[str, Any]:
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "gpu": gpu,
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+    }

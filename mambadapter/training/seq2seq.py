@@ -1,0 +1,117 @@
+"""Train and test a Whisper: an adapted encoder and a decoder that writes token by token."""
+
+from typing import Any
+
+import speechbrain as sb
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mambadapter.decoding.autoregressive import write_greedily
+from mambadapter.encoders.speech_to_text import SpeechToText
+from mambadapter.text import TextRules
+from mambadapter.training import brain
+from mambadapter.training.recognition import RecognitionBrain
+
+# The keys of a recognition recipe's YAML that its `train_seq2seq.py` and the Brain read.
+CONTRACT = (
+    *brain.CONTRACT,
+    "language",
+    "adapt",
+    "batch_seconds",
+    "longest_seconds",
+    "longest_text",
+)
+
+_IGNORED = -100
+
+
+class Seq2SeqBrain(RecognitionBrain):
+    """Cross-entropy on a text's tokens, given those before (Radford et al. 2022, arXiv 2212.04356).
+
+    Texts are written greedily, and normalised as the references are before they are scored.
+
+    Parameters
+    ----------
+    whisper : SpeechToText
+        The model; its encoder and decoder are the modules ``encoder`` and ``head``.
+    rules : TextRules
+        The language's.
+    *args, **kwargs : Any
+        `RecognitionBrain`'s after its modules; `CONTRACT` names the keys of the YAML that are read.
+
+    Example
+    -------
+    >>> brain = Seq2SeqBrain(whisper, rules, opt_class, hparams)  # doctest: +SKIP
+    >>> brain.fit(epoch_counter, train, valid)  # doctest: +SKIP
+    """
+
+    def __init__(self, whisper: SpeechToText, rules: TextRules, *args: Any, **kwargs: Any) -> None:
+        modules = {"encoder": whisper.encoder, "head": whisper.decoder}
+        super().__init__(modules, *args, **kwargs)
+        self.whisper, self.rules = whisper, rules
+
+    def compute_forward(self, batch: Any, stage: sb.Stage) -> tuple[Tensor, Tensor]:
+        """(B, L, vocabulary) logits of a batch, and (B, L) what they should say."""
+        batch = batch.to(self.device)
+        memory, frames = self.modules.encoder(*batch.signal)
+        if stage != sb.Stage.TRAIN:
+            self._write(memory, frames, batch)
+        tokens, lens = batch.tokens
+        read, labels, lengths = teacher_forced(
+            tokens, (lens * tokens.shape[1]).round().long(), self.whisper.decoder.start,
+            self.whisper.decoder.end,
+        )  # fmt: skip
+        return self.modules.head(memory, frames, read, lengths), labels
+
+    def loss(self, predictions: tuple[Tensor, Tensor], batch: Any, stage: sb.Stage) -> Tensor:
+        """A mean over the tokens of the batch's texts, the end's among them."""
+        logits, labels = predictions
+        return F.cross_entropy(
+            logits.float().flatten(0, 1), labels.flatten(), ignore_index=_IGNORED
+        )
+
+    def _write(self, memory: Tensor, frames: Tensor, batch: Any) -> None:
+        decoder, limit = self.whisper.decoder, self.hparams.longest_text
+        written = write_greedily(decoder, memory, frames, limit)
+        texts = [self.rules.normalise(self.whisper.decode(tokens)).text for tokens in written]
+        self.rates.append(batch.id, texts, batch.text)
+
+
+def teacher_forced(
+    tokens: Tensor, lengths: Tensor, start: tuple[int, ...], end: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What a decoder reads, and what it should say after each token of that.
+
+    Parameters
+    ----------
+    tokens : Tensor
+        (B, L), texts padded on the right.
+    lengths : Tensor
+        (B,) valid tokens.
+    start : tuple[int, ...]
+        The tokens with which every text starts; none of them is to be said.
+    end : int
+        The token that ends it.
+
+    Returns
+    -------
+    read, labels : Tensor
+        (B, len(start) + L). Labels are -100 where nothing is to be said.
+    lengths : Tensor
+        (B,) valid tokens of what is read.
+
+    Example
+    -------
+    >>> read, labels, _ = teacher_forced(torch.tensor([[5, 6], [7, 0]]), torch.tensor([2, 1]), (1, 2), 3)
+    >>> read.tolist(), labels.tolist()
+    ([[1, 2, 5, 6], [1, 2, 7, 3]], [[-100, 5, 6, 3], [-100, 7, 3, -100]])
+    """
+    clips, count = tokens.shape
+    before = tokens.new_tensor(start).expand(clips, -1)
+    place = torch.arange(count + 1, device=tokens.device)
+    ended = F.pad(tokens, (0, 1)).masked_fill(place >= lengths[:, None], end)
+    labels = ended.masked_fill(place > lengths[:, None], _IGNORED)
+    silent = before[:, 1:].new_full((clips, len(start) - 1), _IGNORED)
+    read = torch.cat([before, ended[:, :count]], dim=1)
+    return read, torch.cat([silent, labels], dim=1), lengths + len(start)
