@@ -92,7 +92,7 @@ def test_training_commands_are_accepted(command, recipe, monkeypatch, tmp_path):
     spec = importlib.util.spec_from_file_location(script, recipe / f"{script}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    contract = vars(module).get("CONTRACT") or module.task.CONTRACT
+    contract = vars(sys.modules.get(module.main.__module__, module))["CONTRACT"]
     load_experiment([str(recipe / hparams), *arguments, "--output_root", str(tmp_path)], contract)
 
 

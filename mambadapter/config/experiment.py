@@ -26,7 +26,7 @@ from mambadapter.config.checks import (
     check_placeholders,
     check_top_level,
 )
-from mambadapter.config.extends import read_recipe
+from mambadapter.config.extends import OPTIONAL_KEYS, read_recipe
 from mambadapter.config.files import tag_of
 from mambadapter.config.logs import start_logging
 from mambadapter.config.overrides import apply_changes, parse_command_line
@@ -35,9 +35,8 @@ from mambadapter.errors import UserError, user_error
 
 logger = logging.getLogger(__name__)
 
-# Keys of every recipe that are read here, and one that `mambadapter.experiments.run` reads where it is there.
+# Keys of every recipe that are read here.
 _OWN_KEYS = ("seed", "output_root", "output_folder")
-_OPTIONAL_KEYS = ("folds",)
 
 # Where and how fast, not what: these do not make another experiment.
 _MACHINE_KEYS = {
@@ -136,7 +135,7 @@ def read_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
     apply_changes(tree, line.changes, path.parent, recipe.replaced)
     check_placeholders(tree, recipe.text)
     check_menus(tree, path.parent)
-    check_top_level(tree, recipe.text, [*_OWN_KEYS, *contract], _OPTIONAL_KEYS)
+    check_top_level(tree, recipe.text, [*_OWN_KEYS, *contract], OPTIONAL_KEYS)
 
     config = _definition(tree, path, line.run_opts)
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
@@ -147,7 +146,7 @@ def read_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
     _check_folder(Path(tree["output_folder"]), digest, config)
     resolved = _resolve(tree, path).getvalue()
     folder = Path(str(tree["output_folder"]))
-    return Experiment(path, line.run_opts, resolved, folder, config, digest)
+    return Experiment(line.hparams_file, line.run_opts, resolved, folder, config, digest)
 
 
 def load_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:

@@ -9,13 +9,18 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.tag import Tag
 from speechbrain.utils.run_opts import HELP_TEXTS
 
-from mambadapter.config.files import read_yaml, tag_of
+from mambadapter.config.files import INCLUDE, read_yaml, tag_of
 from mambadapter.config.overrides import apply_changes
 from mambadapter.errors import UserError, did_you_mean
 
 _KEY = "extends"
+
+
+# Keys that a recipe may have and its task has not.
+OPTIONAL_KEYS = ("test_fold", "folds")
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,11 @@ class Recipe:
     Attributes
     ----------
     path : Path
-        The recipe itself, beside which its includes lie; where a file extends it, not that file.
+        The file at the end of the chain of ``extends``, beside which its includes lie.
     text : str
-        What `path` holds.
+        What all files of the chain hold, the extending one first.
     tree : CommentedMap
-        The same, loaded, with the changes of the file that extends it.
+        The last file, loaded, with the changes of those that extend it.
     replaced : dict[tuple[str, ...], Any]
         The values that these changes replaced, by path; for `apply_changes`.
     """
@@ -41,10 +46,12 @@ class Recipe:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read a recipe's YAML, or a file that extends one.
+    """Read a recipe's YAML, and what it extends.
 
-    The keys of a file that extends change the recipe as the same keys on the command line would. A knob
-    such as ``adapter.rank`` is one of the method that this file chooses, or else the recipe.
+    A key of a file that extends changes what it extends as the same key on the command line would; a knob
+    such as ``adapter.rank`` is one of the method that this file chooses, or else the one it extends. What is
+    a ``!PLACEHOLDER`` there may become anything, a tagged value or an ``!include:`` from the folder of the
+    file that says it among them.
 
     Parameters
     ----------
@@ -58,8 +65,8 @@ def read_recipe(path: Path) -> Recipe:
     Raises
     ------
     UserError
-        If a file is not a YAML of keys and values, ``extends`` names no file or one that extends another
-        itself, or a key or value of the file that extends does not fit the recipe.
+        If a file is not a YAML of keys and values, ``extends`` names no file or comes back to one, or a key
+        or value does not fit what is extended.
 
     Example
     -------
@@ -71,24 +78,43 @@ def read_recipe(path: Path) -> Recipe:
     >>> recipe.path.name, dict(recipe.tree)
     ('train.yaml', {'batch_size': 16, 'seed': 1})
     """
-    tree = read_yaml(path)
+    return _read(path, ())
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> Recipe:
+    tree, text = read_yaml(path), path.read_text(encoding="utf-8")
     if _KEY not in tree:
-        return Recipe(path, path.read_text(encoding="utf-8"), tree, {})
+        return Recipe(path, text, tree, {})
     base = _base(path, tree.pop(_KEY))
-    extended = read_yaml(base)
-    if _KEY in extended:
-        raise UserError(
-            f"{path} extends {base}, which extends another file itself; extend that one instead."
-        )
-    for key in tree:
-        _check_key(path, base, str(key), extended)
-    changes = [(str(key), _text(path, key, value)) for key, value in tree.items()]
+    if base.resolve() in (*above, path.resolve()):
+        raise UserError(f"{path} extends {base}, which extends it in turn; extend another file.")
+    extended = _read(base, (*above, path.resolve()))
+    changes = []
+    for key, value in tree.items():
+        if tag_of(extended.tree.get(key)) == "!PLACEHOLDER" or key in OPTIONAL_KEYS:
+            extended.tree[key] = _from_folder(value, path.parent)
+        else:
+            _check_key(path, base, str(key), extended.tree)
+            changes.append((str(key), _text(path, key, value)))
     try:
-        replaced = apply_changes(extended, changes, base.parent)
+        replaced = apply_changes(
+            extended.tree, changes, extended.path.parent, before=extended.replaced
+        )
     except UserError as error:
         # The messages speak of options; in a file the same names stand without dashes.
         raise UserError(f"{path}: {str(error).removeprefix('--')}") from error
-    return Recipe(base, base.read_text(encoding="utf-8"), extended, replaced)
+    return Recipe(
+        extended.path, f"{text}\n{extended.text}", extended.tree, {**extended.replaced, **replaced}
+    )
+
+
+def _from_folder(node: Any, folder: Path) -> Any:
+    """A node whose ``!include:`` is resolved from this folder, wherever it is put."""
+    if tag_of(node).startswith(INCLUDE):
+        node.yaml_set_ctag(
+            Tag(suffix=INCLUDE + str((folder / tag_of(node).removeprefix(INCLUDE)).resolve()))
+        )
+    return node
 
 
 def _base(path: Path, named: Any) -> Path:

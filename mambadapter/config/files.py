@@ -9,7 +9,7 @@ from ruamel.yaml.error import YAMLError
 
 from mambadapter.errors import UserError
 
-_INCLUDE = "!include:"
+INCLUDE = "!include:"
 
 
 def read_yaml(path: Path) -> CommentedMap:
@@ -51,9 +51,9 @@ def read_yaml(path: Path) -> CommentedMap:
 def included_file(node: Any, folder: Path) -> CommentedMap | None:
     """The file that an ``!include:`` node names, loaded; None for any other node."""
     tag = tag_of(node)
-    if not tag.startswith(_INCLUDE):
+    if not tag.startswith(INCLUDE):
         return None
-    path = folder / tag.removeprefix(_INCLUDE)
+    path = folder / tag.removeprefix(INCLUDE)
     if not path.is_file():
         raise UserError(f"The YAML includes {path}, which does not exist.")
     return read_yaml(path)

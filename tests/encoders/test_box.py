@@ -75,3 +75,14 @@ def test_a_probe_on_it_beats_one_on_its_random_twin(corpus, tmp_path, seed):
         accuracy[source] = probe.score(x[test], [words[i] for i in test])
     box, twin = accuracy.values()
     assert box > twin + 0.1
+
+
+def test_bfloat16_stays_close_on_a_cpu():
+    """oneDNN's AMX kernels emit noise for the encoder's narrow groups, unless these stay in float32."""
+    encoder = AdaptedEncoder.from_pretrained("mambadapter/box", LinearProbe()).eval()
+    wavs = torch.randn(2, 16000)
+    with torch.no_grad():
+        exact = encoder(wavs)[0]
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = encoder(wavs)[0].float()
+    assert (rough - exact).norm() < 0.1 * exact.norm()

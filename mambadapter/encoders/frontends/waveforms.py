@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from mambadapter.encoders.padding import frame_mask, make_length_aware, normalise_waveforms
+from mambadapter.encoders.position_convolution import keep_narrow_groups_exact
 from mambadapter.encoders.state import ForwardState
 from mambadapter.encoders.wavlm_attention import use_fused_attention
 
@@ -39,6 +40,7 @@ class Waveforms:
         """Make a clip's frames independent of its batch's padding, and the attention fast."""
         make_length_aware(backbone, state)
         use_fused_attention(backbone)
+        keep_narrow_groups_exact(backbone)
 
     def frames(self, backbone: nn.Module, samples: Tensor) -> Tensor:
         """(B,) samples to (B,) frames of about 20 ms."""

@@ -1,0 +1,72 @@
+"""Clips of one label: adapt a frozen encoder and train a classifier on its pooled frames."""
+
+from collections.abc import Sequence
+
+from speechbrain.utils.seed import seed_everything
+
+from mambadapter.budget.search import fit_to_budget
+from mambadapter.config import Experiment, recipe_main
+from mambadapter.data.manifests import classification_datasets, main_first
+from mambadapter.encoders import AdaptedEncoder
+from mambadapter.experiments.run import run
+from mambadapter.heads import PooledClassifier
+from mambadapter.inference import save_package
+from mambadapter.training.classification import CONTRACT, ClassificationBrain
+from mambadapter.training.result import write_result
+
+
+@recipe_main
+def main(argv: Sequence[str]) -> None:
+    """Train once, or on every fold, or at several learning rates."""
+    run(argv, CONTRACT, train)
+
+
+def train(experiment: Experiment, test: bool) -> None:
+    """Prepare, build, train, test, and write down what came out.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        A recipe's settings.
+    test : bool
+        Whether the best epoch is tested; without it only validation data is looked at.
+    """
+    hparams = experiment.hparams
+    method = fit_to_budget(
+        hparams["method"],
+        hparams["source"],
+        adapter_budget=hparams["adapter_budget"],
+        count_norms=hparams["adapter_budget_norms"],
+    )
+    manifests = main_first(hparams["prepare"])
+
+    seed_everything(hparams["seed"], verbose=False)
+    encoder = AdaptedEncoder.from_pretrained(hparams["source"], method)
+    datasets, labels = classification_datasets(
+        manifests,
+        encoder.sample_rate,
+        shots_per_class=hparams["shots_per_class"],
+        seed=hparams["seed"],
+    )
+    modules = {"encoder": encoder, "head": PooledClassifier(encoder.width, len(labels))}
+
+    brain = ClassificationBrain(
+        modules=modules,
+        opt_class=hparams["opt_class"],
+        hparams=hparams,
+        run_opts=experiment.run_opts,
+        checkpointer=hparams["checkpointer"],
+    )
+    loader = hparams["loader_options"]
+    brain.fit(
+        hparams["epoch_counter"],
+        datasets["train"],
+        datasets["valid"],
+        train_loader_kwargs={**loader, "shuffle": True},
+        valid_loader_kwargs=loader,
+    )
+    brain.restore_best()
+    if test:
+        brain.evaluate(datasets["test"], test_loader_kwargs=loader)
+    save_package(experiment.folder / "adapter", modules, hparams["source"], method, labels)
+    write_result(brain, experiment, method)

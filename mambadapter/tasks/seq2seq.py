@@ -1,0 +1,67 @@
+"""Recognition by a whole Whisper: adapt its encoder, its decoder or both, on a language's tokens."""
+
+from collections.abc import Sequence
+
+from speechbrain.utils.seed import seed_everything
+
+from mambadapter.budget.search import fit_to_budget
+from mambadapter.config import Experiment, recipe_main
+from mambadapter.data.batching import batches_by_length
+from mambadapter.data.manifests import main_first, text_datasets
+from mambadapter.encoders.speech_to_text import load_speech_to_text, parts
+from mambadapter.experiments.run import run
+from mambadapter.inference import save_writer
+from mambadapter.training.result import write_result
+from mambadapter.training.seq2seq import CONTRACT, Seq2SeqBrain
+
+
+@recipe_main
+def main(argv: Sequence[str]) -> None:
+    """Train once, or at several learning rates."""
+    run(argv, CONTRACT, train)
+
+
+def train(experiment: Experiment, test: bool) -> None:
+    """Prepare, build, train, test, and write down what came out; as in `mambadapter.tasks.classification`."""
+    hparams = experiment.hparams
+    language, adapt = hparams["language"], hparams["adapt"]
+    method = fit_to_budget(
+        hparams["method"],
+        hparams["source"],
+        adapter_budget=hparams["adapter_budget"],
+        count_norms=hparams["adapter_budget_norms"],
+        parts=parts(adapt),
+    )
+    manifests = main_first(hparams["prepare"])
+
+    seed_everything(hparams["seed"], verbose=False)
+    whisper = load_speech_to_text(hparams["source"], language["code"], method, adapt)
+    datasets = text_datasets(manifests, whisper.encoder.sample_rate, whisper.encode)
+
+    brain = Seq2SeqBrain(
+        whisper,
+        language["rules"],
+        opt_class=hparams["opt_class"],
+        hparams=hparams,
+        run_opts=experiment.run_opts,
+        checkpointer=hparams["checkpointer"],
+    )
+    loaders = batches_by_length(
+        datasets,
+        seconds=hparams["batch_seconds"],
+        longest=hparams["longest_seconds"],
+        options=hparams["loader_options"],
+    )
+    brain.train_sampler = loaders["train"]["batch_sampler"]
+    brain.fit(
+        hparams["epoch_counter"],
+        datasets["train"],
+        datasets["valid"],
+        train_loader_kwargs=loaders["train"],
+        valid_loader_kwargs=loaders["valid"],
+    )
+    brain.restore_best()
+    if test:
+        brain.evaluate(datasets["test"], test_loader_kwargs=loaders["test"])
+    save_writer(experiment, whisper, method)
+    write_result(brain, experiment, method)
