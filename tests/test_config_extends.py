@@ -3,6 +3,8 @@
 import pytest
 
 from mambadapter.config import load_experiment
+from mambadapter.config.extends import read_recipe
+from mambadapter.config.files import included_file
 from mambadapter.demo import write_encoder
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.errors import UserError
@@ -207,14 +209,34 @@ def test_what_it_extends_is_a_path(folder, named):
         load(quick(folder, "seed: 8", base=named))
 
 
-def test_one_level_only(folder):
-    middle = quick(folder, "seed: 8")
+def test_a_chain_says_what_its_nearest_file_says(folder):
+    """Several levels: the file that is named wins, then what it extends, and so on down."""
+    middle = quick(folder, "seed: 8\nnumber_of_epochs: 3")
     last = folder / "last.yaml"
     last.write_text(f"extends: {middle.name}\nseed: 9\n")
-    with pytest.raises(UserError, match=r"last\.yaml extends .*quickstart\.yaml, which extends an"):
-        load(last)
-    with pytest.raises(UserError, match="which extends another file itself"):
-        load(quick(folder, "", base="quickstart.yaml"))
+    tree = read_recipe(last).tree
+    assert (tree["seed"], tree["number_of_epochs"], tree["batch_size"]) == (9, 3, 128)
+
+
+def test_files_that_extend_each_other_are_refused(folder):
+    """A circle has no end to start from."""
+    middle = quick(folder, "seed: 8")
+    (folder / "train.yaml").write_text(f"extends: {middle.name}\nseed: 9\n")
+    with pytest.raises(
+        UserError, match=r"extends .*, which extends it in turn; extend another file"
+    ):
+        read_recipe(middle)
+
+
+def test_a_placeholder_may_become_a_tagged_value(folder):
+    """Includes in a file that extends are those beside it."""
+    below = folder.parent / "below"
+    below.mkdir()
+    (below / "facts.yaml").write_text("code: ab\n")
+    last = below / "last.yaml"
+    last.write_text(f"extends: ../{folder.name}/train.yaml\ndata_folder: !include:facts.yaml\n")
+    node = read_recipe(last).tree["data_folder"]
+    assert included_file(node, folder) == {"code": "ab"}
 
 
 def test_a_file_that_is_not_there_or_holds_nothing(folder):

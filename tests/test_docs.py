@@ -92,7 +92,8 @@ def test_training_commands_are_accepted(command, recipe, monkeypatch, tmp_path):
     spec = importlib.util.spec_from_file_location(script, recipe / f"{script}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    contract = vars(sys.modules.get(module.main.__module__, module))["CONTRACT"]
+    task = vars(module).get("task") or sys.modules[module.main.__module__]
+    contract = task.CONTRACT
     load_experiment([str(recipe / hparams), *arguments, "--output_root", str(tmp_path)], contract)
 
 
@@ -112,7 +113,7 @@ def test_counting_commands_run(command, recipe, capsys):
 def test_sweeps_and_reports_are_planned(command, recipe, monkeypatch, capsys):
     """What they run is tested in tests/sweep."""
     monkeypatch.chdir(ROOT)
-    arguments = cli._parser().parse_args(shlex.split(command)[1:])
+    arguments = cli.parser().parse_args(shlex.split(command)[1:])
     plan = getattr(arguments, "file", None) or arguments.sweep
     assert read_sweep(plan).trials()
     if "--dry_run" in command:

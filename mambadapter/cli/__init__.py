@@ -1,0 +1,40 @@
+"""The `mambadapter` command; a file a subcommand, which imports what is heavy once it runs."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from mambadapter import __version__
+from mambadapter.cli import budget, doctor, predict, report, sweep, transcribe
+from mambadapter.errors import user_error
+
+_COMMANDS = (predict, transcribe, budget, sweep, report, doctor)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; user errors become one line on stderr and exit status 2."""
+    arguments = parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        arguments.run(arguments)
+    except Exception as error:
+        told = user_error(error)
+        if told is None:
+            raise
+        print(f"error: {told}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's parser, all subcommands in it."""
+    root = argparse.ArgumentParser(
+        prog="mambadapter",
+        description="Parameter-efficient transfer learning for speech and audio.",
+    )
+    root.add_argument("--version", action="version", version=__version__)
+    commands = root.add_subparsers(required=True, metavar="command")
+    for command in _COMMANDS:
+        command.add(commands)
+    return root
