@@ -11,9 +11,8 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.decoder import AdaptedDecoder
 from mambadapter.encoders.loading import read_checkpoint
-from mambadapter.encoders.stack import Method
+from mambadapter.encoders.stack import Method, Unadapted
 from mambadapter.errors import UserError
-from mambadapter.methods import LinearProbe
 from mambadapter.validators import one_of
 
 _START, _TASK, _END = (
@@ -102,8 +101,7 @@ def load_speech_to_text(
         If the checkpoint cannot be loaded whole, is no multilingual Whisper, or a method does not fit it.
     """
     model, frontend, name = read_checkpoint(source, _WholeWhisper, method.trains_backbone)
-    frozen = LinearProbe(norms="none")
-    methods = {part: method if part in parts(adapt) else frozen for part in PARTS["both"]}
+    methods = {part: method if part in parts(adapt) else Unadapted() for part in PARTS["both"]}
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:

@@ -28,6 +28,17 @@ class Method(Protocol):
         """Insert branches and say what learns."""
 
 
+@dataclass(frozen=True)
+class Unadapted:
+    """The method that leaves a stack frozen as it is, such as the part of a Whisper that is not adapted."""
+
+    trains_backbone: bool = False
+    starts_as_frozen: bool = True
+
+    def adapt(self, encoder: "AdaptedStack") -> None:
+        """Change nothing."""
+
+
 @dataclass
 class _Insertion:
     """The forward hooks that add one branch to one module's output."""

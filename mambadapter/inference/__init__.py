@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 from speechbrain.utils.distributed import if_main_process
 from torch import nn
 
-from mambadapter.config import Experiment
 from mambadapter.data.audio import read_clip
 from mambadapter.data.manifests import write_json
 from mambadapter.decoding.autoregressive import write_greedily
@@ -24,12 +23,13 @@ from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.fingerprint import frozen_fingerprint
 from mambadapter.encoders.loading import split_source
 from mambadapter.encoders.speech_to_text import SpeechToText, load_speech_to_text
+from mambadapter.encoders.stack import Method
+from mambadapter.encoders.trained import load_trained, trained_tensors
 from mambadapter.errors import UserError
 from mambadapter.heads import CTCHead, PooledClassifier
 from mambadapter.methods import method_from_dict, method_to_dict
 from mambadapter.text import TextRules
 from mambadapter.text.vocabulary import Vocabulary
-from mambadapter.training.checkpoints import load_trained, trained_tensors
 
 _WEIGHTS, _CARD = "adapter.safetensors", "adapter.json"
 CLASSIFICATION, TRANSCRIPTION, WRITING = "classification", "transcription", "writing"
@@ -40,7 +40,7 @@ def save_package(
     folder: str | Path,
     modules: Mapping[str, nn.Module],
     source: str | Mapping[str, Any],
-    method: Any,
+    method: Method,
     labels: Sequence[str],
     task: str = CLASSIFICATION,
 ) -> Path:
@@ -70,41 +70,55 @@ def save_package(
     return _save(Path(folder), modules, source, method, about)
 
 
-def save_writer(experiment: Experiment, whisper: SpeechToText, method: Any) -> Path:
-    """Write an adapter package of a Whisper into the run's folder; only the main process does.
+def save_writer(
+    folder: str | Path,
+    whisper: SpeechToText,
+    source: str | Mapping[str, Any],
+    method: Method,
+    *,
+    language: str,
+    rules: TextRules,
+    adapt: str,
+    longest_text: int,
+) -> Path:
+    """Write an adapter package of a Whisper; only the main process does.
 
     Parameters
     ----------
-    experiment : Experiment
-        What trained it.
+    folder, source, method
+        As in `save_package`.
     whisper : SpeechToText
         The model, trained.
-    method : Method
-        The method that adapted it, at the size that was trained.
+    language : str
+        Its code.
+    rules : TextRules
+        By which texts are normalised.
+    adapt : str
+        What the method adapts: ``encoder``, ``decoder`` or ``both``.
+    longest_text : int
+        Tokens that are written at most.
 
     Returns
     -------
     Path
         The folder.
     """
-    hparams = experiment.hparams
-    rules = hparams["language"]["rules"]
     about = {
         "task": WRITING,
-        "language": hparams["language"]["code"],
+        "language": language,
         "rules": {**asdict(rules), "look_alikes": dict(rules.look_alikes)},
-        "adapt": hparams["adapt"],
-        "longest_text": hparams["longest_text"],
+        "adapt": adapt,
+        "longest_text": longest_text,
     }
     modules = {"encoder": whisper.encoder, "head": whisper.decoder}
-    return _save(experiment.folder / "adapter", modules, hparams["source"], method, about)
+    return _save(Path(folder), modules, source, method, about)
 
 
 def _save(
     folder: Path,
     modules: Mapping[str, nn.Module],
     source: str | Mapping[str, Any],
-    method: Any,
+    method: Method,
     about: Mapping[str, Any],
 ) -> Path:
     if not if_main_process():

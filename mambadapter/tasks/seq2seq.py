@@ -63,5 +63,14 @@ def train(experiment: Experiment, test: bool) -> None:
     brain.restore_best()
     if test:
         brain.evaluate(datasets["test"], test_loader_kwargs=loaders["test"])
-    save_writer(experiment, whisper, method)
+    save_writer(
+        experiment.folder / "adapter",
+        whisper,
+        hparams["source"],
+        method,
+        language=language["code"],
+        rules=language["rules"],
+        adapt=adapt,
+        longest_text=hparams["longest_text"],
+    )
     write_result(brain, experiment, method)

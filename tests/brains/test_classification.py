@@ -16,11 +16,11 @@ from speechbrain.utils.checkpoints import Checkpoint
 from tiny_run import build, dataset, fit, train
 from torch import nn
 
+from mambadapter.encoders.trained import load_trained, trained_tensors
 from mambadapter.errors import UserError
 from mambadapter.methods import MENU
 from mambadapter.metrics.classification import classification_metrics
 from mambadapter.training.brain import seed_step
-from mambadapter.training.checkpoints import load_trained, trained_tensors
 from mambadapter.training.optimisation import cosine_factor, weight_decay_groups
 from mambadapter.training.selection import checkpoint_rank, validation_rank
 from mambadapter.training.stopwatch import Stopwatch

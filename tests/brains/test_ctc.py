@@ -17,12 +17,13 @@ from speechbrain.utils.train_logger import FileTrainLogger
 
 from mambadapter.decoding.ctc import beam_searcher, greedy_texts
 from mambadapter.encoders import AdaptedEncoder
+from mambadapter.encoders.trained import trained_tensors
 from mambadapter.errors import UserError
 from mambadapter.heads import CTCHead
 from mambadapter.methods import MENU, MambAdapters
 from mambadapter.metrics.error_rates import error_rate
 from mambadapter.text.vocabulary import Vocabulary
-from mambadapter.training.checkpoints import WholeCheckpointer, trained_tensors
+from mambadapter.training.checkpoints import WholeCheckpointer
 from mambadapter.training.ctc import CTCBrain
 
 VOCABULARY = Vocabulary.of(["یەک دوو", "سێ"])

@@ -14,9 +14,10 @@ from speechbrain.utils.train_logger import FileTrainLogger
 
 from mambadapter.config import recipe_main
 from mambadapter.encoders import AdaptedEncoder
+from mambadapter.encoders.trained import trained_tensors
 from mambadapter.heads import PooledClassifier
 from mambadapter.methods import MambAdapters
-from mambadapter.training.checkpoints import WholeCheckpointer, trained_tensors
+from mambadapter.training.checkpoints import WholeCheckpointer
 from mambadapter.training.classification import ClassificationBrain
 
 

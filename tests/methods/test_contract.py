@@ -23,8 +23,8 @@ from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.frontends import LogMels
 from mambadapter.encoders.loading import encoder_of
 from mambadapter.encoders.shape import EncoderShape
+from mambadapter.encoders.trained import load_trained, trained_tensors
 from mambadapter.methods import MENU, method_from_dict, method_to_dict
-from mambadapter.training.checkpoints import load_trained, trained_tensors
 from mambadapter.training.sanity_check import prove_alive
 
 

@@ -12,9 +12,9 @@ from mambadapter.budget.count import count_parameters
 from mambadapter.decoding.autoregressive import write_greedily
 from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.speech_to_text import load_speech_to_text
+from mambadapter.encoders.trained import load_trained, trained_tensors
 from mambadapter.errors import UserError
 from mambadapter.methods import MENU, method_from_dict, method_to_dict
-from mambadapter.training.checkpoints import load_trained, trained_tensors
 from mambadapter.training.sanity_check import prove_alive
 
 CAUSAL = [name for name in MENU if name != "mambadapter_bidirectional"]
