@@ -120,7 +120,7 @@ def read_checkpoint(
         config = AutoConfig.from_pretrained(source)
         check_family(config.model_type)
         _refuse_unsupported(config, source)
-        _set_regularisers(config, regularised)
+        set_regularisers(config, regularised)
         model, info = kind.from_pretrained(
             source, config=config, dtype=torch.float32, output_loading_info=True
         )
@@ -168,7 +168,8 @@ def _refuse_unsupported(config: PretrainedConfig, source: str) -> None:
         )
 
 
-def _set_regularisers(config: PretrainedConfig, regularised: bool) -> None:
+def set_regularisers(config: PretrainedConfig, regularised: bool) -> None:
+    """Switch LayerDrop off, and unless `regularised` all else that acts in train mode only."""
     for name in ("layerdrop", "encoder_layerdrop", "decoder_layerdrop"):
         setattr(config, name, 0.0)
     if not regularised:

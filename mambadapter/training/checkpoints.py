@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from speechbrain.utils.checkpoints import (
     METAFNAME,
     Checkpoint,
@@ -18,8 +16,7 @@ from speechbrain.utils.distributed import ddp_barrier
 from torch import nn
 
 from mambadapter.encoders.fingerprint import frozen_fingerprint
-from mambadapter.encoders.trained import load_trained, trained_tensors
-from mambadapter.errors import UserError
+from mambadapter.encoders.trained import read_trained, save_trained
 
 
 @register_checkpoint_hooks
@@ -41,21 +38,13 @@ class TrainedTensors:
     @mark_as_saver
     def save(self, path: Path) -> None:
         """Write the tensors."""
-        tensors = trained_tensors(self.modules)
-        contiguous = {name: t.detach().contiguous() for name, t in tensors.items()}
-        save_file(contiguous, str(path), metadata={"frozen": self.frozen})
+        save_trained(self.modules, path, self.frozen)
 
     @mark_as_loader
     def load(self, path: Path, end_of_epoch: bool) -> None:
         """Read the tensors back, strictly."""
-        with safe_open(str(path), "pt") as file:
-            frozen = file.metadata()["frozen"]
-        if frozen != self.frozen:
-            raise UserError(
-                f"{path} was trained on an encoder with other frozen weights. Put that encoder back, or "
-                "give another --output_folder."
-            )
-        load_trained(self.modules, load_file(str(path)), str(path))
+        mend = "Put that encoder back, or give another --output_folder."
+        read_trained(self.modules, path, self.frozen, mend)
 
 
 class WholeCheckpointer(Checkpointer):
