@@ -6,6 +6,7 @@ from typing import Any
 from mambadapter.methods.backbone import BitFit, FullFinetuning, LinearProbe, WeightedSum
 from mambadapter.methods.counts import TrainedCount
 from mambadapter.methods.low_rank import DoRA, LoRA
+from mambadapter.methods.menu import read_menu
 from mambadapter.methods.mamba import IdentityBottlenecks, MambAdapters
 from mambadapter.methods.prompts import PrefixTuning, PromptTuning
 from mambadapter.methods.side import Bottlenecks, ConformerAdapters, Convpasses
@@ -30,25 +31,8 @@ METHODS = {
     )
 }
 
-# The entries of hparams/adapters.yaml, for where no YAML is at hand; a test holds them equal.
-MENU: dict[str, Any] = {
-    "mambadapter": MambAdapters(),
-    "mambadapter_unshared": MambAdapters(shared=False),
-    "mambadapter_bidirectional": MambAdapters(bidirectional=True),
-    "identity_bottleneck": IdentityBottlenecks(),
-    "bottleneck": Bottlenecks(),
-    "conformer": ConformerAdapters(),
-    "convpass": Convpasses(),
-    "lora": LoRA(),
-    "dora": DoRA(),
-    "prompt_shallow": PromptTuning(),
-    "prompt_deep": PromptTuning(deep=True),
-    "prefix_tuning": PrefixTuning(),
-    "bitfit": BitFit(),
-    "weighted_sum": WeightedSum(),
-    "linear_probe": LinearProbe(),
-    "full_finetuning": FullFinetuning(),
-}
+# The entries of hparams/adapters.yaml, without their learning rates.
+MENU: dict[str, Any] = read_menu(METHODS)
 
 __all__ = ["MENU", "METHODS", "TrainedCount", *METHODS, "method_from_dict", "method_to_dict"]
 

@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +145,7 @@ def collect(paths: Iterable[Path], metric: str | None = None) -> Collection:
         raise UserError(
             f"The results do not share the metric '{metric}'; they share {', '.join(sorted(shared))}."
         )
+    runs = _with_found_rates(runs)
     columns = _columns(runs)
     grouped: dict[tuple, list[Run]] = defaultdict(list)
     for run in runs:
@@ -179,6 +180,26 @@ def _flat(node: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     for key, value in node.items():
         if key not in _IGNORED and not isinstance(value, dict | list):
             yield key, value
+
+
+def _with_found_rates(runs: Sequence[Run]) -> list[Run]:
+    """Give a run that searched its learning rate the one it found where others were set to just that.
+
+    They trained the same, so they are one setting. Elsewhere what was found tells no settings apart.
+    """
+    known = {_setting(run.settings) for run in runs if "lr" in run.settings}
+    found = []
+    for run in runs:
+        settings = {**run.settings, "lr": run.result.get("lr")}
+        same = "lr" not in run.settings and _setting(settings) in known
+        found.append(replace(run, settings=settings) if same else run)
+    return found
+
+
+def _setting(settings: Mapping[str, Any]) -> str:
+    """What is trained, seeds and folds aside."""
+    kept = {key: value for key, value in settings.items() if key not in _REPEATED}
+    return json.dumps(kept, sort_keys=True, default=str)
 
 
 def _columns(runs: Sequence[Run]) -> tuple[str, ...]:

@@ -74,6 +74,14 @@ def test_a_learning_rate_that_was_set_is_a_column_and_one_that_was_found_is_none
         assert collect(paths).columns == columns
 
 
+def test_searched_and_given_rates_share_a_row(tmp_path):
+    """A seed that searched its rate and seeds that were set to what it found are one setting."""
+    searched = {**result("lora", 1, 0.5, lr=0.1, lr_search=3), "lr": 0.2}
+    given = [result("lora", seed, 0.5, lr=0.2, lr_search=0) for seed in (2, 3)]
+    cells = collect(write(tmp_path, searched, *given, result("dora", 1, 0.5, lr=0.1))).cells
+    assert [len(cell.runs) for cell in cells] == [1, 3]
+
+
 def test_folds_are_means_inside_seeds_and_intervals_are_scipys(tmp_path):
     generator = np.random.default_rng(0)
     scores = generator.uniform(0.4, 0.9, (4, 5))

@@ -1,0 +1,40 @@
+"""The menu of methods: hparams/adapters.yaml, read without a recipe around it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+import mambadapter
+from mambadapter.validators import one_of
+
+# `mambadapter/hparams` is a link to `hparams/` of a checkout, and a copy of it in an installed package.
+MENU_FILE = Path(mambadapter.__file__).parent / "hparams/adapters.yaml"
+
+
+def read_menu(methods: Mapping[str, type]) -> dict[str, Any]:
+    """Make the method of every entry of the menu.
+
+    Parameters
+    ----------
+    methods : Mapping[str, type]
+        Configuration classes by their names, which stand behind ``!new:mambadapter.methods.``.
+
+    Returns
+    -------
+    dict[str, Any]
+        In the order of the file.
+
+    Raises
+    ------
+    UserError
+        If an entry names an unknown class, or a value is impossible.
+    """
+    menu = {}
+    for name, entry in YAML().load(MENU_FILE.read_text(encoding="utf-8")).items():
+        node = entry["method"]
+        kind = node.tag.value.rpartition(".")[2]
+        one_of(f"{MENU_FILE}: {name}", kind, methods)
+        menu[name] = methods[kind](**dict(node))
+    return menu
