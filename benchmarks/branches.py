@@ -17,7 +17,7 @@ from transformers.models.mamba.modeling_mamba import MambaMixer
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2EncoderLayer
 
 from mambadapter.encoders.linear import use_onednn
-from mambadapter.methods.branches import MambAdapter
+from mambadapter.methods.mambadapter import MambAdapter
 from mambadapter.ssm import Mamba, selective_scan
 
 WIDTH = 768

@@ -3,13 +3,21 @@
 from dataclasses import asdict
 from typing import Any
 
-from mambadapter.methods.backbone import BitFit, FullFinetuning, LinearProbe, WeightedSum
+from mambadapter.methods.bitfit import BitFit
+from mambadapter.methods.bottleneck import Bottlenecks
+from mambadapter.methods.conformer import ConformerAdapters
+from mambadapter.methods.convpass import Convpasses
 from mambadapter.methods.counts import TrainedCount
-from mambadapter.methods.low_rank import DoRA, LoRA
+from mambadapter.methods.dora import DoRA
+from mambadapter.methods.full_finetuning import FullFinetuning
+from mambadapter.methods.identity_bottleneck import IdentityBottlenecks
+from mambadapter.methods.linear_probe import LinearProbe
+from mambadapter.methods.lora import LoRA
+from mambadapter.methods.mambadapter import MambAdapters
 from mambadapter.methods.menu import read_menu
-from mambadapter.methods.mamba import IdentityBottlenecks, MambAdapters
-from mambadapter.methods.prompts import PrefixTuning, PromptTuning
-from mambadapter.methods.side import Bottlenecks, ConformerAdapters, Convpasses
+from mambadapter.methods.prefix_tuning import PrefixTuning
+from mambadapter.methods.prompts import PromptTuning
+from mambadapter.methods.weighted_sum import WeightedSum
 from mambadapter.validators import one_of
 
 METHODS = {

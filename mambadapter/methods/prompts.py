@@ -1,20 +1,49 @@
-"""Trained vectors that the attention sees: prompts and prefixes."""
+"""Prompt tuning: trained vectors in front of a clip's frames (arXiv 2203.12119)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mambadapter.encoders.prefixing import attend_to_prefixes
+import torch
+from torch import Tensor, nn
+
 from mambadapter.encoders.prompting import prepend_prompts
 from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.stack import AdaptedStack
-from mambadapter.methods.branches.prompts import Prefix, Prompt
+from mambadapter.methods.base import FinalNormMethod
 from mambadapter.methods.counts import TrainedCount
-from mambadapter.methods.placement import norm_count, train_norms
-from mambadapter.validators import check_types, one_of, positive_integer
+from mambadapter.validators import positive_integer
+
+
+class Prompt(nn.Module):
+    """Vectors in front of a clip's frames (visual prompt tuning, arXiv 2203.12119, section 3.2).
+
+    They start with a norm of about 1.
+
+    Parameters
+    ----------
+    count : int
+        P.
+    width : int
+        Channels, d.
+
+    Example
+    -------
+    >>> Prompt(25, 32)(clips=2).shape
+    torch.Size([2, 25, 32])
+    """
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.vectors = nn.Parameter(torch.empty(count, width))
+        nn.init.normal_(self.vectors, std=width**-0.5)
+
+    def forward(self, clips: int) -> Tensor:
+        """(clips, P, d)."""
+        return self.vectors.expand(clips, -1, -1)
 
 
 @dataclass(frozen=True)
-class PromptTuning:
+class PromptTuning(FinalNormMethod):
     """Trained vectors in front of a clip's frames (visual prompt tuning, Jia et al. 2022, arXiv 2203.12119).
 
     Their outputs are dropped, so the encoder's frames stay as many.
@@ -42,73 +71,21 @@ class PromptTuning:
 
     prompts: int = 25
     deep: bool = False
-    norms: str = "final"
 
-    trains_backbone: ClassVar[bool] = False
     starts_as_frozen: ClassVar[bool] = False
-    size: ClassVar[str] = "prompts"
+    size: ClassVar[str | None] = "prompts"
 
     def __post_init__(self) -> None:
-        check_types(self)
+        super().__post_init__()
         positive_integer("prompts", self.prompts)
-        one_of("norms", self.norms, ("final", "none"))
 
     def adapt(self, encoder: AdaptedStack) -> None:
         """Insert the prompts and set free what learns."""
         layers = len(encoder.layers) if self.deep else 1
         prepend_prompts(encoder, [Prompt(self.prompts, encoder.width) for _ in range(layers)])
-        if self.norms == "final":
-            train_norms(encoder)
+        super().adapt(encoder)
 
     def count(self, shape: EncoderShape) -> TrainedCount:
         """Closed formula: ``Pd``, in every layer when deep."""
         vectors = self.prompts * shape.width * (shape.layers if self.deep else 1)
-        return TrainedCount(vectors, norm_count(shape) if self.norms == "final" else 0)
-
-
-@dataclass(frozen=True)
-class PrefixTuning:
-    """Trained keys and values that every attention sees (Li & Liang 2021, arXiv 2101.00190).
-
-    They are trained directly, without the paper's reparametrisation through an MLP.
-
-    Parameters
-    ----------
-    length : int
-        P, how many keys, and how many values, in each layer. 12 give the count of "24 prefixes".
-    norms : str
-        As in `PromptTuning`.
-
-    Raises
-    ------
-    UserError
-        If a value is of another type or out of range, or a name unknown.
-
-    Example
-    -------
-    >>> PrefixTuning(length=12).count(EncoderShape(width=768, layers=12, ffn=3072)).total()
-    222720
-    """
-
-    length: int = 12
-    norms: str = "final"
-
-    trains_backbone: ClassVar[bool] = False
-    starts_as_frozen: ClassVar[bool] = False
-    size: ClassVar[str] = "length"
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        positive_integer("length", self.length)
-        one_of("norms", self.norms, ("final", "none"))
-
-    def adapt(self, encoder: AdaptedStack) -> None:
-        """Insert the prefixes and set free what learns."""
-        attend_to_prefixes(encoder, lambda: Prefix(self.length, encoder.width))
-        if self.norms == "final":
-            train_norms(encoder)
-
-    def count(self, shape: EncoderShape) -> TrainedCount:
-        """Closed formula: ``2LPd``."""
-        vectors = 2 * shape.layers * self.length * shape.width
-        return TrainedCount(vectors, norm_count(shape) if self.norms == "final" else 0)
+        return TrainedCount(vectors, self.norm_count(shape))

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from mambadapter.methods.branches import IdentityBottleneck, MambAdapter
-from mambadapter.methods.branches.init import (
+from mambadapter.methods.identity_bottleneck import IdentityBottleneck
+from mambadapter.methods.initialisation import (
     official_mamba,
     official_projections,
     unit_variance_projections,
 )
+from mambadapter.methods.mambadapter import MambAdapter
 from mambadapter.ssm import Mamba
 
 WIDTH, RANK = 48, 6

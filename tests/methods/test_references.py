@@ -12,8 +12,9 @@ from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.loading import encoder_of
 from mambadapter.encoders.sublayers import dense_layers
 from mambadapter.methods import DoRA, LoRA, PrefixTuning, PromptTuning, WeightedSum
-from mambadapter.methods.branches import ConformerAdapter, Convpass, WeightDecomposed
-from mambadapter.methods.branches.conformer import FrameBatchNorm
+from mambadapter.methods.conformer import ConformerAdapter, FrameBatchNorm
+from mambadapter.methods.convpass import Convpass
+from mambadapter.methods.dora import WeightDecomposed
 
 TARGETS = ("q", "k", "v", "o", "ffn_in", "ffn_out")
 

@@ -1,11 +1,17 @@
 """The Conformer's convolution module as an adapter (Gulati et al. 2020, arXiv 2005.08100, section 2.2)."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambadapter.encoders.padding import frame_mask
-from mambadapter.methods.branches.convolution import TimeConvolution
+from mambadapter.encoders.stack import AdaptedStack
+from mambadapter.encoders.sublayers import Sublayer
+from mambadapter.methods.base import SideMethod
+from mambadapter.methods.convolution import TimeConvolution
+from mambadapter.validators import odd
 
 
 class ConformerAdapter(nn.Module):
@@ -112,3 +118,48 @@ class FrameBatchNorm(nn.Module):
         if valid is None:
             return normed.view_as(hidden)
         return torch.zeros_like(hidden, dtype=normed.dtype).masked_scatter(valid[..., None], normed)
+
+
+@dataclass(frozen=True)
+class ConformerAdapters(SideMethod):
+    """The Conformer's convolution module as an adapter (Gulati et al. 2020; PETL_AST, arXiv 2312.03694).
+
+    LayerNorm, pointwise convolution with GLU to r channels, depthwise convolution over time, BatchNorm,
+    SiLU, pointwise convolution back.
+
+    Parameters
+    ----------
+    placement, insertion, dropout, norms
+        As in `Bottlenecks`; the dropout is before the last convolution.
+    rank : int
+        r, channels of the depthwise convolution.
+    kernel_size : int
+        Its taps, in frames; odd, centred on the frame. In a decoder they end with it.
+
+    Raises
+    ------
+    UserError
+        If a value is of another type or out of range, or a name unknown.
+
+    Example
+    -------
+    >>> ConformerAdapters().count(EncoderShape(width=768, layers=12, ffn=3072)).total()
+    272256
+    """
+
+    rank: int = 8
+    kernel_size: int = 31
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        odd("kernel_size", self.kernel_size)
+
+    def branch(self, encoder: AdaptedStack, place: Sublayer) -> nn.Module:
+        """Make the branch of a place."""
+        return ConformerAdapter(
+            encoder.width, self.rank, self.kernel_size, self.dropout, encoder.causal
+        )
+
+    def branch_count(self, width: int) -> int:
+        """Closed formula: ``3dr + 3d + (k + 5)r`` for kernel size k."""
+        return 3 * width * self.rank + 3 * width + (self.kernel_size + 5) * self.rank

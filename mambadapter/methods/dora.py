@@ -1,59 +1,13 @@
-"""Low-rank changes of a frozen dense layer, added to its output: LoRA and DoRA."""
+"""DoRA: LoRA on the direction of each weight, and a magnitude (arXiv 2402.09353)."""
+
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-class LowRank(nn.Module):
-    """The branch ``scale B A dropout(x)`` beside a dense layer (LoRA, arXiv 2106.09685, section 4.1).
-
-    A starts as PyTorch's dense layers do, B at zero, as in the paper's code.
-
-    Parameters
-    ----------
-    inputs, outputs : int
-        Of the dense layer.
-    rank : int
-        r.
-    scale : float
-        alpha / r.
-    dropout : float
-        Probability, of what A reads.
-
-    Example
-    -------
-    >>> branch = LowRank(32, 64, rank=4, scale=2.0)
-    >>> branch(torch.randn(2, 50, 32)).shape
-    torch.Size([2, 50, 64])
-    """
-
-    def __init__(
-        self, inputs: int, outputs: int, rank: int, scale: float, dropout: float = 0.1
-    ) -> None:
-        super().__init__()
-        self.down = nn.Linear(inputs, rank, bias=False)
-        self.up = nn.Linear(rank, outputs, bias=False)
-        self.scale = scale
-        self.dropout = nn.Dropout(dropout)
-        nn.init.zeros_(self.up.weight)
-
-    def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Compute the change of the layer's output.
-
-        Parameters
-        ----------
-        hidden : Tensor
-            (B, T, inputs), what the layer reads.
-        lengths : Tensor, optional
-            Not read, as frames do not mix.
-
-        Returns
-        -------
-        Tensor
-            (B, T, outputs).
-        """
-        return F.linear(self.down(self.dropout(hidden)), self.scale * self.up.weight)
+from mambadapter.encoders.stack import AdaptedStack
+from mambadapter.encoders.sublayers import DenseLayer
+from mambadapter.methods.lora import LowRank, LowRankMethod
 
 
 class WeightDecomposed(nn.Module):
@@ -107,3 +61,36 @@ class WeightDecomposed(nn.Module):
         ratio = self.magnitude / norm
         linear = output if self.layer.bias is None else output - self.layer.bias
         return (ratio - 1) * linear + ratio * self.change(hidden)
+
+
+@dataclass(frozen=True)
+class DoRA(LowRankMethod):
+    """DoRA: LoRA on the direction of each weight, and a magnitude (Liu et al. 2024, arXiv 2402.09353).
+
+    ``m (W + s B A) / ||W + s B A||`` with one magnitude an output channel. The norm is a constant in the
+    backward pass (section 4.3).
+
+    Parameters
+    ----------
+    rank, alpha, targets, dropout, norms
+        As in `LoRA`.
+
+    Raises
+    ------
+    UserError
+        If a value is of another type or out of range, or a name unknown.
+
+    Example
+    -------
+    >>> DoRA(rank=7).count(EncoderShape(width=768, layers=12, ffn=3072)).total()
+    278016
+    """
+
+    def insert(self, encoder: AdaptedStack, target: DenseLayer) -> None:
+        """Insert the branch of a dense layer."""
+        branch = WeightDecomposed(target.module, self.rank, self.alpha / self.rank, self.dropout)
+        encoder.insert(target.name, target.module, branch, "both")
+
+    def branch_count(self, inputs: int, outputs: int) -> int:
+        """Closed formula: ``r (in + out) + out``; ``4Ldr + 2Ld`` for q and v of all layers."""
+        return self.rank * (inputs + outputs) + outputs

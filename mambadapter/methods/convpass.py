@@ -1,10 +1,17 @@
 """Convpass: a bottleneck with a convolution between its projections (arXiv 2207.07039, section 3)."""
 
+from dataclasses import dataclass
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambadapter.encoders.padding import frame_mask
-from mambadapter.methods.branches.convolution import TimeConvolution
+from mambadapter.encoders.stack import AdaptedStack
+from mambadapter.encoders.sublayers import Sublayer
+from mambadapter.methods.base import SideMethod
+from mambadapter.methods.convolution import TimeConvolution
+from mambadapter.methods.initialisation import unit_variance_projections
+from mambadapter.validators import odd
 
 
 class Convpass(nn.Module):
@@ -68,3 +75,48 @@ class Convpass(nn.Module):
             # The convolution must find beyond a clip's end what it finds beyond the batch's: zeros.
             low = low.masked_fill(~frame_mask(lengths, hidden.shape[1])[..., None], 0.0)
         return self.up(self.dropout(F.gelu(self.convolution(low))))
+
+
+@dataclass(frozen=True)
+class Convpasses(SideMethod):
+    """Convpass: a bottleneck with a convolution between its projections (Jie & Deng 2022, arXiv 2207.07039).
+
+    Its 3x3 convolution over an image's patches is one over time here.
+
+    Parameters
+    ----------
+    placement, insertion, dropout, norms
+        As in `Bottlenecks`.
+    rank : int
+        r, channels of the convolution, which mixes them all.
+    kernel_size : int
+        Its taps, in frames; odd, centred on the frame. In a decoder they end with it.
+
+    Raises
+    ------
+    UserError
+        If a value is of another type or out of range, or a name unknown.
+
+    Example
+    -------
+    >>> Convpasses(rank=8, norms="none").count(EncoderShape(width=768, layers=12, ffn=3072)).total()
+    159168
+    """
+
+    rank: int = 8
+    kernel_size: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        odd("kernel_size", self.kernel_size)
+
+    def branch(self, encoder: AdaptedStack, place: Sublayer) -> nn.Module:
+        """Make the branch of a place."""
+        branch = Convpass(encoder.width, self.rank, self.kernel_size, self.dropout, encoder.causal)
+        unit_variance_projections(branch.down, branch.up, [place.norm])
+        return branch
+
+    def branch_count(self, width: int) -> int:
+        """Closed formula: ``2dr + d + 2r + kr^2`` for kernel size k."""
+        rank = self.rank
+        return 2 * width * rank + width + 2 * rank + self.kernel_size * rank**2

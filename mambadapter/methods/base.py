@@ -1,0 +1,139 @@
+"""What methods share: the checks, the LayerNorms that learn, and branches beside sub-layers."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from mambadapter.encoders.shape import EncoderShape
+from mambadapter.encoders.stack import AdaptedStack
+from mambadapter.encoders.sublayers import Sublayer
+from mambadapter.methods.counts import TrainedCount
+from mambadapter.methods.placement import (
+    PLACEMENTS,
+    insert_at_each,
+    insertion_points,
+    norm_count,
+    train_norms,
+)
+from mambadapter.validators import check_types, one_of, positive_integer, probability
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to adapt a frozen stack of Transformer layers, with its settings.
+
+    Attributes
+    ----------
+    trains_backbone : bool
+        The frozen weights learn too, with the checkpoint's own dropout.
+    starts_as_frozen : bool
+        Before training the adapted stack computes what the frozen one does.
+    size : str or None
+        The setting that a parameter budget chooses.
+    """
+
+    trains_backbone: ClassVar[bool] = False
+    starts_as_frozen: ClassVar[bool] = True
+    size: ClassVar[str | None] = None
+
+    def __post_init__(self) -> None:
+        check_types(self)
+
+    def adapt(self, encoder: AdaptedStack) -> None:
+        """Insert branches and set free what learns."""
+        raise NotImplementedError
+
+    def count(self, shape: EncoderShape) -> TrainedCount:
+        """What learns, by a closed formula."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class FinalNormMethod(Method):
+    """A method that also trains the encoder's last LayerNorm, as every method of the paper does.
+
+    Parameters
+    ----------
+    norms : str
+        ``final`` trains it, ``none`` none.
+    """
+
+    norms: str = "final"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("norms", self.norms, ("final", "none"))
+
+    def adapt(self, encoder: AdaptedStack) -> None:
+        """Set the final LayerNorm free."""
+        if self.norms == "final":
+            train_norms(encoder)
+
+    def norm_count(self, shape: EncoderShape) -> int:
+        """Closed formula: ``2d``, or nothing."""
+        return norm_count(shape) if self.norms == "final" else 0
+
+
+@dataclass(frozen=True)
+class SideMethod(Method):
+    """A branch beside, or after, each adapted sub-layer; a method says which by `branch` and `branch_count`.
+
+    Parameters
+    ----------
+    placement : str
+        ``pfeiffer``: at every FFN. ``houlsby``: at every attention and every FFN.
+    rank : int
+        r, the width of a branch's inside.
+    insertion : str
+        ``parallel``: a branch reads what its sub-layer reads. ``sequential``: what it emits.
+    dropout : float
+        Probability, in the branch.
+    norms : str
+        ``adapted`` trains the LayerNorm in front of each adapted sub-layer and the final one, which is what
+        the paper counts. ``none`` trains none.
+    """
+
+    placement: str = "pfeiffer"
+    rank: int = 12
+    insertion: str = "parallel"
+    dropout: float = 0.1
+    norms: str = "adapted"
+
+    size: ClassVar[str | None] = "rank"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("placement", self.placement, PLACEMENTS)
+        one_of("insertion", self.insertion, ("parallel", "sequential"))
+        one_of("norms", self.norms, ("adapted", "none"))
+        positive_integer("rank", self.rank)
+        probability("dropout", self.dropout)
+
+    def adapt(self, encoder: AdaptedStack) -> None:
+        """Insert the branches and set free what learns."""
+        insert_at_each(
+            encoder,
+            self.placement,
+            self.insertion,
+            self.norms,
+            lambda place: self.branch(encoder, place),
+        )
+
+    def count(self, shape: EncoderShape) -> TrainedCount:
+        """Closed formula: `branch_count` for each insertion point, and the norms."""
+        points = insertion_points(shape, self.placement)
+        norms = norm_count(shape, points) if self.norms == "adapted" else 0
+        return TrainedCount(self.branches_count(shape.width, points), norms)
+
+    def branch(self, encoder: AdaptedStack, place: Sublayer) -> nn.Module:
+        """Make the branch of a place."""
+        raise NotImplementedError
+
+    def branch_count(self, width: int) -> int:
+        """Parameters of one branch on an encoder of this width."""
+        raise NotImplementedError
+
+    def branches_count(self, width: int, points: int) -> int:
+        """Parameters of the branches at so many points."""
+        return points * self.branch_count(width)

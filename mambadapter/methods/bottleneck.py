@@ -1,0 +1,110 @@
+"""Bottleneck adapters (Houlsby et al. 2019, arXiv 1902.00751; Pfeiffer et al. 2021)."""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mambadapter.encoders.stack import AdaptedStack
+from mambadapter.encoders.sublayers import Sublayer
+from mambadapter.methods.base import SideMethod
+from mambadapter.methods.initialisation import unit_variance_projections
+from mambadapter.validators import one_of
+
+ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
+
+
+class Bottleneck(nn.Module):
+    """The branch ``W_up(dropout(act(W_down(x))))`` (Houlsby et al. 2019, arXiv 1902.00751, section 2.1).
+
+    Parameters
+    ----------
+    width : int
+        Channels, d.
+    rank : int
+        r.
+    activation : str
+        A name in `ACTIVATIONS`.
+    dropout : float
+        Probability, before W_up.
+
+    Example
+    -------
+    >>> import torch
+    >>> Bottleneck(32, 4)(torch.randn(2, 50, 32)).shape
+    torch.Size([2, 50, 32])
+    """
+
+    def __init__(
+        self, width: int, rank: int, activation: str = "relu", dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.down = nn.Linear(width, rank)
+        self.activation = ACTIVATIONS[activation]
+        self.dropout = nn.Dropout(dropout)
+        self.up = nn.Linear(rank, width)
+
+    def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Compute the branch's contribution.
+
+        Parameters
+        ----------
+        hidden : Tensor
+            (B, T, d).
+        lengths : Tensor, optional
+            (B,) valid frames; not read, as frames do not mix.
+
+        Returns
+        -------
+        Tensor
+            (B, T, d), to be added to the sub-layer's output.
+        """
+        return self.up(self.dropout(self.activation(self.down(hidden))))
+
+
+@dataclass(frozen=True)
+class Bottlenecks(SideMethod):
+    """Bottleneck adapters: ``W_up(dropout(act(W_down(x))))`` (Houlsby et al. 2019; Pfeiffer et al. 2021).
+
+    Parameters
+    ----------
+    placement : str
+        ``pfeiffer``: at every FFN. ``houlsby``: at every attention and every FFN.
+    rank : int
+        r, the width between the projections.
+    activation : str
+        ``relu``, ``gelu`` or ``silu``.
+    insertion : str
+        ``parallel``: beside a sub-layer (He et al. 2022). ``sequential``: after it, as first published.
+    dropout : float
+        Probability, between activation and W_up.
+    norms : str
+        ``adapted`` or ``none``, as in `MambAdapters`.
+
+    Raises
+    ------
+    UserError
+        If a value is of another type or out of range, or a name unknown.
+
+    Example
+    -------
+    >>> Bottlenecks().count(EncoderShape(width=768, layers=12, ffn=3072)).total()
+    250512
+    """
+
+    rank: int = 12
+    activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("activation", self.activation, ACTIVATIONS)
+
+    def branch(self, encoder: AdaptedStack, place: Sublayer) -> nn.Module:
+        """Make the branch of a place."""
+        branch = Bottleneck(encoder.width, self.rank, self.activation, self.dropout)
+        unit_variance_projections(branch.down, branch.up, [place.norm])
+        return branch
+
+    def branch_count(self, width: int) -> int:
+        """Closed formula: ``2dr + r + d``."""
+        return 2 * width * self.rank + self.rank + width

@@ -1,0 +1,158 @@
+"""LoRA: low-rank changes of frozen dense layers, added to their outputs (arXiv 2106.09685)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mambadapter.encoders.shape import EncoderShape
+from mambadapter.encoders.stack import AdaptedStack
+from mambadapter.encoders.sublayers import DENSE_LAYERS, DenseLayer, dense_layers
+from mambadapter.errors import UserError
+from mambadapter.methods.base import FinalNormMethod
+from mambadapter.methods.counts import TrainedCount
+from mambadapter.validators import one_of, positive_integer, probability
+
+
+class LowRank(nn.Module):
+    """The branch ``scale B A dropout(x)`` beside a dense layer (LoRA, arXiv 2106.09685, section 4.1).
+
+    A starts as PyTorch's dense layers do, B at zero, as in the paper's code.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Of the dense layer.
+    rank : int
+        r.
+    scale : float
+        alpha / r.
+    dropout : float
+        Probability, of what A reads.
+
+    Example
+    -------
+    >>> import torch
+    >>> branch = LowRank(32, 64, rank=4, scale=2.0)
+    >>> branch(torch.randn(2, 50, 32)).shape
+    torch.Size([2, 50, 64])
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, rank: int, scale: float, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.down = nn.Linear(inputs, rank, bias=False)
+        self.up = nn.Linear(rank, outputs, bias=False)
+        self.scale = scale
+        self.dropout = nn.Dropout(dropout)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Compute the change of the layer's output.
+
+        Parameters
+        ----------
+        hidden : Tensor
+            (B, T, inputs), what the layer reads.
+        lengths : Tensor, optional
+            Not read, as frames do not mix.
+
+        Returns
+        -------
+        Tensor
+            (B, T, outputs).
+        """
+        return F.linear(self.down(self.dropout(hidden)), self.scale * self.up.weight)
+
+
+@dataclass(frozen=True)
+class LowRankMethod(FinalNormMethod):
+    """What LoRA and DoRA share: a change of rank r of some dense layers of every Transformer layer."""
+
+    rank: int = 8
+    alpha: float = 16
+    targets: Sequence[str] = ("q", "v")
+    dropout: float = 0.1
+
+    size: ClassVar[str | None] = "rank"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive_integer("rank", self.rank)
+        probability("dropout", self.dropout)
+        if isinstance(self.targets, str) or not self.targets:
+            raise UserError(
+                f"targets={self.targets!r} is impossible: give a list of {', '.join(DENSE_LAYERS)}."
+            )
+        for name in self.targets:
+            one_of("targets", name, DENSE_LAYERS)
+        # A tuple, so that equal settings are equal methods, whichever sequence YAML or JSON gave.
+        object.__setattr__(self, "targets", tuple(dict.fromkeys(self.targets)))
+
+    def adapt(self, encoder: AdaptedStack) -> None:
+        """Insert the branches and set free what learns."""
+        super().adapt(encoder)
+        for target in dense_layers(encoder.backbone):
+            if target.kind in self.targets:
+                self.insert(encoder, target)
+
+    def count(self, shape: EncoderShape) -> TrainedCount:
+        """Closed formula: `branch_count` for each target of each layer."""
+        width, ffn = shape.width, shape.ffn
+        sizes = {"ffn_in": (width, ffn), "ffn_out": (ffn, width)}
+        per_layer = sum(self.branch_count(*sizes.get(n, (width, width))) for n in self.targets)
+        return TrainedCount(shape.layers * per_layer, self.norm_count(shape))
+
+    def insert(self, encoder: AdaptedStack, target: DenseLayer) -> None:
+        """Insert the branch of a dense layer."""
+        raise NotImplementedError
+
+    def branch_count(self, inputs: int, outputs: int) -> int:
+        """Parameters of the branch of a dense layer of these sizes."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class LoRA(LowRankMethod):
+    """LoRA: ``W x + (alpha / r) B A x`` with W frozen (Hu et al. 2022, arXiv 2106.09685).
+
+    The change is added to the output of the dense layer, so no checkpoint key is renamed, and it acts on
+    WavLM too, whose attention in transformers reads the frozen weights past their modules.
+
+    Parameters
+    ----------
+    rank : int
+        r of every target.
+    alpha : float
+        The change is scaled by ``alpha / rank``.
+    targets : Sequence[str]
+        Which dense layers of every Transformer layer: ``q``, ``k``, ``v``, ``o`` of the attention,
+        ``ffn_in`` and ``ffn_out``.
+    dropout : float
+        Probability, of what A reads.
+    norms : str
+        ``final`` trains the encoder's last LayerNorm, as in every method of the paper; ``none`` none.
+
+    Raises
+    ------
+    UserError
+        If a value is of another type or out of range, or a name unknown.
+
+    Example
+    -------
+    >>> LoRA(rank=7).count(EncoderShape(width=768, layers=12, ffn=3072)).total()
+    259584
+    """
+
+    def insert(self, encoder: AdaptedStack, target: DenseLayer) -> None:
+        """Insert the branch of a dense layer."""
+        inputs, outputs = target.module.in_features, target.module.out_features
+        branch = LowRank(inputs, outputs, self.rank, self.alpha / self.rank, self.dropout)
+        encoder.insert(target.name, target.module, branch)
+
+    def branch_count(self, inputs: int, outputs: int) -> int:
+        """Closed formula: ``r (in + out)``; ``4Ldr`` for q and v of all layers."""
+        return self.rank * (inputs + outputs)

@@ -1,0 +1,103 @@
+"""Branches around projections that all insertion points share (arXiv 2606.15638, section 2)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mambadapter.encoders.stack import AdaptedStack
+from mambadapter.encoders.sublayers import Sublayer
+from mambadapter.methods.base import SideMethod
+from mambadapter.methods.initialisation import official_projections, unit_variance_projections
+from mambadapter.methods.placement import insert_at_each, placed
+from mambadapter.validators import one_of
+
+
+@dataclass(frozen=True)
+class SharedProjections(SideMethod):
+    """One W_down and one W_up for all insertion points, with a learnable scale alpha at each.
+
+    Parameters
+    ----------
+    shared : bool
+        False gives each its own pair, whose W_up then carries the scale: no alpha.
+    alpha : float
+        Start of the scales.
+    initialisation : str
+        ``unit_variance``, or ``official``, the paper's code's (`mambadapter.methods.initialisation`).
+    """
+
+    shared: bool = True
+    alpha: float = 0.1
+    initialisation: str = "unit_variance"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("initialisation", self.initialisation, ("unit_variance", "official"))
+
+    def adapt(self, encoder: AdaptedStack) -> None:
+        """Insert the branches and set free what learns."""
+        places = placed(encoder, self.placement)
+        pair = self._projections(encoder.width, places) if self.shared else None
+
+        def make(place: Sublayer) -> nn.Module:
+            down, up = pair or self._projections(encoder.width, [place])
+            alpha = nn.Parameter(torch.tensor(float(self.alpha))) if self.shared else None
+            return self.around(down, up, alpha)
+
+        insert_at_each(encoder, self.placement, self.insertion, self.norms, make)
+
+    def branches_count(self, width: int, points: int) -> int:
+        """Closed formula: with n insertion points and M parameters between the projections of each,
+        ``(2dr + r + d) + n(M + 1)`` when the projections are shared and ``n(2dr + r + d + M)`` when not.
+        """
+        pair, block = 2 * width * self.rank + self.rank + width, self.block_count()
+        return pair + points * (block + 1) if self.shared else points * (pair + block)
+
+    def around(self, down: nn.Linear, up: nn.Linear, alpha: nn.Parameter | None) -> nn.Module:
+        """Make a branch around these projections."""
+        raise NotImplementedError
+
+    def block_count(self) -> int:
+        """Parameters between the projections of one insertion point."""
+        raise NotImplementedError
+
+    def _projections(self, width: int, places: Iterable[Sublayer]) -> tuple[nn.Linear, nn.Linear]:
+        down, up = nn.Linear(width, self.rank), nn.Linear(self.rank, width)
+        if self.initialisation == "official":
+            official_projections(down, up)
+        else:
+            unit_variance_projections(down, up, [place.norm for place in places])
+        return down, up
+
+
+def project_up(low: Tensor, up: nn.Linear, alpha: Tensor | None) -> Tensor:
+    """Compute ``alpha * W_up(low)``.
+
+    Parameters
+    ----------
+    low : Tensor
+        (B, T, r).
+    up : nn.Linear
+        W_up, r to d.
+    alpha : Tensor or None
+        Scalar; None for 1.
+
+    Returns
+    -------
+    Tensor
+        (B, T, d).
+
+    Example
+    -------
+    >>> import torch
+    >>> low, up = torch.randn(2, 50, 4), nn.Linear(4, 32)
+    >>> torch.allclose(project_up(low, up, torch.tensor(0.5)), 0.5 * up(low), atol=1e-6)
+    True
+    """
+    if alpha is None:
+        return up(low)
+    # Scaling the small matrix instead of the (B, T, d) product saves a pass over the activations.
+    return F.linear(low, alpha * up.weight, alpha * up.bias)
