@@ -13,6 +13,10 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
+# Before a commit: lint, and the tests that are not slow.
+check: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 

@@ -23,6 +23,17 @@ WAVEFORM_ENCODERS = {
 ENCODERS = [*WAVEFORM_ENCODERS, "ast", "whisper"]
 
 
+# Folders whose tests train, or cross every method with every encoder.
+SLOW = ("brains", "methods", "recipes", "sweep", "ssm")
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what `make check` leaves to `make test`."""
+    for item in items:
+        if item.path.parent.name in SLOW:
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def two_threads():
     torch.set_num_threads(2)
