@@ -20,8 +20,7 @@ from transformers import AutoModel
 from mambadapter.budget.count import architecture_config
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.decoder import AdaptedDecoder
-from mambadapter.encoders.frontends import frontend_of
-from mambadapter.encoders.loading import encoder_of
+from mambadapter.encoders.families import encoder_of, frontend_of
 from mambadapter.heads import PooledClassifier
 from mambadapter.methods import FullFinetuning, LinearProbe, MambAdapters
 

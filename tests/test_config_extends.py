@@ -251,3 +251,13 @@ def test_a_file_that_is_not_there_or_holds_nothing(folder):
 def test_it_cannot_be_said_on_the_command_line(folder):
     with pytest.raises(UserError, match="--extends: there is no key 'extends'"):
         load(folder / "train.yaml", "--extends", "quickstart.yaml")
+
+
+def test_moved_code_makes_no_other_experiment(folder):
+    """The digest reads the name of a class, not of the module it is in today."""
+    path = folder / "train.yaml"
+    before = load(path).digest
+    path.write_text(path.read_text().replace("torch.optim.AdamW", "torch.optim.adamw.AdamW"))
+    assert load(path).digest == before
+    path.write_text(path.read_text().replace("torch.optim.adamw.AdamW", "torch.optim.Adam"))
+    assert load(path).digest != before

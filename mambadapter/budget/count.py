@@ -9,50 +9,10 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig
 
 from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.bundled import BOX, box_folder
-from mambadapter.encoders.frontends import frontend_of
-from mambadapter.encoders.loading import encoder_of
+from mambadapter.encoders.families import ARCHITECTURES, encoder_of, frontend_of
 from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.errors import UserError, did_you_mean
-
-_LARGE = {
-    "hidden_size": 1024,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 16,
-    "intermediate_size": 4096,
-    "do_stable_layer_norm": True,
-    "feat_extract_norm": "layer",
-}
-
-
-def _whisper(width: int, layers: int, heads: int, mel_bins: int = 80) -> dict[str, int]:
-    one = {"layers": layers, "attention_heads": heads, "ffn_dim": 4 * width}
-    both = {f"{side}_{key}": value for side in ("encoder", "decoder") for key, value in one.items()}
-    return {"d_model": width, "num_mel_bins": mel_bins, **both}
-
-
-# The published encoders' shapes, so that counts need no download.
-ARCHITECTURES: dict[str, dict] = {
-    "ast": {"model_type": "audio-spectrogram-transformer"},
-    "wav2vec2-base": {"model_type": "wav2vec2"},
-    "wav2vec2-large-lv60": {"model_type": "wav2vec2", "conv_bias": True, **_LARGE},
-    "wav2vec2-xls-r-300m": {"model_type": "wav2vec2", "conv_bias": True, **_LARGE},
-    "hubert-base": {"model_type": "hubert"},
-    "hubert-large": {"model_type": "hubert", "conv_bias": True, **_LARGE},
-    "wavlm-base": {"model_type": "wavlm"},
-    "wavlm-base-plus": {"model_type": "wavlm"},
-    "wavlm-large": {"model_type": "wavlm", **_LARGE},
-    **{
-        f"whisper-{size}": {"model_type": "whisper", **_whisper(*numbers)}
-        for size, numbers in {
-            "tiny": (384, 4, 6),
-            "base": (512, 6, 8),
-            "small": (768, 12, 12),
-            "medium": (1024, 24, 16),
-            "large-v3": (1280, 32, 20, 128),
-        }.items()
-    },
-}
 
 
 @dataclass(frozen=True)

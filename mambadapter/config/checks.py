@@ -14,7 +14,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from mambadapter.config.files import included_file, tag_of
-from mambadapter.encoders.frontends import ENCODER_SETTINGS
+from mambadapter.encoders.families import ENCODER_SETTINGS
 from mambadapter.errors import UserError, did_you_mean
 
 _CALLS = ("!new:", "!name:", "!apply:")

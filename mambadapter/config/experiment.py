@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -138,7 +139,9 @@ def read_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
     check_top_level(tree, recipe.text, [*_OWN_KEYS, *contract], OPTIONAL_KEYS)
 
     config = _definition(tree, path, line.run_opts)
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
+    # By the names of classes and functions, not of their modules: code that moves is no other experiment.
+    defined = re.sub(r'"(!\w+:)[\w.]+\.', r'"\1', json.dumps(config, sort_keys=True))
+    digest = hashlib.sha256(defined.encode()).hexdigest()[:8]
     if tree["output_folder"] == "auto":
         chosen = [Path(str(tree[key])).name for key in ("encoder", "adapter") if key in tree]
         name = "-".join([*chosen, f"seed{tree['seed']}", digest])

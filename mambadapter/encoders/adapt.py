@@ -6,10 +6,9 @@ from typing import Any
 from torch import nn
 
 from mambadapter.encoders.adapted import AdaptedEncoder
-from mambadapter.encoders.frontends import frontend_of
-from mambadapter.encoders.loading import encoder_of, set_regularisers
+from mambadapter.encoders.families import encoder_of, frontend_of
+from mambadapter.encoders.loading import set_regularisers
 from mambadapter.encoders.stack import Method
-from mambadapter.encoders.sublayers import check_family
 
 
 def adapt(model: nn.Module | str | Mapping[str, Any], method: Method) -> AdaptedEncoder:
@@ -47,7 +46,7 @@ def adapt(model: nn.Module | str | Mapping[str, Any], method: Method) -> Adapted
     if isinstance(model, str | Mapping):
         return AdaptedEncoder.from_pretrained(model, method)
     config = model.config
-    check_family(config.model_type)
+    frontend = frontend_of(config)
     set_regularisers(config, method.trains_backbone)
     base = getattr(model, model.base_model_prefix, model)
-    return AdaptedEncoder(encoder_of(base), method, frontend_of(config))
+    return AdaptedEncoder(encoder_of(base), method, frontend)

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mambadapter.encoders.frontends import Frontend, Waveforms
+from mambadapter.encoders.families import frontend_of
+from mambadapter.encoders.frontend import Frontend
 from mambadapter.encoders.loading import load_pretrained
 from mambadapter.encoders.padding import valid_samples
 from mambadapter.encoders.stack import AdaptedStack, Method
@@ -26,8 +27,7 @@ class AdaptedEncoder(AdaptedStack):
     method : Method
         One of `mambadapter.methods`.
     frontend : Frontend, optional
-        One of `mambadapter.encoders.frontends`, which makes of waveforms what the backbone reads; default
-        `Waveforms`.
+        What makes of waveforms what the backbone reads; default as is usual for its family.
 
     Example
     -------
@@ -45,7 +45,7 @@ class AdaptedEncoder(AdaptedStack):
     def __init__(
         self, backbone: nn.Module, method: Method, frontend: Frontend | None = None
     ) -> None:
-        frontend, state = frontend or Waveforms(), ForwardState()
+        frontend, state = frontend or frontend_of(backbone.config), ForwardState()
         frontend.attach(backbone, state)
         super().__init__(backbone, method, state)
         self.frontend = frontend

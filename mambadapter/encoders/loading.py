@@ -14,23 +14,11 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig
 from transformers.utils import cached_file
 
 from mambadapter.encoders.bundled import BOX, box_folder
-from mambadapter.encoders.frontends import Frontend, frontend_of
-from mambadapter.encoders.sublayers import check_family
+from mambadapter.encoders.families import encoder_of, family_of, frontend_of
+from mambadapter.encoders.frontend import Frontend
 from mambadapter.errors import UserError
 
 logger = logging.getLogger(__name__)
-
-# Everything in these families that acts in train mode only.
-_REGULARISERS = (
-    "hidden_dropout",
-    "attention_dropout",
-    "activation_dropout",
-    "feat_proj_dropout",
-    "final_dropout",
-    "dropout",
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-)
 
 
 @dataclass(frozen=True)
@@ -118,7 +106,7 @@ def read_checkpoint(
         source = str(folder)
     try:
         config = AutoConfig.from_pretrained(source)
-        check_family(config.model_type)
+        family_of(config)  # refuses those that are not supported
         _refuse_unsupported(config, source)
         set_regularisers(config, regularised)
         model, info = kind.from_pretrained(
@@ -139,11 +127,6 @@ def read_checkpoint(
             f"{sorted(missing)[0]}: they would be random. Give a complete checkpoint."
         )
     return model, frontend_of(config, _preprocessor(source), settings), name
-
-
-def encoder_of(model: nn.Module) -> nn.Module:
-    """The encoder of a transformers model, which may be all of it."""
-    return model.encoder if model.config.model_type == "whisper" else model
 
 
 def split_source(source: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -174,7 +157,7 @@ def set_regularisers(config: PretrainedConfig, regularised: bool) -> None:
         setattr(config, name, 0.0)
     if not regularised:
         config.apply_spec_augment = False
-        for name in _REGULARISERS:
+        for name in family_of(config).regularisers:
             setattr(config, name, 0.0)
 
 

@@ -41,8 +41,7 @@ def attend_to_prefixes(encoder: "AdaptedStack", make: Callable[[], nn.Module]) -
             prefix = encoder.branches[f"layer{place.layer}_prefix"] = make()
             # Not as a submodule: the backbone's parameter names stay those of its checkpoint.
             place.module.__dict__[_ATTRIBUTE] = _Prefixed(prefix, encoder.state)
-    # WavLM's attention is this package's own and reads the prefix itself.
-    if encoder.backbone.config.model_type != "wavlm":
+    if not encoder.family.reads_prefixes:
         encoder.backbone.config._attn_implementation = _NAME
 
 

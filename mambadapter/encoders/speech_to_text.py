@@ -10,6 +10,7 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.decoder import AdaptedDecoder
+from mambadapter.encoders.families import family_of
 from mambadapter.encoders.loading import read_checkpoint
 from mambadapter.encoders.stack import Method, Unadapted
 from mambadapter.errors import UserError
@@ -137,8 +138,9 @@ class _WholeWhisper:
 
     @staticmethod
     def from_pretrained(source: str, **options: Any) -> tuple[nn.Module, dict[str, Any]]:
-        family = options["config"].model_type
-        if family != "whisper":
+        config = options["config"]
+        if family_of(config).decoder is None:
+            family = config.model_type
             raise UserError(
                 f"'{source}' is of family '{family}': only Whisper writes token by token."
             )

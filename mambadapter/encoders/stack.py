@@ -7,12 +7,13 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from mambadapter.encoders.families import family_of, is_decoder
+from mambadapter.encoders.families.family import Family
 from mambadapter.encoders.linear import use_onednn
 from mambadapter.encoders.state import ForwardState
 from mambadapter.encoders.sublayers import (
     Sublayer,
     final_norm,
-    is_decoder,
     sublayers,
     transformer_layers,
 )
@@ -105,6 +106,11 @@ class AdaptedStack(nn.Module):
     def width(self) -> int:
         """Channels of the output, d."""
         return self.backbone.config.hidden_size
+
+    @property
+    def family(self) -> Family:
+        """What is known of its family."""
+        return family_of(self.backbone.config)
 
     @property
     def sublayers(self) -> list[Sublayer]:

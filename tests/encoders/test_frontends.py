@@ -12,8 +12,9 @@ from transformers import (
 )
 
 from mambadapter.encoders import AdaptedEncoder
-from mambadapter.encoders.frontends import LogMels, Spectrograms, frontend_of
-from mambadapter.encoders.frontends.spectrograms import resized_positions
+from mambadapter.encoders.families import frontend_of
+from mambadapter.encoders.families.ast import Spectrograms, resized_positions
+from mambadapter.encoders.families.whisper import LogMels
 from mambadapter.errors import UserError
 from mambadapter.methods import LinearProbe
 

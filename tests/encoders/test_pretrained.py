@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, BertConfig, Wav2Vec2FeatureExtractor
 
 from mambadapter.encoders import load_pretrained
-from mambadapter.encoders.loading import encoder_of
+from mambadapter.encoders.families import encoder_of
 from mambadapter.encoders.padding import normalise_waveforms
 from mambadapter.errors import UserError
 

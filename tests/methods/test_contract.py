@@ -20,8 +20,8 @@ from transformers import AutoFeatureExtractor, AutoModel
 
 from mambadapter.budget.count import count_parameters
 from mambadapter.encoders import AdaptedEncoder
-from mambadapter.encoders.frontends import LogMels
-from mambadapter.encoders.loading import encoder_of
+from mambadapter.encoders.families import encoder_of
+from mambadapter.encoders.families.whisper import LogMels
 from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.trained import load_trained, trained_tensors
 from mambadapter.methods import MENU, method_from_dict, method_to_dict

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoModel
 
 from mambadapter.encoders import AdaptedEncoder
-from mambadapter.encoders.loading import encoder_of
+from mambadapter.encoders.families import encoder_of
 from mambadapter.encoders.sublayers import dense_layers
 from mambadapter.methods import DoRA, LoRA, PrefixTuning, PromptTuning, WeightedSum
 from mambadapter.methods.conformer import ConformerAdapter, FrameBatchNorm

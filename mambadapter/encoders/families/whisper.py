@@ -1,15 +1,19 @@
 """Whisper's encoder (Radford et al. 2022, arXiv 2212.04356): a log-mel spectrogram and two convolutions."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from types import MethodType
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import PretrainedConfig
 from transformers.audio_utils import mel_filter_bank
 from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.whisper.modeling_whisper import WhisperDecoder
 
+from mambadapter.encoders.families.family import Family, Layout
 from mambadapter.encoders.padding import frame_mask
 from mambadapter.encoders.state import ForwardState
 from mambadapter.errors import UserError
@@ -164,3 +168,50 @@ def encode(
     hidden = self.layer_norm(hidden)
     every = (*states, hidden) if output_hidden_states else None
     return BaseModelOutput(last_hidden_state=hidden, hidden_states=every)
+
+
+def log_mels_of(
+    config: PretrainedConfig, preprocessor: Mapping[str, Any], settings: Mapping[str, Any]
+) -> LogMels:
+    """The frontend of the checkpoint's size, with the user's settings."""
+    rate = preprocessor.get("sampling_rate", 16000)
+    return LogMels(rate, config.num_mel_bins, config.max_source_positions, **settings)
+
+
+def _shape(width: int, layers: int, heads: int, mel_bins: int = 80) -> dict[str, int]:
+    one = {"layers": layers, "attention_heads": heads, "ffn_dim": 4 * width}
+    both = {f"{side}_{key}": value for side in ("encoder", "decoder") for key, value in one.items()}
+    return {"d_model": width, "num_mel_bins": mel_bins, **both}
+
+
+_LAYOUT = Layout(
+    layers="layers",
+    outer_norm="layer_norm",
+    attention="self_attn",
+    before_attention="self_attn_layer_norm",
+    ffn=("fc1", "fc2"),
+    before_ffn="final_layer_norm",
+    dense=(*(f"self_attn.{name}_proj" for name in ("q", "k", "v", "out")), "fc1", "fc2"),
+    front_end=("conv1", "conv2"),
+    fixed="embed_positions.weight",
+)
+
+WHISPER = Family(
+    layout=_LAYOUT,
+    frontend=log_mels_of,
+    regularisers=("dropout", "attention_dropout", "activation_dropout"),
+    settings=("padding",),
+    shapes={
+        f"whisper-{size}": _shape(*numbers)
+        for size, numbers in {
+            "tiny": (384, 4, 6),
+            "base": (512, 6, 8),
+            "small": (768, 12, 12),
+            "medium": (1024, 24, 16),
+            "large-v3": (1280, 32, 20, 128),
+        }.items()
+    },
+    encoder="encoder",
+    decoder=WhisperDecoder,
+    decoder_layout=replace(_LAYOUT, front_end=(), fixed=""),
+)

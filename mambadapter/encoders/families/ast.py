@@ -1,5 +1,6 @@
 """The Audio Spectrogram Transformer (Gong et al. 2021, arXiv 2104.01778): patches of a spectrogram."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -7,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchaudio.compliance import kaldi
+from transformers import PretrainedConfig
 
+from mambadapter.encoders.families.family import Family, Layout
 from mambadapter.encoders.state import ForwardState
 from mambadapter.errors import UserError
 from mambadapter.validators import check_types, one_of, positive_integer
@@ -159,3 +162,33 @@ def resized_positions(positions: Tensor, grid: tuple[int, int], moments: int) ->
     patches = positions[:, _FIRST:].unflatten(1, (bands, old)).permute(0, 3, 1, 2)
     patches = F.interpolate(patches, size=(bands, moments), mode="bilinear", align_corners=False)
     return torch.cat([positions[:, :_FIRST], patches.flatten(2).transpose(1, 2)], dim=1)
+
+
+def spectrograms_of(
+    config: PretrainedConfig, preprocessor: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Spectrograms:
+    """The frontend as the checkpoint was trained, but for the user's settings."""
+    trained = {"max_length": config.max_length}
+    if preprocessor.get("do_normalize", True):
+        trained |= {key: preprocessor[key] for key in ("mean", "std") if key in preprocessor}
+    else:
+        trained |= {"mean": 0.0, "std": 0.5}
+    rate = preprocessor.get("sampling_rate", 16000)
+    return Spectrograms(rate, config.num_mel_bins, **{**trained, **settings})
+
+
+AST = Family(
+    layout=Layout(
+        layers="layers",
+        outer_norm="layernorm",
+        attention="attention",
+        before_attention="layernorm_before",
+        ffn=("mlp", "mlp"),
+        before_ffn="layernorm_after",
+        dense=(*(f"attention.{name}_proj" for name in "qkvo"), "mlp.fc1", "mlp.fc2"),
+    ),
+    frontend=spectrograms_of,
+    regularisers=("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    settings=("max_length", "token_order", "readout"),
+    shapes={"ast": {}},
+)

@@ -1,0 +1,78 @@
+"""What this package knows of a family of encoders."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+from transformers import PretrainedConfig
+
+from mambadapter.encoders.frontend import Frontend
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a family keeps what branches need: paths from the model, or from one Transformer layer.
+
+    Attributes
+    ----------
+    layers, outer_norm : str
+        The Transformer layers; the LayerNorm outside of them, before them in post-norm encoders and after
+        them in pre-norm ones.
+    attention, before_attention : str
+        The attention, and the LayerNorm in front of it in a pre-norm layer.
+    ffn, before_ffn : tuple of str, str
+        The first and the last module of the feed-forward sub-layer, which may be the same; and its LayerNorm.
+    dense : tuple of str
+        The dense layers, in the order of `mambadapter.encoders.sublayers.DENSE_LAYERS`.
+    front_end : tuple of str
+        The convolutions in front of the Transformer.
+    fixed : str
+        A parameter that nothing trains.
+    """
+
+    layers: str
+    outer_norm: str
+    attention: str
+    before_attention: str
+    ffn: tuple[str, str]
+    before_ffn: str
+    dense: tuple[str, ...]
+    front_end: tuple[str, ...] = ()
+    fixed: str = ""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of encoders, by transformers' ``model_type``.
+
+    Attributes
+    ----------
+    layout : Layout
+        Of the encoder.
+    frontend : Callable
+        Makes the frontend from the encoder's configuration, its preprocessor_config.json and the user's
+        settings.
+    regularisers : tuple of str
+        Keys of the configuration that act in train mode only, and are 0 in a frozen encoder.
+    settings : tuple of str
+        What the user may set of the frontend; the rest belongs to the checkpoint.
+    shapes : Mapping[str, Mapping[str, Any]]
+        Configurations of the published encoders, so that counts need no download.
+    encoder : str
+        Where a model that has more than the encoder keeps it; empty where it is the encoder.
+    decoder, decoder_layout
+        The class of the decoder and its layout, where there is one.
+    reads_prefixes : bool
+        The attention is this package's own, and reads a prefix by itself.
+    """
+
+    layout: Layout
+    frontend: Callable[[PretrainedConfig, Mapping[str, Any], Mapping[str, Any]], Frontend]
+    regularisers: tuple[str, ...]
+    settings: tuple[str, ...] = ()
+    shapes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    encoder: str = ""
+    decoder: type[nn.Module] | None = None
+    decoder_layout: Layout | None = None
+    reads_prefixes: bool = False

@@ -1,0 +1,118 @@
+"""Encoders that read the waveform itself: wav2vec 2.0 and HuBERT, and what WavLM has in common with them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from transformers import PretrainedConfig
+
+from mambadapter.encoders.families.family import Family, Layout
+from mambadapter.encoders.padding import frame_mask, make_length_aware, normalise_waveforms
+from mambadapter.encoders.position_convolution import keep_narrow_groups_exact
+from mambadapter.encoders.state import ForwardState
+
+
+@dataclass
+class Waveforms:
+    """The input of wav2vec 2.0, HuBERT and WavLM: samples, and which of them are padding.
+
+    Parameters
+    ----------
+    sample_rate : int
+        Hz.
+    normalise : bool
+        Scale each clip to zero mean and unit variance first.
+
+    Example
+    -------
+    >>> import torch
+    >>> inputs = Waveforms().inputs(torch.randn(2, 800), torch.tensor([800, 400]))
+    >>> inputs["attention_mask"].sum(1)
+    tensor([800, 400])
+    """
+
+    sample_rate: int = 16000
+    normalise: bool = True
+
+    temporal: ClassVar[bool] = True
+    ragged: ClassVar[bool] = True
+
+    def attach(self, backbone: nn.Module, state: ForwardState) -> None:
+        """Make a clip's frames independent of its batch's padding."""
+        make_length_aware(backbone, state)
+        keep_narrow_groups_exact(backbone)
+
+    def frames(self, backbone: nn.Module, samples: Tensor) -> Tensor:
+        """(B,) samples to (B,) frames of about 20 ms."""
+        return backbone._get_feat_extract_output_lengths(samples).long()
+
+    def inputs(self, wavs: Tensor, samples: Tensor | None) -> dict[str, Tensor | None]:
+        """(B, S) waveforms and (B,) valid samples, or None where all are, to the model's arguments."""
+        if self.normalise:
+            wavs = normalise_waveforms(wavs, samples)
+        mask = None if samples is None else frame_mask(samples, wavs.shape[1]).long()
+        return {"input_values": wavs, "attention_mask": mask}
+
+    def read_out(self, hidden: Tensor) -> Tensor:
+        """The frames as they are."""
+        return hidden
+
+
+def waveforms_of(
+    config: PretrainedConfig, preprocessor: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Waveforms:
+    """The frontend as the checkpoint's preprocessor has it."""
+    return Waveforms(
+        preprocessor.get("sampling_rate", 16000), preprocessor.get("do_normalize", True)
+    )
+
+
+LAYOUT = Layout(
+    layers="encoder.layers",
+    outer_norm="encoder.layer_norm",
+    attention="attention",
+    before_attention="layer_norm",
+    ffn=("feed_forward", "feed_forward"),
+    before_ffn="final_layer_norm",
+    dense=(
+        *(f"attention.{name}_proj" for name in ("q", "k", "v", "out")),
+        "feed_forward.intermediate_dense",
+        "feed_forward.output_dense",
+    ),
+    front_end=("feature_extractor",),
+)
+
+REGULARISERS = (
+    "hidden_dropout",
+    "attention_dropout",
+    "activation_dropout",
+    "feat_proj_dropout",
+    "final_dropout",
+)
+
+LARGE = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+    "do_stable_layer_norm": True,
+    "feat_extract_norm": "layer",
+}
+
+WAV2VEC2 = Family(
+    layout=LAYOUT,
+    frontend=waveforms_of,
+    regularisers=REGULARISERS,
+    shapes={
+        "wav2vec2-base": {},
+        "wav2vec2-large-lv60": {"conv_bias": True, **LARGE},
+        "wav2vec2-xls-r-300m": {"conv_bias": True, **LARGE},
+    },
+)
+HUBERT = Family(
+    layout=LAYOUT,
+    frontend=waveforms_of,
+    regularisers=REGULARISERS,
+    shapes={"hubert-base": {}, "hubert-large": {"conv_bias": True, **LARGE}},
+)
