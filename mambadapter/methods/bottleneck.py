@@ -88,6 +88,7 @@ class Bottlenecks(SideMethod):
 
     Example
     -------
+    >>> from mambadapter.encoders.shape import EncoderShape
     >>> Bottlenecks().count(EncoderShape(width=768, layers=12, ffn=3072)).total()
     250512
     """

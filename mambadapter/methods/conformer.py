@@ -143,6 +143,7 @@ class ConformerAdapters(SideMethod):
 
     Example
     -------
+    >>> from mambadapter.encoders.shape import EncoderShape
     >>> ConformerAdapters().count(EncoderShape(width=768, layers=12, ffn=3072)).total()
     272256
     """

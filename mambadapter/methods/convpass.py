@@ -99,6 +99,7 @@ class Convpasses(SideMethod):
 
     Example
     -------
+    >>> from mambadapter.encoders.shape import EncoderShape
     >>> Convpasses(rank=8, norms="none").count(EncoderShape(width=768, layers=12, ffn=3072)).total()
     159168
     """

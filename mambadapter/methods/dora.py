@@ -82,6 +82,7 @@ class DoRA(LowRankMethod):
 
     Example
     -------
+    >>> from mambadapter.encoders.shape import EncoderShape
     >>> DoRA(rank=7).count(EncoderShape(width=768, layers=12, ffn=3072)).total()
     278016
     """
