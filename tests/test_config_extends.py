@@ -259,7 +259,8 @@ def test_moved_code_makes_no_other_experiment(folder):
     text = path.read_text()
 
     def digest(name):
-        path.write_text(text.replace("!ref <number_of_epochs>", f"!name:{name}"))
+        listed = f"notes:\n    - !ref <number_of_epochs>\n    - !name:{name}\n"
+        path.write_text(text.replace("notes: !ref <number_of_epochs>\n", listed))
         return load(path).digest
 
     before = digest("mambadapter.heads.PooledClassifier")
