@@ -92,3 +92,11 @@ def test_the_minimal_example_learns_and_reloads(tmp_path, monkeypatch):
     example = module_from_spec(spec)
     spec.loader.exec_module(example)
     assert example.main(steps=60) > 0.8
+
+
+def test_a_loaded_model_with_an_adapter_is_refused(encoder_folders):
+    """Its convolutional adapter changes the frame rate, as in a checkpoint of one."""
+    model = AutoModel.from_pretrained(encoder_folders["wav2vec2"])
+    model.config.add_adapter = True
+    with pytest.raises(ma.UserError, match="add_adapter"):
+        ma.adapt(model, ma.LinearProbe())

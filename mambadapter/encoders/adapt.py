@@ -6,8 +6,8 @@ from typing import Any
 from torch import nn
 
 from mambadapter.encoders.adapted import AdaptedEncoder
-from mambadapter.encoders.families import encoder_of, frontend_of
-from mambadapter.encoders.loading import set_regularisers
+from mambadapter.encoders.families import encoder_of
+from mambadapter.encoders.loading import prepare_config
 from mambadapter.encoders.stack import Method
 
 
@@ -45,8 +45,6 @@ def adapt(model: nn.Module | str | Mapping[str, Any], method: Method) -> Adapted
     """
     if isinstance(model, str | Mapping):
         return AdaptedEncoder.from_pretrained(model, method)
-    config = model.config
-    frontend = frontend_of(config)
-    set_regularisers(config, method.trains_backbone)
+    prepare_config(model.config, type(model).__name__, method.trains_backbone)
     base = getattr(model, model.base_model_prefix, model)
-    return AdaptedEncoder(encoder_of(base), method, frontend)
+    return AdaptedEncoder(encoder_of(base), method)

@@ -106,9 +106,7 @@ def read_checkpoint(
         source = str(folder)
     try:
         config = AutoConfig.from_pretrained(source)
-        family_of(config)  # refuses those that are not supported
-        _refuse_unsupported(config, source)
-        set_regularisers(config, regularised)
+        prepare_config(config, source, regularised)
         model, info = kind.from_pretrained(
             source, config=config, dtype=torch.float32, output_loading_info=True
         )
@@ -143,21 +141,19 @@ def split_source(source: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return settings.pop("source"), settings
 
 
-def _refuse_unsupported(config: PretrainedConfig, source: str) -> None:
+def prepare_config(config: PretrainedConfig, source: str, regularised: bool) -> None:
+    """Refuse what is not supported; LayerDrop off, and unless `regularised` all else for training only."""
+    regularisers = family_of(config).regularisers
     if getattr(config, "add_adapter", False):
         raise UserError(
             f"'{source}' has transformers' convolutional adapter on top (add_adapter), which changes "
             "the frame rate; use the encoder it was made from."
         )
-
-
-def set_regularisers(config: PretrainedConfig, regularised: bool) -> None:
-    """Switch LayerDrop off, and unless `regularised` all else that acts in train mode only."""
     for name in ("layerdrop", "encoder_layerdrop", "decoder_layerdrop"):
         setattr(config, name, 0.0)
     if not regularised:
         config.apply_spec_augment = False
-        for name in family_of(config).regularisers:
+        for name in regularisers:
             setattr(config, name, 0.0)
 
 
