@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mambadapter.encoders.families import frontend_of
+from mambadapter.encoders.families import family_of, frontend_of
 from mambadapter.encoders.frontend import Frontend
 from mambadapter.encoders.loading import load_pretrained
 from mambadapter.encoders.padding import valid_samples
@@ -47,6 +47,8 @@ class AdaptedEncoder(AdaptedStack):
     ) -> None:
         frontend, state = frontend or frontend_of(backbone.config), ForwardState()
         frontend.attach(backbone, state)
+        if patch := family_of(backbone.config).patch:
+            patch(backbone)
         super().__init__(backbone, method, state)
         self.frontend = frontend
 

@@ -63,6 +63,8 @@ class Family:
         Where a model that has more than the encoder keeps it; empty where it is the encoder.
     decoder, decoder_layout
         The class of the decoder and its layout, where there is one.
+    patch : Callable, optional
+        Changes a loaded encoder in place, for speed.
     reads_prefixes : bool
         The attention is this package's own, and reads a prefix by itself.
     """
@@ -75,4 +77,5 @@ class Family:
     encoder: str = ""
     decoder: type[nn.Module] | None = None
     decoder_layout: Layout | None = None
+    patch: Callable[[nn.Module], None] | None = None
     reads_prefixes: bool = False

@@ -6,8 +6,6 @@ can be folded. Same numbers (WavLM, arXiv 2110.13900, section III.B), less memor
 for the backward does not grow with the square of the frames.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
@@ -15,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from transformers import PretrainedConfig
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 from mambadapter.encoders.families.family import Family
@@ -23,11 +20,9 @@ from mambadapter.encoders.families.wav2vec2 import (
     LARGE,
     LAYOUT,
     REGULARISERS,
-    Waveforms,
     waveforms_of,
 )
 from mambadapter.encoders.prefixing import with_prefix
-from mambadapter.encoders.state import ForwardState
 
 
 def fused_attention(
@@ -134,33 +129,17 @@ def _gated(gate: Tensor, position_bias: Tensor, padding: Tensor | None) -> Tenso
 
 
 def use_fused_attention(backbone: nn.Module) -> None:
-    """Give every WavLM attention of a model the fused forward; other models stay as they are."""
+    """Give every WavLM attention of a model the fused forward."""
     for module in backbone.modules():
         if isinstance(module, WavLMAttention):
             module.forward = MethodType(fused_attention, module)
 
 
-@dataclass
-class WavLMWaveforms(Waveforms):
-    """As `Waveforms`, with the fused attention."""
-
-    def attach(self, backbone: nn.Module, state: ForwardState) -> None:
-        """Make a clip's frames independent of its batch's padding, and the attention fast."""
-        super().attach(backbone, state)
-        use_fused_attention(backbone)
-
-
-def wavlm_waveforms_of(
-    config: PretrainedConfig, preprocessor: Mapping[str, Any], settings: Mapping[str, Any]
-) -> WavLMWaveforms:
-    """The frontend as the checkpoint's preprocessor has it."""
-    return WavLMWaveforms(**vars(waveforms_of(config, preprocessor, settings)))
-
-
 WAVLM = Family(
     layout=LAYOUT,
-    frontend=wavlm_waveforms_of,
+    frontend=waveforms_of,
     regularisers=REGULARISERS,
     shapes={"wavlm-base": {}, "wavlm-base-plus": {}, "wavlm-large": LARGE},
+    patch=use_fused_attention,
     reads_prefixes=True,
 )
