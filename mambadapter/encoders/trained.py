@@ -78,10 +78,14 @@ def load_trained(
             tensor.copy_(saved[name])
 
 
+def written_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """`trained_tensors` in the form in which safetensors writes them."""
+    return {n: t.detach().cpu().contiguous() for n, t in trained_tensors(modules).items()}
+
+
 def save_trained(modules: Mapping[str, nn.Module], path: str | Path, frozen: str) -> None:
     """Write `trained_tensors` as safetensors, with the fingerprint of what was frozen beside them."""
-    tensors = {n: t.detach().cpu().contiguous() for n, t in trained_tensors(modules).items()}
-    save_file(tensors, str(path), metadata={"frozen": frozen})
+    save_file(written_tensors(modules), str(path), metadata={"frozen": frozen})
 
 
 def read_trained(

@@ -24,7 +24,7 @@ from mambadapter.encoders.fingerprint import frozen_fingerprint
 from mambadapter.encoders.loading import split_source
 from mambadapter.encoders.speech_to_text import SpeechToText, load_speech_to_text
 from mambadapter.encoders.stack import Method
-from mambadapter.encoders.trained import load_trained, trained_tensors
+from mambadapter.encoders.trained import load_trained, written_tensors
 from mambadapter.errors import UserError
 from mambadapter.heads import CTCHead, PooledClassifier
 from mambadapter.methods import method_from_dict, method_to_dict
@@ -124,10 +124,9 @@ def _save(
     if not if_main_process():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = trained_tensors(modules)
     # Whole or not at all, as the card is.
     partial = folder / f"{_WEIGHTS}.partial"
-    save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, str(partial))
+    save_file(written_tensors(modules), str(partial))
     partial.replace(folder / _WEIGHTS)
     source, settings = split_source(source)
     card = {
