@@ -9,9 +9,9 @@ import torch
 
 from mambadapter.config import load_experiment, recipe_main, start_experiment
 from mambadapter.config.overrides import parse_command_line
+from mambadapter.config.schema import contract
 from mambadapter.errors import UserError
 from mambadapter.methods import MENU, FullFinetuning, IdentityBottlenecks, LinearProbe, MambAdapters
-from mambadapter.training import classification, ctc, seq2seq
 
 CONTRACT = ("method", "source", "opt_class", "tensorboard", "data_folder", "loader_options", "log")
 
@@ -537,9 +537,9 @@ CLASSIFYING = set(Path("recipes").glob("*/hparams/*.yaml")) - set(
 WRITING = {Path("recipes/CommonVoice/kab/hparams/seq2seq.yaml")}
 RECOGNISING = set(Path("recipes/CommonVoice/kab/hparams").glob("*.yaml")) - WRITING
 CONTRACTS = [
-    (classification.CONTRACT, CLASSIFYING),
-    (ctc.CONTRACT, RECOGNISING - {Path("recipes/CommonVoice/kab/hparams/language.yaml")}),
-    (seq2seq.CONTRACT, WRITING),
+    (contract("classification"), CLASSIFYING),
+    (contract("ctc"), RECOGNISING - {Path("recipes/CommonVoice/kab/hparams/language.yaml")}),
+    (contract("seq2seq"), WRITING),
 ]
 
 

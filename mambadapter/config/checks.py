@@ -3,7 +3,6 @@ impossible values.
 """
 
 import inspect
-import math
 import pydoc
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.scalarbool import ScalarBoolean
 
 from mambadapter.config.files import included_file, tag_of
+from mambadapter.config.schema import KEYS, kind_of
 from mambadapter.encoders.families import ENCODER_SETTINGS
 from mambadapter.errors import UserError, did_you_mean
 
@@ -21,27 +20,6 @@ _CALLS = ("!new:", "!name:", "!apply:")
 
 # Untagged mappings that become the arguments of a call.
 _ARGUMENTS = {"loader_options": "torch.utils.data.DataLoader"}
-
-# Top-level keys that recipes share, where a wrong value would fail late or not at all.
-_SWITCHES = (
-    "skip_unusable_audio",
-    "tensorboard",
-    "proof_of_life",
-    "adapter_budget_norms",
-    "waveform_augmentation",
-    "spec_augment",
-)
-_WHOLE = {  # least and greatest
-    "seed": (0, 2**32 - 1),  # beyond it SpeechBrain takes 0
-    "number_of_epochs": (1, math.inf),
-    "batch_size": (1, math.inf),
-    "num_workers": (0, math.inf),
-    "folds": (2, math.inf),
-    "lr_search": (0, math.inf),
-}
-_WHOLE_OR_NULL = ("adapter_budget", "shots_per_class")  # at least 1
-_NOT_NEGATIVE = ("lr", "weight_decay")
-_PATHS = ("data_folder", "output_root", "output_folder")
 
 # What an entry of each menu may hold.
 ENTRY_KEYS = {"adapters": ("method", "lr"), "encoders": ("source",)}
@@ -54,9 +32,7 @@ def check_placeholders(tree: CommentedMap, text: str) -> None:
             raise UserError(f"{key} is not set: add --{key} VALUE{_comment(text, key)}.")
 
 
-def check_top_level(
-    tree: CommentedMap, text: str, contract: Iterable[str], optional: Iterable[str] = ()
-) -> None:
+def check_top_level(tree: CommentedMap, text: str, contract: Iterable[str]) -> None:
     """Refuse a top-level key that neither the program nor another key reads, or with an impossible value.
 
     Parameters
@@ -67,10 +43,9 @@ def check_top_level(
         The same as text, in which references are looked for.
     contract : Iterable[str]
         The keys the program reads; they must all be there.
-    optional : Iterable[str]
-        Keys it reads where they are there.
     """
-    contract, optional = set(contract), set(optional)
+    contract = set(contract)
+    optional = {key.name for key in KEYS.values() if key.optional}
     referenced = {name for line in text.splitlines() for name in _references(line)}
     for key in tree:
         if key not in contract | optional | referenced:
@@ -121,36 +96,10 @@ def check_calls(node: Any, path: str = "") -> None:
 
 def _check_values(tree: Mapping[str, Any]) -> None:
     for key, value in tree.items():
-        wanted = None if tag_of(value) else _wanted_instead(key, value, tree)
-        if wanted:
+        kind = kind_of(key)
+        if not tag_of(value) and not kind.fits(value, tree):
+            wanted = kind.wanted.format(value=value, folds=tree.get("folds", 0))
             raise UserError(f"{key}: {str(value)!r} is not {wanted}.")
-
-
-def _wanted_instead(key: str, value: Any, tree: Mapping[str, Any]) -> str | None:
-    """What this top-level key should be; None if it is."""
-    switch = isinstance(value, bool | ScalarBoolean)
-    if key in _SWITCHES:
-        return None if switch else "true or false"
-    if key in _WHOLE:
-        least, greatest = _WHOLE[key]
-        if isinstance(value, int) and not switch and least <= value <= greatest:
-            return None
-        limit = f" and at most {greatest}" if greatest < math.inf else ""
-        return f"a whole number of at least {least}{limit}"
-    whole = isinstance(value, int) and not switch
-    if key in _WHOLE_OR_NULL:
-        fits = value is None or (whole and value >= 1)
-        return None if fits else "a whole number of at least 1, or null"
-    if key == "test_fold":
-        folds = tree.get("folds", 0)
-        fits = value == "all" or (whole and 1 <= value <= folds)
-        return None if fits else f"a fold from 1 to {folds}, or all"
-    if key in _NOT_NEGATIVE:
-        number = isinstance(value, int | float) and not switch
-        return None if number and 0 <= value < math.inf else "a number of at least 0"
-    if key in _PATHS:
-        return f"a path; write ./{value}" if isinstance(value, int | float) else None
-    return None
 
 
 def _check_arguments(name: str, arguments: Mapping[str, Any], path: str) -> None:

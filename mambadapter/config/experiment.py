@@ -27,10 +27,11 @@ from mambadapter.config.checks import (
     check_placeholders,
     check_top_level,
 )
-from mambadapter.config.extends import OPTIONAL_KEYS, read_recipe
+from mambadapter.config.extends import read_recipe
 from mambadapter.config.files import tag_of
 from mambadapter.config.logs import start_logging
 from mambadapter.config.overrides import apply_changes, parse_command_line
+from mambadapter.config.schema import KEYS
 from mambadapter.data.manifests import write_json
 from mambadapter.errors import UserError, user_error
 
@@ -38,15 +39,6 @@ logger = logging.getLogger(__name__)
 
 # Keys of every recipe that are read here.
 _OWN_KEYS = ("seed", "output_root", "output_folder")
-
-# Where and how fast, not what: these do not make another experiment.
-_MACHINE_KEYS = {
-    "data_folder": "-",
-    "output_root": "-",
-    "output_folder": "-",
-    "num_workers": 0,
-    "tensorboard": False,
-}
 
 # Run options that change the result.
 _RUN_OPTIONS = (
@@ -136,7 +128,7 @@ def read_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
     apply_changes(tree, line.changes, path.parent, recipe.replaced)
     check_placeholders(tree, recipe.text)
     check_menus(tree, path.parent)
-    check_top_level(tree, recipe.text, [*_OWN_KEYS, *contract], OPTIONAL_KEYS)
+    check_top_level(tree, recipe.text, [*_OWN_KEYS, *contract])
 
     config = _definition(tree, path, line.run_opts)
     # By the names of classes and functions, not of their modules: code that moves is no other experiment.
@@ -230,15 +222,15 @@ def recipe_main(main: Callable[..., None]) -> Callable[..., None]:
 def _definition(tree: CommentedMap, path: Path, run_opts: RunOptions) -> dict[str, Any]:
     """What makes this experiment another one than the next; checks it on the way."""
     neutral = YAML().load(_dump(tree))
-    for key, value in _MACHINE_KEYS.items():
-        if key in neutral:
-            neutral[key] = value
+    omitted = {key.name for key in KEYS.values() if not key.in_digest}
+    for key in omitted & neutral.keys():
+        if (stand_in := KEYS[key].neutral) is not None:
+            neutral[key] = stand_in
     resolved = YAML().load(_resolve(neutral, path).getvalue())
     check_calls(resolved)
     run = {name: run_opts[name] for name in _RUN_OPTIONS if name in run_opts.overridden_args}
     # Each process takes batches of its own.
     run["processes"] = int(os.environ.get("WORLD_SIZE", "1"))
-    omitted = {"adapters", "encoders", "chosen", *_MACHINE_KEYS}
     config = {key: _plain(node) for key, node in resolved.items() if key not in omitted}
     return {**config, "run_options": run}
 

@@ -14,13 +14,10 @@ from speechbrain.utils.run_opts import HELP_TEXTS
 
 from mambadapter.config.files import INCLUDE, read_yaml, tag_of
 from mambadapter.config.overrides import apply_changes
+from mambadapter.config.schema import KEYS
 from mambadapter.errors import UserError, did_you_mean
 
 _KEY = "extends"
-
-
-# Keys that a recipe may have and its task has not.
-OPTIONAL_KEYS = ("test_fold", "folds")
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,8 @@ def _read(path: Path, above: tuple[Path, ...]) -> Recipe:
     extended = _read(base, (*above, path.resolve()))
     changes = []
     for key, value in tree.items():
-        if tag_of(extended.tree.get(key)) == "!PLACEHOLDER" or key in OPTIONAL_KEYS:
+        added = key in KEYS and key not in extended.tree
+        if added or tag_of(extended.tree.get(key)) == "!PLACEHOLDER":
             extended.tree[key] = _from_folder(value, path.parent)
         else:
             _check_key(path, base, str(key), extended.tree)

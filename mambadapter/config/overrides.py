@@ -18,14 +18,11 @@ from ruamel.yaml.scalarbool import ScalarBoolean
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
 from mambadapter.config.files import included_file, tag_of
+from mambadapter.config.schema import kind_of
 from mambadapter.errors import UserError, did_you_mean
 
 # `--adapter.rank` goes down from the key on the right, at the entry that the key on the left names.
 _CHOSEN = {"adapter": "adapters", "encoder": "encoders"}
-
-# Top-level keys that are numbers whatever the YAML says, such as a 0 without a point, and words besides.
-_NUMBERS = ("lr", "weight_decay")
-_WORDS = {"test_fold": "all"}
 
 _STOPS = "leave it out: training stops at the first loss that is not finite"
 
@@ -254,9 +251,10 @@ def _fitting(dotted: str, text: str, replaced: Any, nested: bool = False) -> Any
             f"--{dotted}: '{text}' is not valid YAML; put it in quotes, and these in others."
         ) from error
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if text == _WORDS.get(dotted):
+    kind = kind_of(dotted)
+    if text == kind.word:
         return text
-    nested = nested or dotted in _NUMBERS
+    nested = nested or kind.fraction
     if tag_of(replaced):  # such as !PLACEHOLDER: says nothing of the type
         return value
     if isinstance(replaced, bool | ScalarBoolean):

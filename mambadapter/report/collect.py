@@ -7,17 +7,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mambadapter.config.schema import KEYS
 from mambadapter.errors import UserError
 from mambadapter.metrics.intervals import mean_and_half_width
 
 # What tells repetitions of one setting apart.
-_REPEATED = ("seed", "test_fold")
+_REPEATED = tuple(name for name, key in KEYS.items() if key.report == "repetition")
 
 # Columns in this order; others follow by name.
 _FIRST = ("recipe", "encoder", "adapter", "adapter_budget")
 
-# What follows from the rest, or says where and how fast.
-_IGNORED = ("method", "source", "lr_search", "folds", "run_options", "prepare")
+# What follows from the rest.
+_DERIVED = {name for name, key in KEYS.items() if key.report == "derived"}
 
 # Of the metrics of a test, what papers report, and whether more is better.
 METRICS = {"accuracy": True, "wer": False, "cer": False}
@@ -178,7 +179,7 @@ def _read(path: Path) -> Run | None:
 def _flat(node: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     """Plain top-level settings; what hangs below them follows from these or from the method."""
     for key, value in node.items():
-        if key not in _IGNORED and not isinstance(value, dict | list):
+        if key not in _DERIVED and not isinstance(value, dict | list):
             yield key, value
 
 

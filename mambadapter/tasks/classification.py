@@ -6,19 +6,20 @@ from speechbrain.utils.seed import seed_everything
 
 from mambadapter.budget.search import fit_to_budget
 from mambadapter.config import Experiment, recipe_main
+from mambadapter.config.schema import CLASSIFICATION, contract
 from mambadapter.data.manifests import classification_datasets, main_first
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.experiments.run import run
 from mambadapter.heads import PooledClassifier
 from mambadapter.inference import save_package
-from mambadapter.training.classification import CONTRACT, ClassificationBrain
+from mambadapter.training.classification import ClassificationBrain
 from mambadapter.training.result import write_result
 
 
 @recipe_main
 def main(argv: Sequence[str]) -> None:
     """Train once, or on every fold, or at several learning rates."""
-    run(argv, CONTRACT, train)
+    run(argv, contract(CLASSIFICATION), train)
 
 
 def train(experiment: Experiment, test: bool) -> None:

@@ -6,20 +6,21 @@ from speechbrain.utils.seed import seed_everything
 
 from mambadapter.budget.search import fit_to_budget
 from mambadapter.config import Experiment, recipe_main
+from mambadapter.config.schema import CTC, contract
 from mambadapter.data.batching import batches_by_length
 from mambadapter.data.manifests import main_first, transcription_datasets
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.experiments.run import run
 from mambadapter.heads import CTCHead
 from mambadapter.inference import TRANSCRIPTION, save_package
-from mambadapter.training.ctc import CONTRACT, CTCBrain
+from mambadapter.training.ctc import CTCBrain
 from mambadapter.training.result import write_result
 
 
 @recipe_main
 def main(argv: Sequence[str]) -> None:
     """Train once, or at several learning rates."""
-    run(argv, CONTRACT, train)
+    run(argv, contract(CTC), train)
 
 
 def train(experiment: Experiment, test: bool) -> None:

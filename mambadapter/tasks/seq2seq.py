@@ -6,19 +6,20 @@ from speechbrain.utils.seed import seed_everything
 
 from mambadapter.budget.search import fit_to_budget
 from mambadapter.config import Experiment, recipe_main
+from mambadapter.config.schema import SEQ2SEQ, contract
 from mambadapter.data.batching import batches_by_length
 from mambadapter.data.manifests import main_first, text_datasets
 from mambadapter.encoders.speech_to_text import load_speech_to_text, parts
 from mambadapter.experiments.run import run
 from mambadapter.inference import save_writer
 from mambadapter.training.result import write_result
-from mambadapter.training.seq2seq import CONTRACT, Seq2SeqBrain
+from mambadapter.training.seq2seq import Seq2SeqBrain
 
 
 @recipe_main
 def main(argv: Sequence[str]) -> None:
     """Train once, or at several learning rates."""
-    run(argv, CONTRACT, train)
+    run(argv, contract(SEQ2SEQ), train)
 
 
 def train(experiment: Experiment, test: bool) -> None:

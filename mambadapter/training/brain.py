@@ -23,29 +23,6 @@ from mambadapter.training.stopwatch import Stopwatch
 
 logger = logging.getLogger(__name__)
 
-# The keys of a YAML that adapts an encoder which every recipe's `train.py` and this Brain read.
-CONTRACT = (
-    "encoder",
-    "adapter",
-    "source",
-    "method",
-    "lr",
-    "adapter_budget",
-    "adapter_budget_norms",
-    "lr_search",
-    "prepare",
-    "loader_options",
-    "seed",
-    "number_of_epochs",
-    "opt_class",
-    "epoch_counter",
-    "checkpointer",
-    "train_logger",
-    "tensorboard",
-    "output_folder",
-    "proof_of_life",
-)
-
 # What SpeechBrain and this Brain add to the metrics in a checkpoint's meta data.
 _BOOKKEEPING = ("epoch", "unixtime", "end-of-epoch")
 

@@ -10,22 +10,13 @@ from torch import Tensor, nn
 
 from mambadapter.data.augmentation import add_spec_augment, waveform_augmentation
 from mambadapter.metrics.classification import classification_metrics
-from mambadapter.training import brain
 from mambadapter.training.brain import EncoderBrain
-
-# The keys of a classification recipe's YAML that its `train.py` and the Brain read.
-CONTRACT = (
-    *brain.CONTRACT,
-    "shots_per_class",
-    "waveform_augmentation",
-    "spec_augment",
-)
 
 
 class ClassificationBrain(EncoderBrain):
     """Clips of one label: cross-entropy, and the best epoch by validation accuracy.
 
-    The arguments are `EncoderBrain`'s; `CONTRACT` names the keys of the YAML that are read.
+    The arguments are `EncoderBrain`'s; `mambadapter.config.schema` names the keys of the YAML.
 
     Example
     -------

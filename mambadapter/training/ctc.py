@@ -9,21 +9,8 @@ from torch import Tensor
 from mambadapter.decoding.ctc import beam_searcher, greedy_texts
 from mambadapter.errors import UserError
 from mambadapter.text.vocabulary import Vocabulary
-from mambadapter.training import brain
 from mambadapter.training.optimisation import weight_decay_groups
 from mambadapter.training.recognition import RecognitionBrain
-
-# The keys of a recognition recipe's YAML that its `train.py` and the Brain read.
-CONTRACT = (
-    *brain.CONTRACT,
-    "head_lr",
-    "head_lstm",
-    "batch_seconds",
-    "longest_seconds",
-    "decoding",
-    "beam_size",
-    "language_model",
-)
 
 
 class CTCBrain(RecognitionBrain):
@@ -36,7 +23,7 @@ class CTCBrain(RecognitionBrain):
     vocabulary : Vocabulary
         What the head writes.
     *args, **kwargs : Any
-        `RecognitionBrain`'s; `CONTRACT` names the keys of the YAML that are read.
+        `RecognitionBrain`'s; `mambadapter.config.schema` names the keys of the YAML.
 
     Raises
     ------

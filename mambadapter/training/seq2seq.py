@@ -10,18 +10,7 @@ from torch import Tensor
 from mambadapter.decoding.autoregressive import write_greedily
 from mambadapter.encoders.speech_to_text import SpeechToText
 from mambadapter.text import TextRules
-from mambadapter.training import brain
 from mambadapter.training.recognition import RecognitionBrain
-
-# The keys of a recognition recipe's YAML that its `train_seq2seq.py` and the Brain read.
-CONTRACT = (
-    *brain.CONTRACT,
-    "language",
-    "adapt",
-    "batch_seconds",
-    "longest_seconds",
-    "longest_text",
-)
 
 _IGNORED = -100
 
@@ -38,7 +27,7 @@ class Seq2SeqBrain(RecognitionBrain):
     rules : TextRules
         The language's.
     *args, **kwargs : Any
-        `RecognitionBrain`'s after its modules; `CONTRACT` names the keys of the YAML that are read.
+        `RecognitionBrain`'s after its modules; `mambadapter.config.schema` names the keys of the YAML.
 
     Example
     -------

@@ -9,11 +9,12 @@ from recipe_run import RECIPES, load_module
 from scipy.stats import t as student
 from small_esc50 import write_small_esc50
 
+from mambadapter.config.schema import CLASSIFICATION, contract
 from mambadapter.data.manifests import write_json
 from mambadapter.errors import DivergedError, UserError
 from mambadapter.experiments.run import candidates, run
-from mambadapter.training.classification import CONTRACT
 
+CONTRACT = contract(CLASSIFICATION)
 RECIPE = RECIPES / "ESC50/hparams/train.yaml"
 
 

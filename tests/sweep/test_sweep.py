@@ -15,18 +15,17 @@ from fake_recipe import write_recipe, write_sweep
 from mambadapter import cli
 from mambadapter.budget.count import encoder_shape
 from mambadapter.budget.search import fit_to_budget
-from mambadapter.config import load_experiment
+from mambadapter.config import load_experiment, schema
 from mambadapter.encoders.speech_to_text import parts
 from mambadapter.errors import UserError
 from mambadapter.experiments.sweep import run_sweep
 from mambadapter.experiments.sweep_file import read_sweep
-from mambadapter.training import classification, ctc, seq2seq
 
 ROOT = Path(__file__).parents[2]
 CONTRACTS = {
-    ("train.py", False): classification.CONTRACT,
-    ("train.py", True): ctc.CONTRACT,
-    ("train_seq2seq.py", True): seq2seq.CONTRACT,
+    ("train.py", False): schema.contract(schema.CLASSIFICATION),
+    ("train.py", True): schema.contract(schema.CTC),
+    ("train_seq2seq.py", True): schema.contract(schema.SEQ2SEQ),
 }
 
 BODY = """\

@@ -1,0 +1,188 @@
+"""Every top-level key of a recipe's YAML: what it may be, who reads it, if it defines the experiment.
+
+What a key means, and its default, stand beside it in ``hparams/tasks``.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ruamel.yaml.scalarbool import ScalarBoolean
+
+CLASSIFICATION, CTC, SEQ2SEQ = "classification", "ctc", "seq2seq"
+TASKS = (CLASSIFICATION, CTC, SEQ2SEQ)
+_RECOGNITION = (CTC, SEQ2SEQ)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the value of a key may be.
+
+    Attributes
+    ----------
+    wanted : str
+        In words, after "is not"; ``{value}`` and ``{folds}`` are filled in.
+    fits : Callable[[Any, Mapping[str, Any]], bool]
+        Called with a value and all top-level keys.
+    fraction : bool
+        A number that may have a fraction, also where the YAML has a whole one.
+    word : str, optional
+        What may stand in place of a number.
+    """
+
+    wanted: str
+    fits: Callable[[Any, Mapping[str, Any]], bool]
+    fraction: bool = False
+    word: str | None = None
+
+
+def _whole(least: int, greatest: float = math.inf, null: bool = False) -> Kind:
+    wanted = f"a whole number of at least {least}"
+    wanted += f" and at most {greatest}" if greatest < math.inf else ""
+    return Kind(
+        wanted + (", or null" if null else ""),
+        lambda value, _: (
+            (null and value is None) or (_is_whole(value) and least <= value <= greatest)
+        ),
+    )
+
+
+def _one_of(*names: str) -> Kind:
+    return Kind(" or ".join(names), lambda value, _: value in names)
+
+
+def _is_switch(value: Any) -> bool:
+    return isinstance(value, bool | ScalarBoolean)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not _is_switch(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not _is_switch(value) and math.isfinite(value)
+
+
+ANY = Kind("anything", lambda value, _: True)
+SWITCH = Kind("true or false", lambda value, _: _is_switch(value))
+NUMBER = Kind("a number of at least 0", lambda v, _: _is_number(v) and v >= 0, fraction=True)
+POSITIVE = Kind("a number above 0", lambda v, _: _is_number(v) and v > 0, fraction=True)
+PATH = Kind("a path; write ./{value}", lambda value, _: not isinstance(value, int | float))
+FOLD = Kind(
+    "a fold from 1 to {folds}, or all",
+    lambda value, tree: value == "all" or (_is_whole(value) and 1 <= value <= tree.get("folds", 0)),
+    word="all",
+)
+
+
+@dataclass(frozen=True)
+class Key:
+    """A top-level key.
+
+    Attributes
+    ----------
+    name : str
+        The key.
+    kind : Kind
+        What it may be.
+    tasks : tuple[str, ...]
+        Whose YAML has it.
+    read : bool
+        The program reads it, so it must be there; what it does not, other keys of the YAML refer to.
+    optional : bool
+        A recipe may add it to its task's.
+    in_digest : bool
+        Another value makes another experiment.
+    neutral : Any
+        What the digest sees in its place where other keys refer to it; None: itself.
+    report : {"setting", "repetition", "derived"}
+        In a report a column, what tells repetitions of one setting apart, or what follows from the rest.
+    """
+
+    name: str
+    kind: Kind = ANY
+    tasks: tuple[str, ...] = TASKS
+    read: bool = True
+    optional: bool = False
+    in_digest: bool = True
+    neutral: Any = None
+    report: Literal["setting", "repetition", "derived"] = "setting"
+
+
+def _machine(name: str, kind: Kind, neutral: Any, read: bool = False) -> Key:
+    """Where and how fast, not what."""
+    return Key(name, kind, read=read, in_digest=False, neutral=neutral)
+
+
+_ROWS = (
+    Key("language", tasks=_RECOGNITION),
+    Key("encoder"),
+    Key("adapter"),
+    Key("adapt", _one_of("encoder", "decoder", "both"), tasks=(SEQ2SEQ,)),
+    Key("adapter_budget", _whole(1, null=True)),
+    Key("adapter_budget_norms", SWITCH),
+    Key("lr_search", _whole(0), report="derived"),
+    Key("seed", _whole(0, 2**32 - 1), report="repetition"),  # beyond it SpeechBrain takes 0
+    Key("test_fold", FOLD, (CLASSIFICATION,), read=False, optional=True, report="repetition"),
+    Key("folds", _whole(2), (CLASSIFICATION,), read=False, optional=True, report="derived"),
+    Key("number_of_epochs", _whole(1)),
+    Key("batch_size", _whole(1), (CLASSIFICATION,), read=False),
+    Key("batch_seconds", POSITIVE, _RECOGNITION),
+    Key("weight_decay", NUMBER, read=False),
+    Key("head_lr", NUMBER, (CTC,)),
+    Key("head_lstm", _whole(0), (CTC,)),
+    Key("decoding", _one_of("greedy", "beam"), (CTC,)),
+    Key("beam_size", _whole(1), (CTC,)),
+    Key("language_model", tasks=(CTC,)),
+    Key("shots_per_class", _whole(1, null=True), (CLASSIFICATION,)),
+    Key("waveform_augmentation", SWITCH, (CLASSIFICATION,)),
+    Key("spec_augment", SWITCH, (CLASSIFICATION,)),
+    Key("longest_text", _whole(1), (SEQ2SEQ,)),
+    _machine("data_folder", PATH, "-"),
+    Key("hours", tasks=_RECOGNITION, read=False),
+    Key("longest_seconds", POSITIVE, _RECOGNITION),
+    Key("skip_unusable_audio", SWITCH, (CLASSIFICATION,), read=False),
+    _machine("output_root", PATH, "-", read=True),
+    _machine("output_folder", PATH, "-", read=True),
+    _machine("tensorboard", SWITCH, False, read=True),
+    _machine("num_workers", _whole(0), 0),
+    # Of the menus, what is chosen defines the experiment, and stands in `method` and `source`.
+    Key("encoders", read=False, in_digest=False),
+    Key("adapters", read=False, in_digest=False),
+    Key("chosen", read=False, in_digest=False),
+    Key("source", report="derived"),
+    Key("method", report="derived"),
+    Key("lr", NUMBER),
+    Key("proof_of_life", SWITCH),
+    Key("prepare", report="derived"),
+    Key("loader_options"),
+    Key("opt_class"),
+    Key("epoch_counter"),
+    Key("checkpointer"),
+    Key("train_logger"),
+)
+
+KEYS = {key.name: key for key in _ROWS}
+
+
+def kind_of(name: str) -> Kind:
+    """What a key may be: of one that a user made up, anything.
+
+    Example
+    -------
+    >>> kind_of("seed").wanted
+    'a whole number of at least 0 and at most 4294967295'
+    """
+    return KEYS[name].kind if name in KEYS else ANY
+
+
+def contract(task: str) -> list[str]:
+    """The keys of a task's YAML that the program reads.
+
+    Example
+    -------
+    >>> "head_lr" in contract("ctc"), "head_lr" in contract("classification")
+    (True, False)
+    """
+    return [key.name for key in _ROWS if task in key.tasks and key.read]

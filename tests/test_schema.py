@@ -1,0 +1,58 @@
+"""The schema of YAML keys, and what is made from it."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from mambadapter.config import load_experiment
+from mambadapter.config.extends import read_recipe
+from mambadapter.config.schema import KEYS, TASKS, contract
+from mambadapter.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+YAMLS = {
+    "classification": ROOT / "recipes/ESC50/hparams/train.yaml",
+    "ctc": ROOT / "recipes/CommonVoice/kab/hparams/train.yaml",
+    "seq2seq": ROOT / "recipes/CommonVoice/kab/hparams/seq2seq.yaml",
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_tasks_yaml_has_its_schemas_keys(task):
+    """No more and no fewer."""
+    keys = read_recipe(YAMLS[task]).tree.keys()
+    assert keys == {key.name for key in KEYS.values() if task in key.tasks}
+
+
+def test_the_page_of_keys_is_up_to_date():
+    spec = importlib.util.spec_from_file_location("configuration", ROOT / "docs/configuration.py")
+    configuration = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(configuration)
+    written = configuration.PAGE.read_text(encoding="utf-8")
+    assert written == configuration.page(), "run: python docs/configuration.py"
+    assert all(f"| `{key}` |" in written for key in KEYS)
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "message"),
+    [
+        ("ctc", "batch_seconds=0", "batch_seconds: '0' is not a number above 0"),
+        ("ctc", "decoding=beem", "decoding: 'beem' is not greedy or beam"),
+        ("ctc", "beam_size=0", "beam_size: '0' is not a whole number of at least 1"),
+        ("ctc", "head_lstm=-1", "head_lstm: '-1' is not a whole number of at least 0"),
+        ("seq2seq", "adapt=all", "adapt: 'all' is not encoder or decoder or both"),
+        ("seq2seq", "longest_text=0", "longest_text: '0' is not a whole number of at least 1"),
+        ("classification", "test_fold=6", "test_fold: '6' is not a fold from 1 to 5, or all"),
+    ],
+)
+def test_impossible_values_fail_at_the_start(task, change, message):
+    """Before audio is read, where they failed late or not at all."""
+    with pytest.raises(UserError, match=message):
+        load_experiment([str(YAMLS[task]), "--data_folder=/data", f"--{change}"], contract(task))
+
+
+def test_numbers_with_fractions_may_replace_whole_ones():
+    """`batch_seconds: 60` says nothing against 7.5."""
+    arguments = [str(YAMLS["ctc"]), "--data_folder=/data", "--batch_seconds=7.5"]
+    assert load_experiment(arguments, contract("ctc")).hparams["batch_seconds"] == 7.5
