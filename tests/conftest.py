@@ -35,8 +35,9 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def two_threads():
-    torch.set_num_threads(2)
+def one_thread():
+    """A thread for each worker: models of tests are too small for more."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
