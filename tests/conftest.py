@@ -5,8 +5,8 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
+import support.triton_on_cpu  # noqa: F401
 import torch
-import triton_on_cpu  # noqa: F401
 
 from mambadapter.demo import write_ast, write_corpus, write_encoder, write_whisper
 
@@ -24,14 +24,16 @@ ENCODERS = [*WAVEFORM_ENCODERS, "ast", "whisper"]
 
 
 # Folders whose tests train, or cross every method with every encoder.
-SLOW = ("brains", "methods", "recipes", "sweep", "ssm")
+SLOW = ("training", "methods", "recipes", "experiments", "ssm")
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what `make check` leaves to `make test`."""
+    """Mark what `make check` leaves to `make test`; leave out what needs a GPU where there is none."""
     for item in items:
         if item.path.parent.name in SLOW:
             item.add_marker("slow")
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="there is no GPU"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -112,7 +112,7 @@ def test_counting_commands_run(command, recipe, capsys):
 
 @pytest.mark.parametrize(("command", "recipe"), SWEEPING)
 def test_sweeps_and_reports_are_planned(command, recipe, monkeypatch, capsys):
-    """What they run is tested in tests/sweep."""
+    """What they run is tested in tests/experiments."""
     monkeypatch.chdir(ROOT)
     arguments = cli.parser().parse_args(shlex.split(command)[1:])
     plan = getattr(arguments, "file", None) or arguments.sweep

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from small_common_voice import COLUMNS, read_table, write_small_release, write_table
+from support.small_common_voice import COLUMNS, read_table, write_small_release, write_table
 
 from mambadapter.data import durations
 from mambadapter.data.corpora.common_voice import prepare_common_voice

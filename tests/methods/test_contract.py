@@ -4,7 +4,8 @@ import copy
 
 import pytest
 import torch
-from contract import (
+from safetensors.torch import load_file, save_file
+from support.contract import (
     ENCODER_ONLY,
     NO_IDENTITY,
     SAMPLES,
@@ -14,7 +15,6 @@ from contract import (
     moved,
     waveforms,
 )
-from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoFeatureExtractor, AutoModel
 

@@ -4,14 +4,13 @@ import copy
 
 import pytest
 import torch
-from contract import SAMPLES, build, has_batch_norm, moved, waveforms
+from support.contract import SAMPLES, build, has_batch_norm, moved, waveforms
 from torch import nn
 
 from mambadapter.methods import MENU
 from mambadapter.training.sanity_check import prove_alive
 
-if not torch.cuda.is_available():
-    pytest.skip("there is no GPU", allow_module_level=True)
+pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
-from contract import ENCODER_ONLY, NO_IDENTITY, has_batch_norm, learning, moved
 from safetensors.torch import load_file, save_file
+from support.contract import ENCODER_ONLY, NO_IDENTITY, has_batch_norm, learning, moved
 from transformers import WhisperForConditionalGeneration
 
 from mambadapter.budget.count import count_parameters

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from recipe_run import RECIPES
 from safetensors.torch import load_file
+from support.recipe_run import RECIPES
 
 from mambadapter.errors import UserError
 

@@ -1,17 +1,14 @@
 """The recognition recipes as a user starts them, from the tables to the alignments."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-from recipe_run import RECIPES, run
+from support.recipe_run import RECIPES, run
+from support.small_common_voice import read_table, write_small_release
 
 from mambadapter import cli
 from mambadapter.inference import Classifier, Transcriber
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
-from small_common_voice import read_table, write_small_release
 
 
 def aligned(text):

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from recipe_run import names, read, run
-from small_esc50 import COLUMNS, write_rows, write_small_esc50
+from support.recipe_run import names, read, run
+from support.small_esc50 import COLUMNS, write_rows, write_small_esc50
 
 from mambadapter.data.corpora import esc50
 from mambadapter.errors import UserError

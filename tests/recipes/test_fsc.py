@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from recipe_run import names, read, run, write_noise
+from support.recipe_run import names, read, run, write_noise
 
 from mambadapter.data.corpora import fluent_speech_commands as fsc
 from mambadapter.errors import UserError

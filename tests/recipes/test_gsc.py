@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from recipe_run import read
-from recipe_run import run as run_recipe
+from support.recipe_run import read
+from support.recipe_run import run as run_recipe
 
 from mambadapter.data.corpora import preparation
 from mambadapter.data.corpora import speech_commands as gsc

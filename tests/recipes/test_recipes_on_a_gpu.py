@@ -4,10 +4,9 @@ import json
 
 import pytest
 import torch
-from recipe_run import run
+from support.recipe_run import run
 
-if not torch.cuda.is_available():
-    pytest.skip("there is no GPU", allow_module_level=True)
+pytestmark = pytest.mark.gpu
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])

@@ -2,7 +2,7 @@
 
 import pytest
 from hyperpyyaml import load_hyperpyyaml
-from recipe_run import RECIPES
+from support.recipe_run import RECIPES
 
 LANGUAGES = ("ab", "ckb", "eo", "kab", "rw")
 SCRIPTS = [p for p in sorted(RECIPES.rglob("train*.py")) if "BoxEncoder" not in p.parts]

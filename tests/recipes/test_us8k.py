@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from recipe_run import names, read, run, write_noise
+from support.recipe_run import names, read, run, write_noise
 
 from mambadapter.data.corpora import urbansound8k as us8k
 from mambadapter.errors import UserError

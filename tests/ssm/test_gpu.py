@@ -2,7 +2,14 @@
 
 import pytest
 import torch
-from oracle import assert_close, compare, inner_inputs, scan_inputs, single, value_and_gradients
+from support.oracle import (
+    assert_close,
+    compare,
+    inner_inputs,
+    scan_inputs,
+    single,
+    value_and_gradients,
+)
 
 from mambadapter.ssm import Mamba, dispatch
 from mambadapter.ssm.backends import reference

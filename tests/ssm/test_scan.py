@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
-from oracle import compare, inner_inputs, scan_inputs, single, value_and_gradients
+from support.oracle import compare, inner_inputs, scan_inputs, single, value_and_gradients
 
 from mambadapter.ssm import Mamba, mamba_inner, selective_scan
 from mambadapter.ssm.backends import reference

@@ -1,7 +1,7 @@
 """The same sweep through submitit's own executors, and what is shown of runs on the way."""
 
 import pytest
-from fake_recipe import write_recipe, write_sweep
+from support.fake_recipe import write_recipe, write_sweep
 
 from mambadapter.errors import UserError
 from mambadapter.experiments.launchers import Here, Submitit, progress

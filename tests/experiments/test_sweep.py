@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_recipe import write_recipe, write_sweep
+from support.fake_recipe import write_recipe, write_sweep
 
 from mambadapter import cli
 from mambadapter.budget.count import encoder_shape

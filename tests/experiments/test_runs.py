@@ -5,9 +5,9 @@ import os
 import statistics
 
 import pytest
-from recipe_run import RECIPES, load_module
 from scipy.stats import t as student
-from small_esc50 import write_small_esc50
+from support.recipe_run import RECIPES, load_module
+from support.small_esc50 import write_small_esc50
 
 from mambadapter.config.schema import CLASSIFICATION, contract
 from mambadapter.data.manifests import write_json

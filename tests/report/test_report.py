@@ -7,8 +7,8 @@ import re
 
 import numpy as np
 import pytest
-from fake_recipe import write_recipe, write_sweep
 from scipy import stats
+from support.fake_recipe import write_recipe, write_sweep
 
 from mambadapter import cli
 from mambadapter.errors import UserError

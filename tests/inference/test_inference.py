@@ -9,7 +9,7 @@ import pytest
 import soundfile as sf
 import torch
 from safetensors.torch import load_file, save_file
-from test_proof import build
+from support.models import build
 
 from mambadapter import cli
 from mambadapter.data.audio import read_clip

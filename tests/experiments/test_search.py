@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from fake_recipe import write_recipe, write_sweep
+from support.fake_recipe import write_recipe, write_sweep
 
 from mambadapter.errors import UserError
 from mambadapter.experiments.sweep import run_sweep

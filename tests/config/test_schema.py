@@ -10,7 +10,7 @@ from mambadapter.config.extends import read_recipe
 from mambadapter.config.schema import KEYS, TASKS, contract
 from mambadapter.errors import UserError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 YAMLS = {
     "classification": ROOT / "recipes/ESC50/hparams/train.yaml",
     "ctc": ROOT / "recipes/CommonVoice/kab/hparams/train.yaml",

@@ -2,7 +2,7 @@
 
 import csv
 
-from recipe_run import write_noise
+from support.recipe_run import write_noise
 
 CLASSES = {"dog": 0, "rain": 10, "siren": 42}
 COLUMNS = "filename,fold,target,category,esc10,src_file,take".split(",")

@@ -33,7 +33,7 @@ from mambadapter.methods import (
 )
 from mambadapter.ssm import mamba_parameter_count
 
-ENCODERS = Path(__file__).parents[1] / "hparams/encoders.yaml"
+ENCODERS = Path(__file__).parents[2] / "hparams/encoders.yaml"
 
 # arXiv 2606.15638, AST, to the parameter as its code counts them.
 PAPER = {

@@ -2,19 +2,12 @@
 
 import pytest
 import torch
+from support.models import build
 from torch import nn
 
-from mambadapter.encoders import AdaptedEncoder
 from mambadapter.errors import UserError
-from mambadapter.heads import PooledClassifier
 from mambadapter.methods import FullFinetuning, IdentityBottlenecks, LinearProbe, MambAdapters
 from mambadapter.training.sanity_check import prove_alive
-
-
-def build(folder, method):
-    torch.manual_seed(0)
-    encoder = AdaptedEncoder.from_pretrained(folder, method)
-    return encoder, PooledClassifier(encoder.width, 3)
 
 
 def insert_everywhere(encoder, make):

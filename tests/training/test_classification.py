@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataloader import SaveableDataLoader
 from speechbrain.utils.checkpoints import Checkpoint
-from tiny_run import build, dataset, fit, train
+from support import tiny_run
+from support.tiny_run import build, dataset, fit, train
 from torch import nn
 
 from mambadapter.encoders.trained import load_trained, trained_tensors
@@ -25,7 +26,7 @@ from mambadapter.training.optimisation import cosine_factor, weight_decay_groups
 from mambadapter.training.selection import checkpoint_rank, validation_rank
 from mambadapter.training.stopwatch import Stopwatch
 
-SCRIPT = Path(__file__).parent / "tiny_run.py"
+SCRIPT = Path(tiny_run.__file__)
 
 
 @pytest.fixture
