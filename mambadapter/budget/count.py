@@ -1,17 +1,18 @@
 """Parameter counts of models, each tensor once, and shapes of the published encoders."""
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig
 
-from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.bundled import BOX, box_folder
-from mambadapter.encoders.families import ARCHITECTURES, encoder_of, frontend_of
-from mambadapter.encoders.shape import EncoderShape
-from mambadapter.encoders.stack import AdaptedStack
+from mambadapter.encoders.families import ARCHITECTURES, encoder_of
+from mambadapter.encoders.stack import AdaptedStack, Method
+from mambadapter.encoders.state import ForwardState
 from mambadapter.errors import UserError, did_you_mean
 
 
@@ -44,6 +45,10 @@ class ParameterCount:
         """What papers call the method's parameters: all that learns but the head."""
         return self.encoder + self.layer_norm + self.adapter
 
+    def budgeted(self, with_norms: bool = True) -> int:
+        """What a budget is compared to: `adapted`, its LayerNorms or not."""
+        return self.adapted - (0 if with_norms else self.layer_norm)
+
     @property
     def trained(self) -> int:
         """All that learns."""
@@ -62,12 +67,15 @@ class ParameterCount:
         return "\n".join(f"{name:<22}{count:>14,}" for name, count in rows.items())
 
 
-def count_parameters(encoder: AdaptedEncoder, head: nn.Module | None = None) -> ParameterCount:
+Counter = Callable[[Method], ParameterCount]
+
+
+def count_parameters(encoder: AdaptedStack, head: nn.Module | None = None) -> ParameterCount:
     """Count a built model.
 
     Parameters
     ----------
-    encoder : AdaptedEncoder
+    encoder : AdaptedStack
         The encoder; tensors on the ``meta`` device count too.
     head : nn.Module, optional
         The head. Where that is an `AdaptedDecoder`, what is frozen or adapted in it counts with the encoder,
@@ -79,9 +87,9 @@ def count_parameters(encoder: AdaptedEncoder, head: nn.Module | None = None) -> 
 
     Example
     -------
-    >>> from mambadapter.methods import MambAdapters
-    >>> str(count_parameters(build_on_meta("ast", MambAdapters()))).splitlines()[-2]
-    'trained without head          65,976'
+    >>> from mambadapter import MambAdapters, adapt
+    >>> count_parameters(adapt("box", MambAdapters())).layer_norm  # of six FFNs, and the final one
+    2688
     """
     stacks = [encoder, *([head] if isinstance(head, AdaptedStack) else [])]
     backbone = [p for stack in stacks for p in stack.backbone.parameters()]
@@ -104,30 +112,45 @@ def count_parameters(encoder: AdaptedEncoder, head: nn.Module | None = None) -> 
     )
 
 
-def build_on_meta(architecture: str, method: object) -> AdaptedEncoder:
-    """Build a published encoder with a method, without weights and without memory.
+def counter(architecture: str, parts: Sequence[str] = ("encoder",)) -> Counter:
+    """Make what counts any method on a published encoder, without weights and without memory.
+
+    The modules are built on the ``meta`` device, the frozen ones once.
 
     Parameters
     ----------
     architecture : str
         A name in `ARCHITECTURES`, or a folder or hub name whose config.json is read.
-    method : Method
-        One of `mambadapter.methods`.
+    parts : Sequence[str]
+        What a method adapts, of ``encoder`` and ``decoder``.
 
     Returns
     -------
-    AdaptedEncoder
-        On the ``meta`` device: it can be counted, not run.
+    callable
+        From a method to its `ParameterCount`.
 
     Raises
     ------
     UserError
         If the architecture is unknown.
+
+    Example
+    -------
+    >>> from mambadapter.methods import MambAdapters
+    >>> counter("ast")(MambAdapters(placement="houlsby")).adapted
+    111204
     """
-    config = architecture_config(architecture)
     with torch.device("meta"):
-        backbone = encoder_of(AutoModel.from_config(config))
-        return AdaptedEncoder(backbone, method, frontend_of(config))
+        model = AutoModel.from_config(architecture_config(architecture))
+    frozen = [encoder_of(model) if part == "encoder" else model.decoder for part in parts]
+
+    @functools.cache
+    def count(method: Method) -> ParameterCount:
+        with torch.device("meta"):
+            stacks = [AdaptedStack(deepcopy(part), method, ForwardState()) for part in frozen]
+        return count_parameters(*stacks)
+
+    return count
 
 
 def architecture_config(architecture: str) -> PretrainedConfig:
@@ -143,44 +166,6 @@ def architecture_config(architecture: str) -> PretrainedConfig:
             f"Encoder '{architecture}' is neither a known architecture nor a checkpoint; "
             f"{did_you_mean(architecture, ['box', *ARCHITECTURES])}."
         ) from error
-
-
-def encoder_shape(architecture: str) -> EncoderShape:
-    """Sizes of an encoder by name, folder or hub name, without its weights.
-
-    Parameters
-    ----------
-    architecture : str
-        As in `build_on_meta`.
-
-    Returns
-    -------
-    EncoderShape
-
-    Raises
-    ------
-    UserError
-        If the architecture is unknown.
-
-    Example
-    -------
-    >>> encoder_shape("wavlm-large").width
-    1024
-    """
-    return stack_shape(architecture, "encoder")
-
-
-def stack_shape(architecture: str, part: str) -> EncoderShape:
-    """As `encoder_shape`; of the ``encoder``, or of the ``decoder`` of an architecture that has one.
-
-    Example
-    -------
-    >>> stack_shape("whisper-small", "decoder").layer_norms
-    3
-    """
-    with torch.device("meta"):
-        model = AutoModel.from_config(architecture_config(architecture))
-        return EncoderShape.of(encoder_of(model) if part == "encoder" else model.decoder)
 
 
 def _size(parameters: Iterable[nn.Parameter]) -> int:

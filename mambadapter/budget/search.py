@@ -1,13 +1,14 @@
 """From a parameter budget to the rank, or other width, of a method that comes closest to it."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mambadapter.budget.count import stack_shape
+from mambadapter.budget.count import Counter, counter
 from mambadapter.encoders.loading import split_source
-from mambadapter.encoders.shape import EncoderShape
+from mambadapter.encoders.stack import Method
 from mambadapter.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class Fit:
         What was asked for.
     """
 
-    method: Any
+    method: Method
     count: int
     budget: int
 
@@ -50,12 +51,12 @@ class Fit:
 
 
 def fit_to_budget(
-    method: Any,
+    method: Method,
     source: str | Mapping[str, Any],
     adapter_budget: int | None,
     count_norms: bool = True,
     parts: Sequence[str] = ("encoder",),
-) -> Any:
+) -> Method:
     """Size a method for a budget; the head never counts.
 
     Parameters
@@ -89,10 +90,10 @@ def fit_to_budget(
     """
     if adapter_budget is None:
         return method
-    shapes = [stack_shape(split_source(source)[0], part) for part in parts]
-    nearest = closest(method, shapes, adapter_budget, count_norms)
+    count = counter(split_source(source)[0], parts)
+    nearest = closest(method, count, adapter_budget, count_norms)
     if abs(nearest.gap) > TOLERANCE:
-        options = "; or ".join(map(str, neighbours(method, shapes, adapter_budget, count_norms)))
+        options = "; or ".join(map(str, neighbours(method, count, adapter_budget, count_norms)))
         raise UserError(
             f"adapter_budget: {type(method).__name__} on this encoder cannot train about "
             f"{adapter_budget:,} parameters. The nearest: {options}. Give one of these counts, or another "
@@ -102,17 +103,15 @@ def fit_to_budget(
     return nearest.method
 
 
-def closest(
-    method: Any, shapes: Sequence[EncoderShape], budget: int, count_norms: bool = True
-) -> Fit:
+def closest(method: Method, count: Counter, budget: int, count_norms: bool = True) -> Fit:
     """Find the size that trains the count closest to a budget, the smaller of two as close.
 
     Parameters
     ----------
     method : Method
         One of `mambadapter.methods`.
-    shapes : Sequence[EncoderShape]
-        What it adapts: usually one encoder.
+    count : callable
+        What `mambadapter.budget.count.counter` makes.
     budget : int
         Trained parameters wanted.
     count_norms : bool
@@ -125,42 +124,32 @@ def closest(
     Example
     -------
     >>> from mambadapter.methods import MambAdapters
-    >>> closest(MambAdapters(), [EncoderShape(768, 12, 3072)], 100_000, count_norms=False).method.rank
+    >>> closest(MambAdapters(), counter("wav2vec2-base"), 100_000, count_norms=False).method.rank
     22
     """
-    options = neighbours(method, shapes, budget, count_norms)
+    options = neighbours(method, count, budget, count_norms)
     return min(options, key=lambda fit: abs(fit.count - budget))
 
 
-def neighbours(
-    method: Any, shapes: Sequence[EncoderShape], budget: int, count_norms: bool = True
-) -> list[Fit]:
+def neighbours(method: Method, count: Counter, budget: int, count_norms: bool = True) -> list[Fit]:
     """The sizes on both sides of a budget, or the one that there is; arguments as for `closest`."""
+
+    def fit(size: int | None) -> Fit:
+        sized = method if size is None else replace(method, **{method.size: size})
+        return Fit(sized, count(sized).budgeted(count_norms), budget)
+
     if method.size is None:
-        return [Fit(method, _count(method, shapes, count_norms), budget)]
-
-    def fit(size: int) -> Fit:
-        sized = replace(method, **{method.size: size})
-        return Fit(sized, _count(sized, shapes, count_norms), budget)
-
-    # Counts grow with the size: double until above the budget, then halve the interval.
-    above = next(size for size in _doubling() if fit(size).count >= budget)
-    below = above // 2
-    while above - below > 1:
-        middle = (above + below) // 2
-        if fit(middle).count >= budget:
-            above = middle
+        return [fit(None)]
+    # Counts grow about evenly with the size: go where the line through the last two leads.
+    below, above, size, last = 0, None, 1, (0, 0)
+    while above is None or above - below > 1:
+        trained = fit(size).count
+        if trained >= budget:
+            above = size
         else:
-            below = middle
+            below = size
+        slope = (trained - last[1]) / (size - last[0])
+        last = size, trained
+        size += math.ceil((budget - trained) / max(slope, 1))
+        size = max(size, below + 1) if above is None else min(max(size, below + 1), above - 1)
     return [fit(size) for size in (below, above) if size >= 1]
-
-
-def _count(method: Any, shapes: Sequence[EncoderShape], count_norms: bool) -> int:
-    return sum(method.count(shape).total(count_norms) for shape in shapes)
-
-
-def _doubling() -> Iterator[int]:
-    size = 1
-    while True:
-        yield size
-        size *= 2

@@ -39,26 +39,21 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Count the parameters of a method on an encoder, from the modules and by its formula; or, with
-    --budgets, print for every method the size whose count comes closest to each budget.
+    """Count the parameters of a method on an encoder; or, with --budgets, print for every method the size
+    whose count comes closest to each budget.
     """
-    from mambadapter.budget.count import build_on_meta, count_parameters
-    from mambadapter.encoders.shape import EncoderShape
+    from mambadapter.budget.count import counter
 
     if arguments.budgets:
         _print_budgets(arguments)
         return
     method = _method(arguments.adapter or "mambadapter", arguments.settings)
-    encoder = build_on_meta(arguments.encoder, method)
-    shape = EncoderShape.of(encoder.backbone)
-    print(f"{arguments.encoder}: {shape.layers} layers, width {shape.width}")
-    print(method)
-    print(count_parameters(encoder))
-    print(f"{'by the formula':<22}{method.count(shape).total():>14,}")
+    print(f"{arguments.encoder}: {method}")
+    print(counter(arguments.encoder)(method))
 
 
 def _print_budgets(arguments: argparse.Namespace) -> None:
-    from mambadapter.budget.count import encoder_shape
+    from mambadapter.budget.count import counter
     from mambadapter.budget.search import closest
     from mambadapter.methods import MENU
 
@@ -66,16 +61,16 @@ def _print_budgets(arguments: argparse.Namespace) -> None:
         raise UserError("--budgets: give whole numbers of at least 1.")
     names = [arguments.adapter] if arguments.adapter else list(MENU)
     methods = {name: _method(name, arguments.settings, len(names) > 1) for name in names}
-    shape, with_norms = encoder_shape(arguments.encoder), not arguments.without_norms
+    count, with_norms = counter(arguments.encoder), not arguments.without_norms
     counted = "with the LayerNorms that learn" if with_norms else "without LayerNorms"
     print(f"{arguments.encoder}: trained parameters, head left out, {counted}")
     print("| method | budget | size | count | gap, % | LayerNorms that learn |")
     print("| --- | ---: | --- | ---: | ---: | ---: |")
     for name, method in methods.items():
-        fits = [closest(method, [shape], budget, with_norms) for budget in arguments.budgets]
+        fits = [closest(method, count, budget, with_norms) for budget in arguments.budgets]
         for fit in fits if method.size else fits[:1]:  # of one size only: once
             budget, gap = (f"{fit.budget:,}", f"{100 * fit.gap:+.1f}") if method.size else ("", "")
-            norms = fit.method.count(shape).layer_norm
+            norms = count(fit.method).layer_norm
             print(f"| {name} | {budget} | {fit.size} | {fit.count:,} | {gap} | {norms:,} |")
 
 

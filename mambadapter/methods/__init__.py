@@ -7,7 +7,6 @@ from mambadapter.methods.bitfit import BitFit
 from mambadapter.methods.bottleneck import Bottlenecks
 from mambadapter.methods.conformer import ConformerAdapters
 from mambadapter.methods.convpass import Convpasses
-from mambadapter.methods.counts import TrainedCount
 from mambadapter.methods.dora import DoRA
 from mambadapter.methods.full_finetuning import FullFinetuning
 from mambadapter.methods.identity_bottleneck import IdentityBottlenecks
@@ -42,7 +41,7 @@ METHODS = {
 # The entries of hparams/adapters.yaml, without their learning rates.
 MENU: dict[str, Any] = read_menu(METHODS)
 
-__all__ = ["MENU", "METHODS", "TrainedCount", *METHODS, "method_from_dict", "method_to_dict"]
+__all__ = ["MENU", "METHODS", *METHODS, "method_from_dict", "method_to_dict"]
 
 
 def method_to_dict(method: Any) -> dict[str, Any]:

@@ -5,15 +5,11 @@ from typing import ClassVar
 
 from torch import nn
 
-from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
-from mambadapter.methods.counts import TrainedCount
 from mambadapter.methods.placement import (
     PLACEMENTS,
     insert_at_each,
-    insertion_points,
-    norm_count,
     train_norms,
 )
 from mambadapter.validators import check_types, one_of, positive_integer, probability
@@ -44,10 +40,6 @@ class Method:
         """Insert branches and set free what learns."""
         raise NotImplementedError
 
-    def count(self, shape: EncoderShape) -> TrainedCount:
-        """What learns, by a closed formula."""
-        raise NotImplementedError
-
 
 @dataclass(frozen=True)
 class FinalNormMethod(Method):
@@ -70,14 +62,10 @@ class FinalNormMethod(Method):
         if self.norms == "final":
             train_norms(encoder)
 
-    def norm_count(self, shape: EncoderShape) -> int:
-        """Closed formula: ``2d``, or nothing."""
-        return norm_count(shape) if self.norms == "final" else 0
-
 
 @dataclass(frozen=True)
 class SideMethod(Method):
-    """A branch beside, or after, each adapted sub-layer; a method says which by `branch` and `branch_count`.
+    """A branch beside, or after, each adapted sub-layer; a method says which by `branch`.
 
     Parameters
     ----------
@@ -120,20 +108,6 @@ class SideMethod(Method):
             lambda place: self.branch(encoder, place),
         )
 
-    def count(self, shape: EncoderShape) -> TrainedCount:
-        """Closed formula: `branch_count` for each insertion point, and the norms."""
-        points = insertion_points(shape, self.placement)
-        norms = norm_count(shape, points) if self.norms == "adapted" else 0
-        return TrainedCount(self.branches_count(shape.width, points), norms)
-
     def branch(self, encoder: AdaptedStack, place: Sublayer) -> nn.Module:
         """Make the branch of a place."""
         raise NotImplementedError
-
-    def branch_count(self, width: int) -> int:
-        """Parameters of one branch on an encoder of this width."""
-        raise NotImplementedError
-
-    def branches_count(self, width: int, points: int) -> int:
-        """Parameters of the branches at so many points."""
-        return points * self.branch_count(width)

@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 
-from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import outer_norm
 from mambadapter.methods.base import Method
-from mambadapter.methods.counts import TrainedCount
 
 
 @dataclass(frozen=True)
@@ -23,9 +21,3 @@ class BitFit(Method):
             for name, parameter in module.named_parameters():
                 if name.rpartition(".")[2] == "bias":
                     parameter.requires_grad_(True)
-
-    def count(self, shape: EncoderShape) -> TrainedCount:
-        """Closed formula: ``L(7d + f) + d``; WavLM's gates have 8 more a layer, Whisper's keys d fewer."""
-        norms = (shape.layer_norms * shape.layers + 1) * shape.width
-        dense = shape.layers * (5 * shape.width + shape.ffn + shape.more_biases)
-        return TrainedCount(layer_norm=norms, encoder=dense)

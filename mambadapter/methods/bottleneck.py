@@ -88,9 +88,8 @@ class Bottlenecks(SideMethod):
 
     Example
     -------
-    >>> from mambadapter.encoders.shape import EncoderShape
-    >>> Bottlenecks().count(EncoderShape(width=768, layers=12, ffn=3072)).total()
-    250512
+    >>> Bottlenecks(placement="houlsby").rank
+    12
     """
 
     rank: int = 12
@@ -105,7 +104,3 @@ class Bottlenecks(SideMethod):
         branch = Bottleneck(encoder.width, self.rank, self.activation, self.dropout)
         unit_variance_projections(branch.down, branch.up, [place.norm])
         return branch
-
-    def branch_count(self, width: int) -> int:
-        """Closed formula: ``2dr + r + d``."""
-        return 2 * width * self.rank + self.rank + width

@@ -143,9 +143,8 @@ class ConformerAdapters(SideMethod):
 
     Example
     -------
-    >>> from mambadapter.encoders.shape import EncoderShape
-    >>> ConformerAdapters().count(EncoderShape(width=768, layers=12, ffn=3072)).total()
-    272256
+    >>> ConformerAdapters(kernel_size=15).rank
+    8
     """
 
     rank: int = 8
@@ -160,7 +159,3 @@ class ConformerAdapters(SideMethod):
         return ConformerAdapter(
             encoder.width, self.rank, self.kernel_size, self.dropout, encoder.causal
         )
-
-    def branch_count(self, width: int) -> int:
-        """Closed formula: ``3dr + 3d + (k + 5)r`` for kernel size k."""
-        return 3 * width * self.rank + 3 * width + (self.kernel_size + 5) * self.rank

@@ -99,9 +99,8 @@ class Convpasses(SideMethod):
 
     Example
     -------
-    >>> from mambadapter.encoders.shape import EncoderShape
-    >>> Convpasses(rank=8, norms="none").count(EncoderShape(width=768, layers=12, ffn=3072)).total()
-    159168
+    >>> Convpasses(rank=8).placement
+    'pfeiffer'
     """
 
     rank: int = 8
@@ -116,8 +115,3 @@ class Convpasses(SideMethod):
         branch = Convpass(encoder.width, self.rank, self.kernel_size, self.dropout, encoder.causal)
         unit_variance_projections(branch.down, branch.up, [place.norm])
         return branch
-
-    def branch_count(self, width: int) -> int:
-        """Closed formula: ``2dr + d + 2r + kr^2`` for kernel size k."""
-        rank = self.rank
-        return 2 * width * rank + width + 2 * rank + self.kernel_size * rank**2

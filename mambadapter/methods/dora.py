@@ -82,16 +82,11 @@ class DoRA(LowRankMethod):
 
     Example
     -------
-    >>> from mambadapter.encoders.shape import EncoderShape
-    >>> DoRA(rank=7).count(EncoderShape(width=768, layers=12, ffn=3072)).total()
-    278016
+    >>> DoRA(targets=["q", "v"]).rank
+    8
     """
 
     def insert(self, encoder: AdaptedStack, target: DenseLayer) -> None:
         """Insert the branch of a dense layer."""
         branch = WeightDecomposed(target.module, self.rank, self.alpha / self.rank, self.dropout)
         encoder.insert(target.name, target.module, branch, "both")
-
-    def branch_count(self, inputs: int, outputs: int) -> int:
-        """Closed formula: ``r (in + out) + out``; ``4Ldr + 2Ld`` for q and v of all layers."""
-        return self.rank * (inputs + outputs) + outputs

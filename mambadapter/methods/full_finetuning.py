@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import front_end, never_trained
 from mambadapter.methods.base import Method
-from mambadapter.methods.counts import TrainedCount
 
 
 @dataclass(frozen=True)
@@ -35,11 +33,3 @@ class FullFinetuning(Method):
             )  # transformers' own flag, see `encoders.adapted.freeze`
         for parameter in never_trained(backbone):
             parameter.requires_grad_(False)
-
-    def count(self, shape: EncoderShape) -> TrainedCount:
-        """All that is read, or all of it but the convolutional front end."""
-        frozen, frozen_norms = (
-            (0, 0) if self.train_cnn else (shape.front_end, shape.front_end_norms)
-        )
-        norms = shape.norms - frozen_norms
-        return TrainedCount(layer_norm=norms, encoder=shape.backbone - shape.fixed - frozen - norms)

@@ -87,10 +87,6 @@ class IdentityBottlenecks(SharedProjections):
     12
     """
 
-    def block_count(self) -> int:
-        """Nothing stands between the projections."""
-        return 0
-
     def around(
         self, down: nn.Linear, up: nn.Linear, alpha: nn.Parameter | None
     ) -> IdentityBottleneck:

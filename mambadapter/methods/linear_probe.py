@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-from mambadapter.encoders.shape import EncoderShape
 from mambadapter.methods.base import FinalNormMethod
-from mambadapter.methods.counts import TrainedCount
 
 
 @dataclass(frozen=True)
@@ -16,7 +14,3 @@ class LinearProbe(FinalNormMethod):
     norms : str
         ``final`` trains the encoder's last LayerNorm, ``none`` leaves the encoder wholly frozen.
     """
-
-    def count(self, shape: EncoderShape) -> TrainedCount:
-        """Closed formula: ``2d``, or nothing."""
-        return TrainedCount(layer_norm=self.norm_count(shape))

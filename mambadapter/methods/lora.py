@@ -7,12 +7,10 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import DENSE_LAYERS, DenseLayer, dense_layers
 from mambadapter.errors import UserError
 from mambadapter.methods.base import FinalNormMethod
-from mambadapter.methods.counts import TrainedCount
 from mambadapter.validators import one_of, positive_integer, probability
 
 
@@ -99,19 +97,8 @@ class LowRankMethod(FinalNormMethod):
             if target.kind in self.targets:
                 self.insert(encoder, target)
 
-    def count(self, shape: EncoderShape) -> TrainedCount:
-        """Closed formula: `branch_count` for each target of each layer."""
-        width, ffn = shape.width, shape.ffn
-        sizes = {"ffn_in": (width, ffn), "ffn_out": (ffn, width)}
-        per_layer = sum(self.branch_count(*sizes.get(n, (width, width))) for n in self.targets)
-        return TrainedCount(shape.layers * per_layer, self.norm_count(shape))
-
     def insert(self, encoder: AdaptedStack, target: DenseLayer) -> None:
         """Insert the branch of a dense layer."""
-        raise NotImplementedError
-
-    def branch_count(self, inputs: int, outputs: int) -> int:
-        """Parameters of the branch of a dense layer of these sizes."""
         raise NotImplementedError
 
 
@@ -143,8 +130,8 @@ class LoRA(LowRankMethod):
 
     Example
     -------
-    >>> LoRA(rank=7).count(EncoderShape(width=768, layers=12, ffn=3072)).total()
-    259584
+    >>> LoRA(targets=["q", "v"]).alpha
+    16
     """
 
     def insert(self, encoder: AdaptedStack, target: DenseLayer) -> None:
@@ -152,7 +139,3 @@ class LoRA(LowRankMethod):
         inputs, outputs = target.module.in_features, target.module.out_features
         branch = LowRank(inputs, outputs, self.rank, self.alpha / self.rank, self.dropout)
         encoder.insert(target.name, target.module, branch)
-
-    def branch_count(self, inputs: int, outputs: int) -> int:
-        """Closed formula: ``r (in + out)``; ``4Ldr`` for q and v of all layers."""
-        return self.rank * (inputs + outputs)

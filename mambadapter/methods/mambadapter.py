@@ -8,7 +8,7 @@ from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.errors import UserError
 from mambadapter.methods.initialisation import official_mamba
 from mambadapter.methods.shared_projections import SharedProjections, project_up
-from mambadapter.ssm import Mamba, mamba_parameter_count
+from mambadapter.ssm import Mamba
 from mambadapter.validators import one_of, positive_integer
 
 
@@ -151,11 +151,6 @@ class MambAdapters(SharedProjections):
                 "bidirectional out there."
             )
         super().adapt(encoder)
-
-    def block_count(self) -> int:
-        """Parameters between the projections of one insertion point."""
-        block = mamba_parameter_count(self.rank, self.d_state, self.d_conv, self.expand)
-        return 2 * block if self.bidirectional and self.backward_parameters == "own" else block
 
     def around(self, down: nn.Linear, up: nn.Linear, alpha: nn.Parameter | None) -> MambAdapter:
         """Make a branch around these projections."""

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 
 from torch import nn
 
-from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.errors import UserError
@@ -19,11 +18,6 @@ def placed(encoder: AdaptedStack, placement: str) -> list[Sublayer]:
     if not places:
         raise UserError(f"Placement '{placement}' matches no sub-layer of this encoder.")
     return places
-
-
-def insertion_points(shape: EncoderShape, placement: str) -> int:
-    """How many sub-layers a placement adapts."""
-    return shape.layers * len(PLACEMENTS[placement])
 
 
 def insert_at_each(
@@ -61,11 +55,3 @@ def train_norms(encoder: AdaptedStack, places: Iterable[Sublayer] = ()) -> None:
     """Set free the LayerNorms in front of these sub-layers, and the final one."""
     for norm in (*(place.norm for place in places), encoder.final_norm):
         norm.requires_grad_(True)
-
-
-def norm_count(shape: EncoderShape, points: int = 0) -> int:
-    """Parameters of the LayerNorms in front of so many sub-layers, and of the final one.
-
-    The final norm is trained once, also where an adapted sub-layer reads it.
-    """
-    return 2 * shape.width * (points + 1)

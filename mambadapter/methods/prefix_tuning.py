@@ -7,10 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from mambadapter.encoders.prefixing import attend_to_prefixes
-from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.methods.base import FinalNormMethod
-from mambadapter.methods.counts import TrainedCount
 from mambadapter.validators import positive_integer
 
 
@@ -71,8 +69,8 @@ class PrefixTuning(FinalNormMethod):
 
     Example
     -------
-    >>> PrefixTuning(length=12).count(EncoderShape(width=768, layers=12, ffn=3072)).total()
-    222720
+    >>> PrefixTuning(length=12).norms
+    'final'
     """
 
     length: int = 12
@@ -88,8 +86,3 @@ class PrefixTuning(FinalNormMethod):
         """Insert the prefixes and set free what learns."""
         attend_to_prefixes(encoder, lambda: Prefix(self.length, encoder.width))
         super().adapt(encoder)
-
-    def count(self, shape: EncoderShape) -> TrainedCount:
-        """Closed formula: ``2LPd``."""
-        vectors = 2 * shape.layers * self.length * shape.width
-        return TrainedCount(vectors, self.norm_count(shape))

@@ -7,10 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from mambadapter.encoders.prompting import prepend_prompts
-from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.methods.base import FinalNormMethod
-from mambadapter.methods.counts import TrainedCount
 from mambadapter.validators import positive_integer
 
 
@@ -65,8 +63,8 @@ class PromptTuning(FinalNormMethod):
 
     Example
     -------
-    >>> PromptTuning(prompts=25, deep=True).count(EncoderShape(width=768, layers=12, ffn=3072)).total()
-    231936
+    >>> PromptTuning(prompts=25, deep=True).norms
+    'final'
     """
 
     prompts: int = 25
@@ -84,8 +82,3 @@ class PromptTuning(FinalNormMethod):
         layers = len(encoder.layers) if self.deep else 1
         prepend_prompts(encoder, [Prompt(self.prompts, encoder.width) for _ in range(layers)])
         super().adapt(encoder)
-
-    def count(self, shape: EncoderShape) -> TrainedCount:
-        """Closed formula: ``Pd``, in every layer when deep."""
-        vectors = self.prompts * shape.width * (shape.layers if self.deep else 1)
-        return TrainedCount(vectors, self.norm_count(shape))

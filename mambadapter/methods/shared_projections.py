@@ -49,19 +49,8 @@ class SharedProjections(SideMethod):
 
         insert_at_each(encoder, self.placement, self.insertion, self.norms, make)
 
-    def branches_count(self, width: int, points: int) -> int:
-        """Closed formula: with n insertion points and M parameters between the projections of each,
-        ``(2dr + r + d) + n(M + 1)`` when the projections are shared and ``n(2dr + r + d + M)`` when not.
-        """
-        pair, block = 2 * width * self.rank + self.rank + width, self.block_count()
-        return pair + points * (block + 1) if self.shared else points * (pair + block)
-
     def around(self, down: nn.Linear, up: nn.Linear, alpha: nn.Parameter | None) -> nn.Module:
         """Make a branch around these projections."""
-        raise NotImplementedError
-
-    def block_count(self) -> int:
-        """Parameters between the projections of one insertion point."""
         raise NotImplementedError
 
     def _projections(self, width: int, places: Iterable[Sublayer]) -> tuple[nn.Linear, nn.Linear]:

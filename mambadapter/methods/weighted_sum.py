@@ -7,10 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.methods.base import Method
-from mambadapter.methods.counts import TrainedCount
 
 
 class LayerWeights(nn.Module):
@@ -49,7 +47,3 @@ class WeightedSum(Method):
     def adapt(self, encoder: AdaptedStack) -> None:
         """Add the weights."""
         encoder.read_all_layers(LayerWeights(len(encoder.layers) + 1))
-
-    def count(self, shape: EncoderShape) -> TrainedCount:
-        """Closed formula: ``L + 1``."""
-        return TrainedCount(adapter=shape.layers + 1)

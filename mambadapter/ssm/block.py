@@ -143,31 +143,3 @@ class Mamba(nn.Module):
             reverse,
         )
         return self.out_proj(y)
-
-
-def mamba_parameter_count(
-    d_model: int, d_state: int = 16, d_conv: int = 4, expand: float = 2
-) -> int:
-    """Closed formula for the parameters of `Mamba`, with the default biases and step-size rank.
-
-    ``D (3r + K + 2R + 3N + 3)`` with r = d_model, D = int(expand * r), R = ceil(r / 16), K = d_conv
-    and N = d_state.
-
-    Parameters
-    ----------
-    d_model, d_state, d_conv : int
-        As for `Mamba`.
-    expand : float
-        As for `Mamba`.
-
-    Returns
-    -------
-    int
-
-    Example
-    -------
-    >>> mamba_parameter_count(12) == sum(p.numel() for p in Mamba(12).parameters())
-    True
-    """
-    d_inner, rank = int(expand * d_model), math.ceil(d_model / 16)
-    return d_inner * (3 * d_model + d_conv + 2 * rank + 3 * d_state + 3)

@@ -13,7 +13,7 @@ import pytest
 from support.fake_recipe import write_recipe, write_sweep
 
 from mambadapter import cli
-from mambadapter.budget.count import encoder_shape
+from mambadapter.budget.count import counter
 from mambadapter.budget.search import fit_to_budget
 from mambadapter.config import load_experiment, schema
 from mambadapter.encoders.speech_to_text import parts
@@ -126,8 +126,8 @@ def test_the_papers_sweeps_train_what_it_prints(name, monkeypatch, tmp_path):
             contract = CONTRACTS[trial.script, "CommonVoice" in trial.recipe.parts]
             path = str(trial.recipe / trial.hparams)
             hparams = load_experiment([path, *arguments], contract).hparams
-            shape = encoder_shape(hparams["encoder"])
-            seen[row] = trained_method(hparams).count(shape).total(name == "paper_classification")
+            counted = counter(hparams["encoder"])(trained_method(hparams))
+            seen[row] = counted.budgeted(with_norms=name == "paper_classification")
     assert seen == COUNTS[name]
 
 

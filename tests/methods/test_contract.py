@@ -15,6 +15,7 @@ from support.contract import (
     moved,
     waveforms,
 )
+from support.formulas import EncoderShape, trained_count
 from torch import nn
 from transformers import AutoFeatureExtractor, AutoModel
 
@@ -22,7 +23,6 @@ from mambadapter.budget.count import count_parameters
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.families import encoder_of
 from mambadapter.encoders.families.whisper import LogMels
-from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.trained import load_trained, trained_tensors
 from mambadapter.methods import MENU, method_from_dict, method_to_dict
 from mambadapter.training.sanity_check import prove_alive
@@ -147,9 +147,9 @@ def test_saved_and_loaded_into_a_fresh_model_it_gives_the_same_to_the_bit(
 
 def test_its_count_is_that_of_the_formula(any_encoder_folder, method):
     encoder = AdaptedEncoder.from_pretrained(any_encoder_folder, method)
-    by_formula = method.count(EncoderShape.of(encoder.backbone))
+    by_formula = trained_count(method, EncoderShape.of(encoder.backbone))
     counted = count_parameters(encoder)
-    assert counted.adapted == by_formula.total()
+    assert counted.adapted == by_formula.total
     assert counted.adapter == by_formula.adapter
 
 

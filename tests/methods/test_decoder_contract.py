@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.contract import ENCODER_ONLY, NO_IDENTITY, has_batch_norm, learning, moved
+from support.formulas import EncoderShape, trained_count
 from transformers import WhisperForConditionalGeneration
 
 from mambadapter.budget.count import count_parameters
 from mambadapter.decoding.autoregressive import write_greedily
-from mambadapter.encoders.shape import EncoderShape
 from mambadapter.encoders.speech_to_text import load_speech_to_text
 from mambadapter.encoders.trained import load_trained, trained_tensors
 from mambadapter.errors import UserError
@@ -134,9 +134,9 @@ def test_saved_and_loaded_into_a_fresh_model_it_gives_the_same_to_the_bit(folder
 
 def test_its_count_is_that_of_the_formula(folder, method):
     whisper = load_speech_to_text(folder, "kab", method, "decoder")
-    by_formula = method.count(EncoderShape.of(whisper.decoder.backbone))
+    by_formula = trained_count(method, EncoderShape.of(whisper.decoder.backbone))
     counted = count_parameters(whisper.encoder, whisper.decoder)
-    assert counted.adapted == by_formula.total()
+    assert counted.adapted == by_formula.total
     assert counted.adapter == by_formula.adapter
     assert counted.head == whisper.decoder.width
 

@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from support.formulas import mamba_parameters
 from torch import nn
 
 from mambadapter.errors import UserError
-from mambadapter.ssm import Mamba, mamba_parameter_count
+from mambadapter.ssm import Mamba
 
 
 def peer_parameters(d_model, d_state, d_conv, expand):
@@ -47,7 +48,7 @@ def test_same_names_shapes_and_draws(sizes):
     assert got.keys() == wanted.keys()
     for name, tensor in wanted.items():
         assert torch.equal(got[name], tensor), name
-    assert sum(t.numel() for t in got.values()) == mamba_parameter_count(*sizes)
+    assert sum(t.numel() for t in got.values()) == mamba_parameters(*sizes)
 
 
 def test_step_sizes_start_in_their_range():
