@@ -75,7 +75,7 @@ def method(checkout, name):
     return methods.MENU[name]
 
 
-@pytest.fixture(params=["wavlm", "wav2vec2-stable", "whisper"])
+@pytest.fixture(params=["wavlm", "whisper"])
 def any_encoder_folder(request, encoder_folders):
     """The contract's tests that are imported above run on these, with the documented method."""
     return encoder_folders[request.param]
