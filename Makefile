@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint bench clean
+.PHONY: demo test check lint docs bench clean
 
 demo: $(READY)
 	$(BIN)/python -m mambadapter.demo
@@ -19,6 +19,11 @@ check: lint
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+# Into site/; every warning is an error.
+docs: $(READY)
+	$(BIN)/pip install --quiet --editable ".[docs]"
+	$(BIN)/mkdocs build --strict
 
 # A folder for each kind of processor: what is fast on one need not be on the next.
 bench: RESULTS = benchmarks/results/$(shell $(BIN)/python -c \
@@ -37,4 +42,4 @@ $(READY): requirements.txt pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) demo results
+	rm -rf $(VENV) demo results site

@@ -4,17 +4,18 @@ import doctest
 import importlib
 import importlib.util
 import pkgutil
+import pydoc
 import re
 import shlex
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hyperpyyaml import load_hyperpyyaml
 
 import mambadapter
 from mambadapter import cli
-from mambadapter.budget.count import counter
 from mambadapter.config import load_experiment, schema
 from mambadapter.experiments.sweep_file import read_sweep
 from mambadapter.methods import MENU
@@ -35,6 +36,18 @@ MODULES = [
     for info in pkgutil.walk_packages(mambadapter.__path__, "mambadapter.")
     if not info.name.endswith("__main__")
 ]
+
+
+# Files that a reader is to write.
+EXAMPLES = ("mambadapter/methods/gated_bottleneck.py", "mambadapter/encoders/families/unispeech.py")
+
+
+def load_file(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def recipe_of(document):
@@ -120,19 +133,44 @@ def test_sweeps_and_reports_are_planned(command, recipe, monkeypatch, capsys):
         assert "to run" in capsys.readouterr().out
 
 
-def test_the_papers_column_is_in_the_readme(capsys):
-    readme = (ROOT / "README.md").read_text()
+def test_the_papers_column_is_in_the_documents(capsys):
+    methods = (ROOT / "docs/methods.md").read_text()
     for knobs in ([], ["placement=houlsby"], ["shared=false"]):
         cli.main(["budget", "--encoder", "ast", *knobs])
-        assert capsys.readouterr().out.split()[-1] in readme
+        assert capsys.readouterr().out.split()[-1] in methods
 
 
-def test_the_menus_counts_are_in_the_readme():
+def test_what_is_generated_is_up_to_date():
+    """If not: python docs/generate.py."""
+    generate = load_file(ROOT / "docs/generate.py")
+    texts = {path.name: path.read_text() for path in ROOT.glob("docs/*.md")}
+    for name, text in texts.items():
+        assert generate.up_to_date(text) == text, name
+    assert all(f"| `{name}` |" in texts["methods.md"] for name in MENU)
+
+
+def test_the_reference_has_every_public_name():
+    reference = (ROOT / "docs/reference.md").read_text()
+    names = re.findall(r"^::: mambadapter\.(\w+)$", reference, re.MULTILINE)
+    assert sorted([*names, "__version__"]) == sorted(mambadapter.__all__)
+
+
+def test_the_readme_is_short_and_its_python_runs(monkeypatch, tmp_path):
     readme = (ROOT / "README.md").read_text()
-    count = counter("ast")
-    for name, method in MENU.items():
-        row = next(line for line in readme.splitlines() if f"`{name}`" in line and line[0] == "|")
-        assert f" {count(method).adapted:,}" in row, name
+    assert len(readme.splitlines()) < 120
+    monkeypatch.chdir(tmp_path)
+    clips = {"wavs": torch.randn(2, 16000), "wav_lens": torch.tensor([1.0, 0.5])}
+    exec(re.search(r"```python\n(.*?)```", readme, re.DOTALL)[1], clips)
+    assert clips["logits"].shape == (2, 2)
+
+
+@pytest.mark.parametrize("document", sorted(ROOT.glob("docs/*.md")), ids=lambda path: path.name)
+def test_names_and_files_of_the_code_exist(document):
+    text = document.read_text()
+    for name in re.findall(r"`(mambadapter(?:\.\w+)+)`", text):
+        assert pydoc.locate(name) is not None, name
+    for name in re.findall(r"`((?:mambadapter|hparams|recipes|tests|docs)/[\w./]+)`", text):
+        assert (ROOT / name).exists() or name in EXAMPLES, name
 
 
 def test_doctor_runs(capsys):
@@ -164,11 +202,7 @@ def test_docstring_examples(name):
 def benchmark(name):
     if str(ROOT / "benchmarks") not in sys.path:
         sys.path.append(str(ROOT / "benchmarks"))
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"benchmarks/{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_file(ROOT / f"benchmarks/{name}.py")
 
 
 def documented_tables():
@@ -195,5 +229,5 @@ def test_saved_runs_say_nothing_of_the_machine_they_ran_on():
 
 def test_links_lead_somewhere():
     for path in DOCUMENTS:
-        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+        for target in re.findall(r"\]\(([^)#:]+)[)#]", path.read_text()):
             assert (path.parent / target).exists(), f"{path}: {target}"

@@ -1,6 +1,7 @@
 """Imports point one way: a package imports from its own layer's left and from the layers below alone."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,30 @@ def test_packages_of_a_layer_form_no_circle():
         if name != place_of(path) and HEIGHT[name] == HEIGHT[place_of(path)]
     }
     assert not {(one, other) for one, other in arrows if (other, one) in arrows}
+
+
+def test_the_picture_in_the_documents_is_true():
+    """Its arrows are imports, none goes without saying, and every import follows them."""
+    document = (ROOT.parent / "docs/architecture.md").read_text(encoding="utf-8")
+    drawn = set(re.findall(r"^    (\w+) --> (\w+)$", document, re.MULTILINE))
+    imports = {
+        (place_of(path), name) for path in FILES for name in imported(path) - {place_of(path)}
+    }
+    assert drawn <= imports
+    assert {arrow for arrow in imports if arrow[1] not in reached(arrow[0], drawn)} == set()
+    assert {arrow for arrow in drawn if arrow[1] in reached(arrow[0], drawn - {arrow})} == set()
+    assert {name for arrow in drawn for name in arrow} == set(HEIGHT)
+
+
+def reached(start: str, arrows: set[tuple[str, str]]) -> set[str]:
+    """What arrows lead to, directly or through others."""
+    found, waiting = set(), [start]
+    while waiting:
+        here = waiting.pop()
+        fresh = {end for begin, end in arrows if begin == here} - found
+        found |= fresh
+        waiting += fresh
+    return found
 
 
 def test_the_root_holds_what_all_layers_use():

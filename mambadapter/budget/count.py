@@ -88,7 +88,7 @@ def count_parameters(encoder: AdaptedStack, head: nn.Module | None = None) -> Pa
     Example
     -------
     >>> from mambadapter import MambAdapters, adapt
-    >>> count_parameters(adapt("box", MambAdapters())).layer_norm  # of six FFNs, and the final one
+    >>> count_parameters(adapt("mambadapter/box", MambAdapters())).layer_norm
     2688
     """
     stacks = [encoder, *([head] if isinstance(head, AdaptedStack) else [])]

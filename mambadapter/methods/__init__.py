@@ -1,47 +1,26 @@
 """What a YAML names: where branches go, what is trained and what stays frozen."""
 
+import importlib
+import pkgutil
 from dataclasses import asdict
 from typing import Any
 
-from mambadapter.methods.bitfit import BitFit
-from mambadapter.methods.bottleneck import Bottlenecks
-from mambadapter.methods.conformer import ConformerAdapters
-from mambadapter.methods.convpass import Convpasses
-from mambadapter.methods.dora import DoRA
-from mambadapter.methods.full_finetuning import FullFinetuning
-from mambadapter.methods.identity_bottleneck import IdentityBottlenecks
-from mambadapter.methods.linear_probe import LinearProbe
-from mambadapter.methods.lora import LoRA
-from mambadapter.methods.mambadapter import MambAdapters
+from mambadapter.methods.base import METHODS
 from mambadapter.methods.menu import read_menu
-from mambadapter.methods.prefix_tuning import PrefixTuning
-from mambadapter.methods.prompts import PromptTuning
-from mambadapter.methods.weighted_sum import WeightedSum
 from mambadapter.validators import one_of
 
-METHODS = {
-    method.__name__: method
-    for method in (
-        MambAdapters,
-        IdentityBottlenecks,
-        Bottlenecks,
-        ConformerAdapters,
-        Convpasses,
-        LoRA,
-        DoRA,
-        PromptTuning,
-        PrefixTuning,
-        BitFit,
-        WeightedSum,
-        LinearProbe,
-        FullFinetuning,
-    )
-}
+# A file of this folder that registers a method is all that the method needs here.
+for _file in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_file.name}")
 
 # The entries of hparams/adapters.yaml, without their learning rates.
 MENU: dict[str, Any] = read_menu(METHODS)
 
-__all__ = ["MENU", "METHODS", *METHODS, "method_from_dict", "method_to_dict"]
+
+def __getattr__(name: str) -> Any:
+    if name not in METHODS:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return METHODS[name]
 
 
 def method_to_dict(method: Any) -> dict[str, Any]:
@@ -49,6 +28,7 @@ def method_to_dict(method: Any) -> dict[str, Any]:
 
     Example
     -------
+    >>> from mambadapter import LinearProbe
     >>> method_from_dict(method_to_dict(LinearProbe())) == LinearProbe()
     True
     """

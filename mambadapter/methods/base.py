@@ -41,6 +41,16 @@ class Method:
         raise NotImplementedError
 
 
+# Those that a YAML can name, by the names of their classes.
+METHODS: dict[str, type[Method]] = {}
+
+
+def register(method: type[Method]) -> type[Method]:
+    """Let YAML files, adapter packages and the menu name a method."""
+    METHODS[method.__name__] = method
+    return method
+
+
 @dataclass(frozen=True)
 class FinalNormMethod(Method):
     """A method that also trains the encoder's last LayerNorm, as every method of the paper does.

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import outer_norm
-from mambadapter.methods.base import Method
+from mambadapter.methods.base import Method, register
 
 
+@register
 @dataclass(frozen=True)
 class BitFit(Method):
     """Every bias of the Transformer layers learns (Ben Zaken et al. 2022, arXiv 2106.10199).

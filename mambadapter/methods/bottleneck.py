@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
-from mambadapter.methods.base import SideMethod
+from mambadapter.methods.base import SideMethod, register
 from mambadapter.methods.initialisation import unit_variance_projections
 from mambadapter.validators import one_of
 
@@ -62,6 +62,7 @@ class Bottleneck(nn.Module):
         return self.up(self.dropout(self.activation(self.down(hidden))))
 
 
+@register
 @dataclass(frozen=True)
 class Bottlenecks(SideMethod):
     """Bottleneck adapters: ``W_up(dropout(act(W_down(x))))`` (Houlsby et al. 2019; Pfeiffer et al. 2021).

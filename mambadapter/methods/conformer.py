@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mambadapter.encoders.padding import frame_mask
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
-from mambadapter.methods.base import SideMethod
+from mambadapter.methods.base import SideMethod, register
 from mambadapter.methods.convolution import TimeConvolution
 from mambadapter.validators import odd
 
@@ -120,6 +120,7 @@ class FrameBatchNorm(nn.Module):
         return torch.zeros_like(hidden, dtype=normed.dtype).masked_scatter(valid[..., None], normed)
 
 
+@register
 @dataclass(frozen=True)
 class ConformerAdapters(SideMethod):
     """The Conformer's convolution module as an adapter (Gulati et al. 2020; PETL_AST, arXiv 2312.03694).

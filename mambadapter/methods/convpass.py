@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mambadapter.encoders.padding import frame_mask
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
-from mambadapter.methods.base import SideMethod
+from mambadapter.methods.base import SideMethod, register
 from mambadapter.methods.convolution import TimeConvolution
 from mambadapter.methods.initialisation import unit_variance_projections
 from mambadapter.validators import odd
@@ -77,6 +77,7 @@ class Convpass(nn.Module):
         return self.up(self.dropout(F.gelu(self.convolution(low))))
 
 
+@register
 @dataclass(frozen=True)
 class Convpasses(SideMethod):
     """Convpass: a bottleneck with a convolution between its projections (Jie & Deng 2022, arXiv 2207.07039).

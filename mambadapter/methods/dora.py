@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import DenseLayer
+from mambadapter.methods.base import register
 from mambadapter.methods.lora import LowRank, LowRankMethod
 
 
@@ -63,6 +64,7 @@ class WeightDecomposed(nn.Module):
         return (ratio - 1) * linear + ratio * self.change(hidden)
 
 
+@register
 @dataclass(frozen=True)
 class DoRA(LowRankMethod):
     """DoRA: LoRA on the direction of each weight, and a magnitude (Liu et al. 2024, arXiv 2402.09353).

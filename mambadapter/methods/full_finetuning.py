@@ -5,9 +5,10 @@ from typing import ClassVar
 
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import front_end, never_trained
-from mambadapter.methods.base import Method
+from mambadapter.methods.base import Method, register
 
 
+@register
 @dataclass(frozen=True)
 class FullFinetuning(Method):
     """Every weight of the Transformer learns, with the checkpoint's own dropout and time masking.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from mambadapter.methods.base import register
 from mambadapter.methods.shared_projections import SharedProjections, project_up
 
 
@@ -63,6 +64,7 @@ class IdentityBottleneck(nn.Module):
         return project_up(self.dropout(self.down(hidden)), self.up, self.alpha)
 
 
+@register
 @dataclass(frozen=True)
 class IdentityBottlenecks(SharedProjections):
     """The ablation of `MambAdapters`: the identity where each Mamba block stands, all else the same.

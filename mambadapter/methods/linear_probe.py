@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from mambadapter.methods.base import FinalNormMethod
+from mambadapter.methods.base import FinalNormMethod, register
 
 
+@register
 @dataclass(frozen=True)
 class LinearProbe(FinalNormMethod):
     """Only the head learns, and the final LayerNorm as in every method of the paper.

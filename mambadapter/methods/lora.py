@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import DENSE_LAYERS, DenseLayer, dense_layers
 from mambadapter.errors import UserError
-from mambadapter.methods.base import FinalNormMethod
+from mambadapter.methods.base import FinalNormMethod, register
 from mambadapter.validators import one_of, positive_integer, probability
 
 
@@ -102,6 +102,7 @@ class LowRankMethod(FinalNormMethod):
         raise NotImplementedError
 
 
+@register
 @dataclass(frozen=True)
 class LoRA(LowRankMethod):
     """LoRA: ``W x + (alpha / r) B A x`` with W frozen (Hu et al. 2022, arXiv 2106.09685).

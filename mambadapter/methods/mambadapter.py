@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.errors import UserError
+from mambadapter.methods.base import register
 from mambadapter.methods.initialisation import official_mamba
 from mambadapter.methods.shared_projections import SharedProjections, project_up
 from mambadapter.ssm import Mamba
@@ -81,6 +82,7 @@ class MambAdapter(nn.Module):
         return project_up(self.dropout(mixed), self.up, self.alpha)
 
 
+@register
 @dataclass(frozen=True)
 class MambAdapters(SharedProjections):
     """MambAdapter branches beside the sub-layers of a frozen encoder (arXiv 2606.15638, section 2).

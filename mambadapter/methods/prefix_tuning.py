@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mambadapter.encoders.prefixing import attend_to_prefixes
 from mambadapter.encoders.stack import AdaptedStack
-from mambadapter.methods.base import FinalNormMethod
+from mambadapter.methods.base import FinalNormMethod, register
 from mambadapter.validators import positive_integer
 
 
@@ -49,6 +49,7 @@ class Prefix(nn.Module):
         )
 
 
+@register
 @dataclass(frozen=True)
 class PrefixTuning(FinalNormMethod):
     """Trained keys and values that every attention sees (Li & Liang 2021, arXiv 2101.00190).

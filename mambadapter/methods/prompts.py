@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mambadapter.encoders.prompting import prepend_prompts
 from mambadapter.encoders.stack import AdaptedStack
-from mambadapter.methods.base import FinalNormMethod
+from mambadapter.methods.base import FinalNormMethod, register
 from mambadapter.validators import positive_integer
 
 
@@ -40,6 +40,7 @@ class Prompt(nn.Module):
         return self.vectors.expand(clips, -1, -1)
 
 
+@register
 @dataclass(frozen=True)
 class PromptTuning(FinalNormMethod):
     """Trained vectors in front of a clip's frames (visual prompt tuning, Jia et al. 2022, arXiv 2203.12119).

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mambadapter.encoders.stack import AdaptedStack
-from mambadapter.methods.base import Method
+from mambadapter.methods.base import Method, register
 
 
 class LayerWeights(nn.Module):
@@ -35,6 +35,7 @@ class LayerWeights(nn.Module):
         return sum(share * layer for share, layer in zip(shares, hidden, strict=True))
 
 
+@register
 @dataclass(frozen=True)
 class WeightedSum(Method):
     """The head reads a learned mean of what enters the first layer and what every layer emits.
