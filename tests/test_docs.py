@@ -19,6 +19,8 @@ from mambadapter import cli
 from mambadapter.config import load_experiment, schema
 from mambadapter.experiments.sweep_file import read_sweep
 from mambadapter.methods import MENU
+from mambadapter.report.collect import collect, read_results
+from mambadapter.report.tables import to_markdown
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -76,8 +78,13 @@ COMMANDS = list(commands())
 SCRIPT = re.compile(r"(train\w*)\.py hparams/")
 TRAINING = [c for c in COMMANDS if SCRIPT.search(c.values[0])]
 SWEEPING = [
-    c for c in COMMANDS if c.values[0].startswith(("mambadapter sweep", "mambadapter report"))
+    c for c in COMMANDS if re.match(r"mambadapter (sweep|report \S+ --sweep) ", c.values[0])
 ]
+TABLES = sorted(
+    (path, line)
+    for path in set(DOCUMENTS)
+    for line in re.findall(r"^mambadapter report \S+\.jsonl", path.read_text(), re.MULTILINE)
+)
 COUNTING = [c for c in COMMANDS if c.values[0].startswith("mambadapter budget")]
 
 
@@ -85,6 +92,7 @@ def test_there_are_commands_to_run():
     assert len(TRAINING) >= 5
     assert len(COUNTING) >= 2
     assert len(SWEEPING) >= 3
+    assert len(TABLES) >= 15
 
 
 @pytest.mark.parametrize(("command", "recipe"), TRAINING)
@@ -199,32 +207,21 @@ def test_docstring_examples(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-def benchmark(name):
-    if str(ROOT / "benchmarks") not in sys.path:
-        sys.path.append(str(ROOT / "benchmarks"))
-    return load_file(ROOT / f"benchmarks/{name}.py")
+@pytest.mark.parametrize(("document", "command"), TABLES)
+def test_tables_of_results_are_what_the_report_of_the_saved_runs_prints(
+    document, command, monkeypatch
+):
+    monkeypatch.chdir(ROOT)
+    arguments = cli.parser().parse_args(shlex.split(command)[1:])
+    assert to_markdown(collect([arguments.source])) in document.read_text()
 
 
-def documented_tables():
-    """Where each table of results stands, and what it should be; one without a row is not there yet."""
-    methods, recognition = benchmark("methods"), benchmark("recognition")
-    tables = {f"recipes/{one.recipe}/README.md": methods.table(one) for one in methods.CORPORA}
-    tables |= {
-        f"recipes/CommonVoice/{language}/README.md": recognition.table(language)
-        for language in recognition.LANGUAGES
-    }
-    tables["benchmarks/README.md"] = benchmark("backbones").table()
-    return [(path, table) for path, table in tables.items() if len(table.splitlines()) > 2]
-
-
-@pytest.mark.parametrize(("document", "table"), documented_tables())
-def test_tables_of_results_are_those_of_the_saved_runs(document, table):
-    assert table in (ROOT / document).read_text()
-
-
-def test_saved_runs_say_nothing_of_the_machine_they_ran_on():
-    for path in ROOT.glob("recipes/**/saved_runs/**/*.json"):
+def test_saved_runs_are_in_the_documents_and_say_nothing_of_the_machine_they_ran_on():
+    shown = {command.split()[2] for _, command in TABLES}
+    for path in ROOT.glob("recipes/**/saved_runs/*.jsonl"):
+        assert str(path.relative_to(ROOT)) in shown or path.stem == "pretraining"
         assert not re.search(r"/(home|root|tmp|work)/", path.read_text()), path
+        assert all(result for _, result in read_results(path))
 
 
 def test_links_lead_somewhere():

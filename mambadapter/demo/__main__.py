@@ -69,16 +69,13 @@ def planned(corpus: Path, twin: Path) -> list[Trial]:
     for adapter in YAML(typ="rt").load(MENU):
         changes = FULL_FINETUNING if adapter == "full_finetuning" else {}
         settings[adapter] = {**shared, "adapter": adapter, **changes}
-    outputs = {
-        name: FOLDER / "results" / name.replace(", ", "-").replace(" ", "_") for name in settings
-    }
+    results = FOLDER / "results"
     return [
         Trial(
             name,
             RECIPE,
             changes,
-            outputs[name],
-            outputs[name] / "result.json",
+            results / name.replace(", ", "-").replace(" ", "_"),
             "hparams/quickstart.yaml",
         )
         for name, changes in settings.items()

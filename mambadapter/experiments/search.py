@@ -93,9 +93,8 @@ class Group:
         name = f"{self.name}-try-{short_digest([self.first.hparams, changes])}"
         output = self.folder / name
         return replace(
-            self.first, name=name, settings=changes, output=output,
-            result=output / "result.json", flags=(VALIDATE_ONLY,),
-        )  # fmt: skip
+            self.first, name=name, settings=changes, output=output, flags=(VALIDATE_ONLY,)
+        )
 
 
 def read_search(path: Path, tree: Any, cross: Mapping[str, Sequence[Any]]) -> Search:

@@ -38,8 +38,9 @@ class Sweep:
         Where every run has a folder of its own.
     settings : Mapping[str, Any]
         What all runs change, as on the command line.
-    cross : Mapping[str, Sequence[Any]]
-        Every combination of one value of each list is a run.
+    cross : Mapping[str, Sequence[Any] | Mapping[str, Mapping[str, Any]]]
+        Every combination of one value of each list is a run. In place of a list, names, each of which
+        stands for settings.
     where : Sequence[tuple[Mapping, Mapping]]
         Pairs of a condition and settings: runs that have the values of the first get the second. The name
         of the recipe's folder is a value too, as ``recipe``.
@@ -59,7 +60,7 @@ class Sweep:
     hparams: str
     output: Path
     settings: Mapping[str, Any]
-    cross: Mapping[str, Sequence[Any]]
+    cross: Mapping[str, Sequence[Any] | Mapping[str, Mapping[str, Any]]]
     where: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]] = ()
     exclude: Sequence[Mapping[str, Any]] = ()
     search: Search | None = None
@@ -88,7 +89,7 @@ class Sweep:
         for recipe in self.recipes:
             for chosen, changes in self._crossed(recipe.name):
                 best = found.get(self._key(recipe, chosen), {})
-                yield self._trial(recipe, {**changes, **best}), bool(best) or not found
+                yield self._trial(recipe, chosen, {**changes, **best}), bool(best) or not found
 
     def groups(self) -> list[Group]:
         """The runs that share one search, each group by its first run."""
@@ -99,7 +100,7 @@ class Sweep:
             for chosen, changes in self._crossed(recipe.name):
                 key = self._key(recipe, chosen)
                 if key not in first:
-                    trial = self._trial(recipe, {**changes, **self.search.settings})
+                    trial = self._trial(recipe, chosen, {**changes, **self.search.settings})
                     first[key] = Group(key, trial, self.search, self.output / "search")
         return list(first.values())
 
@@ -116,21 +117,26 @@ class Sweep:
                 continue
             added = [changes for condition, changes in self.where if _has(told, condition)]
             merged: dict[str, Any] = dict(self.settings)
-            for changes in (chosen, *added):
+            for key, value in chosen.items():
+                values = self.cross[key]
+                merged |= values[value] if isinstance(values, Mapping) else {key: value}
+            for changes in added:
                 merged |= changes
             yield chosen, {key: value for key, value in merged.items() if value is not None}
 
-    def _trial(self, recipe: Path, changes: Mapping[str, Any]) -> Trial:
+    def _trial(self, recipe: Path, chosen: Mapping[str, Any], changes: Mapping[str, Any]) -> Trial:
         # Several processes make other batches, so another run; of one nothing is said.
         together = [self.processes] if self.processes > 1 else []
         digest = short_digest([self.hparams, changes, *together])
-        told = [str(changes.get(key, "")) for key in self.cross]
+        told = [
+            str(chosen[key] if isinstance(values, Mapping) else changes.get(key, ""))
+            for key, values in self.cross.items()
+        ]
         name = "-".join([recipe.name, *(Path(part).name for part in told if part), digest])
         output = self.output / name
         return Trial(
-            name, recipe, changes, output, output / "result.json", self.hparams, self.script,
-            processes=self.processes,
-        )  # fmt: skip
+            name, recipe, changes, output, self.hparams, self.script, processes=self.processes
+        )
 
 
 @dataclass(frozen=True)
@@ -199,8 +205,11 @@ def read_sweep(path: Path) -> Sweep:
         raise UserError(f"{path}: processes should be at least 1.")
     cross = reader.get("cross", dict)
     for key, values in cross.items():
-        if not isinstance(values, list) or not values:
-            raise UserError(f"{path}: cross.{key} should be a list of values.")
+        named = isinstance(values, dict) and all(isinstance(one, dict) for one in values.values())
+        if not (isinstance(values, list) or named) or not values:
+            raise UserError(
+                f"{path}: cross.{key} should be a list of values, or names with settings for each."
+            )
     return Sweep(
         name=path.stem,
         recipes=tuple(recipe.resolve() for recipe in recipes),

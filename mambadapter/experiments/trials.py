@@ -1,10 +1,9 @@
-"""Runs of recipes as a user would start them, each in a process of its own, its result kept."""
+"""Runs of recipes as a user would start them, each in a process of its own."""
 
 import contextlib
 import fcntl
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,9 +34,7 @@ class Trial:
     settings : Mapping[str, Any]
         What the command line changes in the YAML.
     output : Path
-        Where it writes.
-    result : Path
-        Where its ``result.json`` is kept; a trial whose file can be read is done.
+        Where it writes; a trial whose ``result.json`` there can be read is done.
     hparams : str
         The YAML, from the recipe's folder.
     script : str
@@ -52,7 +49,6 @@ class Trial:
     recipe: Path
     settings: Mapping[str, Any]
     output: Path
-    result: Path
     hparams: str = "hparams/train.yaml"
     script: str = "train.py"
     flags: tuple[str, ...] = ()
@@ -68,6 +64,11 @@ class Trial:
         together = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
         launch = [*together, str(self.processes)] if self.processes > 1 else []
         return [*launch, self.script, self.hparams, *self.flags, *options]
+
+    @property
+    def result(self) -> Path:
+        """What it writes when it is done."""
+        return self.output / "result.json"
 
     @property
     def done(self) -> bool:
@@ -138,15 +139,11 @@ def execute(trial: Trial, threads: int = 1, gpus: str | None = None, wait: bool 
                 # It holds the lock too: were this process killed, it would go on by itself.
                 pass_fds=[lock],
             ).returncode
-        own = trial.output / "result.json"
-        if status or not own.is_file():
+        if status or not trial.result.is_file():
             end = log.read_text(encoding="utf-8", errors="replace")[-_SHOWN:]
             write_json(trial.output / _FAILURE, {"status": status, "log": end})
             return Outcome(trial, FAILED, end)
         (trial.output / _FAILURE).unlink(missing_ok=True)
-        if trial.result != own:
-            trial.result.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(own, trial.result)
         return Outcome(trial, DONE)
 
 

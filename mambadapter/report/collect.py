@@ -1,8 +1,9 @@
 """Read many results, find what sets them apart, and gather the runs that differ in seed and fold alone."""
 
 import json
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,15 +31,15 @@ class Run:
 
     Attributes
     ----------
-    path : Path
-        Its file.
+    name : str
+        Its folder's, or the one that its line gives.
     result : Mapping[str, Any]
         What it holds.
     settings : Mapping[str, Any]
         Its settings, flat, by dotted keys; the folder of its recipe among them where it is known.
     """
 
-    path: Path
+    name: str
     result: Mapping[str, Any]
     settings: Mapping[str, Any]
 
@@ -98,16 +99,48 @@ class Collection:
         The settings that set the cells apart.
     cells : tuple[Cell, ...]
         Sorted by their labels.
-    metric : str
-        The test metric that is reported.
-    unreadable : tuple[Path, ...]
-        Results that could not be read.
+    metrics : tuple[str, ...]
+        The test metric that is reported, then others that papers report and all runs have.
+    unreadable : tuple[str, ...]
+        Where a result could not be read.
     """
 
     columns: tuple[str, ...]
     cells: tuple[Cell, ...]
-    metric: str
-    unreadable: tuple[Path, ...] = field(default=())
+    metrics: tuple[str, ...]
+    unreadable: tuple[str, ...] = field(default=())
+
+    @property
+    def metric(self) -> str:
+        """The test metric that is reported."""
+        return self.metrics[0]
+
+
+def read_results(path: Path) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """Read a ``result.json``, or a ``.jsonl`` file with such a result and its name in every line.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Yields
+    ------
+    name : str
+        That of the folder of a ``result.json``, or the one in the line.
+    result : dict or None
+        None if it cannot be read; the name is then where it is.
+    """
+    many = path.suffix == ".jsonl"
+    text = path.read_text(encoding="utf-8")
+    for number, part in enumerate(text.splitlines() if many else [text], start=1):
+        try:
+            result = json.loads(part)
+            name = result.pop("name") if many else path.parent.name
+        except (ValueError, KeyError, TypeError, AttributeError):
+            yield f"{path}, line {number}" if many else str(path), None
+        else:
+            yield name, result
 
 
 def collect(paths: Iterable[Path], metric: str | None = None) -> Collection:
@@ -116,7 +149,7 @@ def collect(paths: Iterable[Path], metric: str | None = None) -> Collection:
     Parameters
     ----------
     paths : Iterable[Path]
-        ``result.json`` files, or others of that content.
+        Files that `read_results` reads.
     metric : str, optional
         The test metric to report; default the first of ``accuracy``, ``wer`` and ``cer`` that all have.
 
@@ -130,10 +163,10 @@ def collect(paths: Iterable[Path], metric: str | None = None) -> Collection:
         If there is no result with a test, or they share no metric.
     """
     runs, unreadable = [], []
-    for path in sorted(paths):
-        run = _read(path)
+    for name, result in (pair for path in sorted(paths) for pair in read_results(path)):
+        run = None if result is None else _run(name, result)
         if run is None:
-            unreadable.append(path)
+            unreadable.append(name)
         elif "test" in run.result["metrics"]:
             runs.append(run)
     if not runs:
@@ -146,7 +179,8 @@ def collect(paths: Iterable[Path], metric: str | None = None) -> Collection:
         raise UserError(
             f"The results do not share the metric '{metric}'; they share {', '.join(sorted(shared))}."
         )
-    runs = _with_found_rates(runs)
+    others = (name for name in METRICS if name in shared and name != metric)
+    runs = _with_found_rates(_with_seeds_in_names(runs))
     columns = _columns(runs)
     grouped: dict[tuple, list[Run]] = defaultdict(list)
     for run in runs:
@@ -156,24 +190,23 @@ def collect(paths: Iterable[Path], metric: str | None = None) -> Collection:
         for labels, group in grouped.items()
     )
     ordered = tuple(sorted(cells, key=lambda cell: _sortable(cell.labels)))
-    return Collection(columns, ordered, metric, tuple(unreadable))
+    return Collection(columns, ordered, (metric, *others), tuple(unreadable))
 
 
-def _read(path: Path) -> Run | None:
+def _run(name: str, result: Mapping[str, Any]) -> Run | None:
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
         settings = dict(_flat(result["config"]))
         # Results of before `method` was written have it as the YAML does, below the class.
         method = result.get("method") or next(iter(result["config"]["method"].values()))
         settings |= {f"method.{key}": value for key, value in method.items()}
         _ = result["metrics"], result["parameters"]["adapted"]
-    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+    except (KeyError, TypeError, AttributeError, StopIteration):
         return None
     prepared = next((key for key in result["config"].get("prepare", {})), "")
     if result["config"].get("lr_search"):
         settings.pop("lr", None)  # it was found, not set
     settings["recipe"] = prepared.rpartition(".prepare_")[2] or None
-    return Run(path, result, settings)
+    return Run(name, result, settings)
 
 
 def _flat(node: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
@@ -181,6 +214,21 @@ def _flat(node: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     for key, value in node.items():
         if key not in _DERIVED and not isinstance(value, dict | list):
             yield key, value
+
+
+def _with_seeds_in_names(runs: Sequence[Run]) -> list[Run]:
+    """Give encoders that differ by the seed of their run alone, ``random-1`` and ``random-2``, one name."""
+    names = [
+        re.sub(rf"\b{run.settings.get('seed')}$", "{seed}", str(run.settings.get("encoder")))
+        for run in runs
+    ]
+    encoders: dict[str, set] = defaultdict(set)
+    for run, name in zip(runs, names, strict=True):
+        encoders[name].add(run.settings.get("encoder"))
+    return [
+        replace(run, settings={**run.settings, "encoder": name}) if len(encoders[name]) > 1 else run
+        for run, name in zip(runs, names, strict=True)
+    ]
 
 
 def _with_found_rates(runs: Sequence[Run]) -> list[Run]:

@@ -1,4 +1,4 @@
-"""Tables, tests and pictures of a folder of results, and one page that holds them all."""
+"""Tables, tests and pictures of results, and one page that holds them all."""
 
 import base64
 import html
@@ -12,7 +12,7 @@ from mambadapter.experiments.sweep_file import Sweep
 from mambadapter.report.collect import Collection, collect
 from mambadapter.report.figures import draw_all, label_of
 from mambadapter.report.significance import Comparison, compare
-from mambadapter.report.tables import rows_of, to_csv, to_latex, to_markdown
+from mambadapter.report.tables import rows_of, to_csv, to_json_lines, to_latex, to_markdown
 
 _CAPTIONS = {
     "parameters": "Score against trained parameters; intervals are 95 %.",
@@ -26,7 +26,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #222; }
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; margin: 1rem 0; } th, td { padding: .2rem .8rem; text-align: left; }
 th { border-bottom: 2px solid #222; } td { border-bottom: 1px solid #ddd; } td.number { text-align: right; }
-tr.best { font-weight: 600; } figure { margin: 1.5rem 0; } img { max-width: 100%; }
+td.best { font-weight: 600; } figure { margin: 1.5rem 0; } img { max-width: 100%; }
 .missing { color: #a40000; }
 """
 
@@ -34,12 +34,12 @@ tr.best { font-weight: 600; } figure { margin: 1.5rem 0; } img { max-width: 100%
 def write_report(
     source: Path, output: Path, metric: str | None = None, sweep: Sweep | None = None
 ) -> Path:
-    """Write ``runs.csv``, ``table.md``, ``table.tex``, pictures as PDF and PNG, and ``index.html``.
+    """Write ``runs.csv``, ``runs.jsonl``, ``table.md``, ``table.tex``, pictures and ``index.html``.
 
     Parameters
     ----------
     source : Path
-        A folder with results, at any depth; or files named ``*.json`` in it.
+        A folder with results, at any depth; or a ``.jsonl`` file, such as the ``runs.jsonl`` of a report.
     output : Path
         The report's folder.
     metric : str, optional
@@ -57,7 +57,7 @@ def write_report(
     UserError
         If there is no result.
     """
-    paths = set(source.rglob("result.json")) or set(source.glob("*.json"))
+    paths = set(source.rglob("result.json")) if source.is_dir() else {source}
     # Below a search's result lie those of its candidates, below one over folds those of its folds.
     inner = {
         p for p in paths if any((above / "result.json") in paths for above in list(p.parents)[1:])
@@ -66,6 +66,7 @@ def write_report(
     comparisons = compare(collection.cells, collection.metric)
     output.mkdir(parents=True, exist_ok=True)
     (output / "runs.csv").write_text(to_csv(collection), encoding="utf-8")
+    (output / "runs.jsonl").write_text(to_json_lines(collection), encoding="utf-8")
     (output / "table.md").write_text(to_markdown(collection), encoding="utf-8")
     (output / "table.tex").write_text(to_latex(collection), encoding="utf-8")
     figures = draw_all(collection)
@@ -89,7 +90,8 @@ def _page(
     parts = [
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{runs} runs of {len(collection.cells)} settings; test {collection.metric}, mean and 95 % "
-        "interval by Student's t over seeds (over folds where there is one seed).</p>",
+        "interval by Student's t over seeds (over folds where there is one seed, over clips where there is "
+        "one run).</p>",
         _problems(collection, missing),
         _table(*rows_of(collection)),
     ]
@@ -112,7 +114,7 @@ def _page(
 
 
 def _problems(collection: Collection, missing: list[str]) -> str:
-    listed = [f"{path} cannot be read" for path in collection.unreadable]
+    listed = [f"{where} cannot be read" for where in collection.unreadable]
     listed += [f"{name} is not done" for name in missing]
     if not listed:
         return ""
@@ -122,22 +124,14 @@ def _problems(collection: Collection, missing: list[str]) -> str:
 
 def _table(header: list[str], rows: list[list[str]]) -> str:
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-    body = []
-    for row in rows:
-        best = row[-1].endswith(" *")
-        cells = [cell.removesuffix(" *") for cell in row]
-        kind = ' class="best"' if best else ""
-        body.append(f"<tr{kind}>" + "".join(_cell(cell) for cell in cells) + "</tr>")
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _cell(text: str) -> str:
-    number = text[:1].isdigit() or text[:1] in "-+"
-    return (
-        f'<td class="number">{html.escape(text)}</td>'
-        if number
-        else f"<td>{html.escape(text)}</td>"
-    )
+    kinds = ["number"] if text[:1].isdigit() or text[:1] in "-+" else []
+    kinds += ["best"] if text.endswith(" *") else []
+    return f'<td class="{" ".join(kinds)}">{html.escape(text.removesuffix(" *"))}</td>'
 
 
 def _differences(collection: Collection, comparisons: list[Comparison]) -> str:

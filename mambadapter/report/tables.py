@@ -1,10 +1,11 @@
-"""A collection of results as tidy CSV, and as tables in Markdown and LaTeX."""
+"""A collection of results as tidy CSV, as JSON lines, and as tables in Markdown and LaTeX."""
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 
-from mambadapter.report.collect import METRICS, Collection
+from mambadapter.report.collect import METRICS, Cell, Collection
 
 _SPECIAL = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"})
 
@@ -17,7 +18,7 @@ def to_csv(collection: Collection) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     counts = ("adapted", "layer_norm", "head")
     writer.writerow(
-        [*collection.columns, "seed", "test_fold", *counts, *metrics, "wall_time_s", "file"]
+        [*collection.columns, "seed", "test_fold", *counts, *metrics, "wall_time_s", "name"]
     )
     for run in runs:
         test = run.result["metrics"]["test"]
@@ -28,32 +29,49 @@ def to_csv(collection: Collection) -> str:
                 *(run.result["parameters"].get(count) for count in counts),
                 *(test.get(name) for name in metrics),
                 run.result.get("wall_time_s"),
-                run.path.name if run.path.name != "result.json" else run.path.parent.name,
+                run.name,
             ]
         )
     return stream.getvalue()
 
 
+def to_json_lines(collection: Collection) -> str:
+    """All results, one a line, which `mambadapter.report.collect.read_results` reads."""
+    runs = (run for cell in collection.cells for run in cell.runs)
+    return "".join(json.dumps({"name": run.name, **run.result}) + "\n" for run in runs)
+
+
 def rows_of(collection: Collection) -> tuple[list[str], list[list[str]]]:
-    """A header and a row a cell, as texts; the best mean of a column is marked with ``*``."""
-    more_is_better = METRICS.get(collection.metric, True)
-    sums = [cell.summary(collection.metric) for cell in collection.cells]
-    best = (max if more_is_better else min)(mean for mean, _ in sums)
+    """A header and a row a cell, as texts; the best mean of each recipe is marked with ``*``."""
     header = [
         *(column.removeprefix("method.") for column in collection.columns),
         "trained without head",
         "runs",
-        f"test {collection.metric}, %",
+        *(f"test {metric}, %" for metric in collection.metrics),
     ]
     rows = []
-    for cell, (mean, half) in zip(collection.cells, sums, strict=True):
-        interval = "" if half != half else f" ± {100 * half:.1f}"
-        mark = " *" if mean == best and len(sums) > 1 else ""
+    for cell in collection.cells:
+        rivals = [one for one in collection.cells if _recipe(one) == _recipe(cell)]
         labels = ["" if label is None else str(label) for label in cell.labels]
-        rows.append(
-            [*labels, f"{cell.adapted:,}", str(len(cell.runs)), f"{100 * mean:.1f}{interval}{mark}"]
-        )
+        scores = (_score(cell, rivals, metric) for metric in collection.metrics)
+        rows.append([*labels, f"{cell.adapted:,}", str(len(cell.runs)), *scores])
     return header, rows
+
+
+def _recipe(cell: Cell) -> str:
+    return cell.runs[0].settings["recipe"]
+
+
+def _score(cell: Cell, rivals: Sequence[Cell], metric: str) -> str:
+    """The mean, its interval (of a single run its own, over clips), and the mark of the best."""
+    mean, half = cell.summary(metric)
+    test = cell.runs[0].result["metrics"]["test"]
+    interval = f" ± {100 * half:.1f}"
+    if half != half:
+        ends = [test.get(f"{metric}_{end}") for end in ("low", "high")]
+        interval = "" if None in ends else f" [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
+    best = (max if METRICS.get(metric, True) else min)(one.summary(metric)[0] for one in rivals)
+    return f"{100 * mean:.1f}{interval}" + (" *" if mean == best and len(rivals) > 1 else "")
 
 
 def to_markdown(collection: Collection) -> str:
@@ -72,15 +90,17 @@ def to_latex(collection: Collection) -> str:
     columns = "l" * len(collection.columns) + "r" * (len(header) - len(collection.columns))
     lines = [f"\\begin{{tabular}}{{{columns}}}", "\\toprule", _latex_row(header), "\\midrule"]
     for row in rows:
-        cells = [_latex(cell) for cell in row]
-        if row[-1].endswith(" *"):
-            cells[-1] = f"\\textbf{{{_latex(row[-1].removesuffix(' *'))}}}"
-        lines.append(" & ".join(cells) + r" \\")
+        lines.append(_latex_row(row))
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
 
 
 def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(map(_latex, cells)) + r" \\"
+    best = {
+        cell: f"\\textbf{{{_latex(cell.removesuffix(' *'))}}}"
+        for cell in cells
+        if cell.endswith(" *")
+    }
+    return " & ".join(best.get(cell, _latex(cell)) for cell in cells) + r" \\"
 
 
 def _latex(text: str) -> str:

@@ -50,7 +50,7 @@ def test_a_cluster_that_is_not_there_and_an_option_it_does_not_know(tmp_path, mo
 
 
 def test_the_progress_of_a_run_is_its_last_epoch(tmp_path):
-    trial = Trial("one", tmp_path, {}, tmp_path, tmp_path / "result.json")
+    trial = Trial("one", tmp_path, {}, tmp_path)
     assert progress(trial) == "one: first epoch"
     (tmp_path / "lr/0.1").mkdir(parents=True)
     (tmp_path / "lr/0.1/train_log.txt").write_text("epoch: 1, lr: 1e-1\nepoch: 2, lr: 1e-1\n")

@@ -14,7 +14,7 @@ from mambadapter import cli
 from mambadapter.errors import UserError
 from mambadapter.experiments.sweep import run_sweep
 from mambadapter.experiments.sweep_file import read_sweep
-from mambadapter.report.collect import collect
+from mambadapter.report.collect import collect, read_results
 from mambadapter.report.figures import learning_curves, score_against_parameters
 from mambadapter.report.significance import compare, holm
 from mambadapter.report.tables import to_csv, to_latex, to_markdown
@@ -282,6 +282,66 @@ def test_a_report_of_a_resumed_sweep_is_that_of_a_whole_one(swept, tmp_path):
     assert tables() != whole
     run_sweep(read_sweep(swept))
     assert tables() == whole
+
+
+def test_a_file_of_runs_is_reported_as_their_folder_is(swept, tmp_path):
+    out, again = tmp_path / "out", tmp_path / "again"
+    assert cli.main(["report", str(out)]) == 0
+    lines = out / "report/runs.jsonl"
+    assert dict(read_results(lines)) == {
+        trial.name: trial.read() for trial in read_sweep(swept).trials()
+    }
+    assert cli.main(["report", str(lines), "--output", str(again)]) == 0
+    for name in ("runs.csv", "runs.jsonl", "table.md", "table.tex"):
+        assert (again / name).read_text() == (out / "report" / name).read_text()
+    lines.write_text(lines.read_text() + '{"half')
+    found = collect([lines])
+    assert sum(len(cell.runs) for cell in found.cells) == 18
+    assert found.unreadable == (f"{lines}, line 19",)
+
+
+def test_a_single_run_has_its_own_interval_and_each_recipe_its_best(tmp_path):
+    one, two, other = (
+        result(name, 1, score) for name, score in (("a", 0.5), ("b", 0.6), ("a", 0.4))
+    )
+    one["metrics"]["test"] |= {"accuracy_low": 0.25, "accuracy_high": 0.75}
+    other["config"]["prepare"] = {"!name:x.prepare_gsc": {}}
+    third = result("b", 1, 0.3)
+    third["config"]["prepare"] = other["config"]["prepare"]
+    rows = to_markdown(collect(write(tmp_path, one, two, other, third))).splitlines()
+    assert [row.split(" | ")[-1] for row in rows[2:]] == [
+        "50.0 [25.0, 75.0] |",
+        "60.0 * |",
+        "40.0 * |",
+        "30.0 |",
+    ]
+
+
+def test_encoders_that_differ_by_the_seed_are_one_setting(tmp_path):
+    paths = write(
+        tmp_path,
+        *(result("a", seed, 0.5, encoder=f"x/random-{seed}") for seed in (1, 2, 3)),
+        *(result("a", seed, 0.5, encoder="x/model-2") for seed in (1, 2, 3)),
+    )
+    cells = collect(paths).cells
+    assert [(cell.labels, len(cell.runs)) for cell in cells] == [
+        (("x/model-2",), 3), (("x/random-{seed}",), 3),
+    ]  # fmt: skip
+
+
+def test_word_and_character_errors_are_shown_together(tmp_path):
+    paths = write(tmp_path, result("a", 1, 0.5), result("b", 1, 0.5))
+    for path, wer, cer in zip(sorted(paths), (0.5, 0.4), (0.1, 0.2), strict=True):
+        one = json.loads(path.read_text())
+        one["metrics"]["test"] = {"wer": wer, "cer": cer}
+        path.write_text(json.dumps(one))
+    collection = collect(paths)
+    assert collection.metric == "wer"
+    table = to_markdown(collection)
+    assert "| test wer, % | test cer, % |" in table
+    assert "| 50.0 | 10.0 * |" in table
+    assert "| 40.0 * | 20.0 |" in table
+    assert to_latex(collection).count("textbf") == 2
 
 
 def test_nothing_to_report(tmp_path, capsys):
