@@ -110,7 +110,7 @@ class _Scan(torch.autograd.Function):
     ) -> Tensor:
         gated = z is not None
         u, delta, B, C, D, bias = (_plain(t) for t in (u, delta, B, C, D, bias))
-        z = _plain(z) if gated else u
+        z = u if z is None else _plain(z)
         a = _plain(A.t())
         rates = a * float(LOG2_E)
         saved = _saved_states(u, a, keep)
@@ -130,8 +130,8 @@ class _Scan(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
     @torch.amp.custom_bwd(device_type="cpu")
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         u, delta, a, rates, B, C, D, z, bias, frames, saved = ctx.saved_tensors
         grad_u, grad_delta, grad_B, grad_C = (_blank(t, ctx.padded) for t in (u, delta, B, C))
@@ -201,8 +201,8 @@ class _Inner(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
     @torch.amp.custom_bwd(device_type="cpu")
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         xz, taps, conv_bias, x_columns, x_rows, dt_rows, dt_bias, a, rates, D, frames, saved = (
             ctx.saved_tensors

@@ -24,12 +24,12 @@ from mambadapter.ssm.backends.numba.steps import (
 )
 from mambadapter.ssm.backends.numba.vector import (
     LANES,
+    Vector,
     broadcast,
     load,
     splat,
     store,
     total,
-    vector,
 )
 
 
@@ -42,7 +42,7 @@ def _convolve(
     taps: np.ndarray,
     bias: np.ndarray,
     d: int,
-) -> vector:
+) -> Vector:
     """Causal depthwise convolution at step t of the scan; the frame of step s is s or length-1-s."""
     out = load(bias, d)
     for j in range(taps.shape[0]):
@@ -64,7 +64,7 @@ def _project(u: np.ndarray, weight: np.ndarray, out: np.ndarray, k: int) -> None
 
 
 @njit(inline="always")
-def _raw_step(low: np.ndarray, k: int, dt_proj: np.ndarray, dt_bias: np.ndarray, d: int) -> vector:
+def _raw_step(low: np.ndarray, k: int, dt_proj: np.ndarray, dt_bias: np.ndarray, d: int) -> Vector:
     """Step sizes before their softplus, from the first columns of `low`."""
     raw = load(dt_bias, d)
     for r in range(dt_proj.shape[0]):

@@ -9,12 +9,12 @@ from numba import njit
 from mambadapter.ssm.backends.numba.math import ONE, ZERO, exp2
 from mambadapter.ssm.backends.numba.vector import (
     LANES,
+    Vector,
     broadcast,
     load,
     multiply_add,
     splat,
     store,
-    vector,
 )
 
 # Steps between saved states. The backward recomputes within, so memory is T / CHUNK states.
@@ -37,14 +37,14 @@ def pair(n: int, k: int) -> int:
 def advance(
     state: np.ndarray,
     d: int,
-    dt: vector,
-    drive: vector,
-    y: vector,
+    dt: Vector,
+    drive: Vector,
+    y: Vector,
     rates: np.ndarray,
     b: np.ndarray,
     c: np.ndarray,
     row: int,
-) -> vector:
+) -> Vector:
     """``h = exp(dt A) h + (dt u) b`` in place for channels d and on; returns ``y + c h``.
 
     `drive` is dt u; b and c are (rows, N), of which `row` counts.
