@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from mambadapter.encoders.families import family_of, frontend_of
 from mambadapter.encoders.frontend import Frontend
@@ -43,7 +44,7 @@ class AdaptedEncoder(AdaptedStack):
     """
 
     def __init__(
-        self, backbone: nn.Module, method: Method, frontend: Frontend | None = None
+        self, backbone: PreTrainedModel, method: Method, frontend: Frontend | None = None
     ) -> None:
         frontend, state = frontend or frontend_of(backbone.config), ForwardState()
         frontend.attach(backbone, state)

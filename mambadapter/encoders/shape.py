@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from mambadapter.encoders.sublayers import (
     dense_layers,
@@ -52,7 +53,7 @@ class EncoderShape:
     fixed: int = 0
 
     @classmethod
-    def of(cls, backbone: nn.Module) -> "EncoderShape":
+    def of(cls, backbone: PreTrainedModel) -> "EncoderShape":
         """Read the sizes of a transformers encoder; one on the ``meta`` device will do.
 
         Example
