@@ -11,7 +11,7 @@ from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.bundled import BOX, box_folder
 from mambadapter.encoders.families import ARCHITECTURES, encoder_of, frontend_of
 from mambadapter.encoders.shape import EncoderShape
-from mambadapter.encoders.stack import AdaptedStack
+from mambadapter.encoders.stack import AdaptedStack, Method
 from mambadapter.errors import UserError, did_you_mean
 
 
@@ -104,7 +104,7 @@ def count_parameters(encoder: AdaptedEncoder, head: nn.Module | None = None) -> 
     )
 
 
-def build_on_meta(architecture: str, method: object) -> AdaptedEncoder:
+def build_on_meta(architecture: str, method: Method) -> AdaptedEncoder:
     """Build a published encoder with a method, without weights and without memory.
 
     Parameters

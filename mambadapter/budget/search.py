@@ -9,6 +9,7 @@ from mambadapter.budget.count import stack_shape
 from mambadapter.encoders.loading import split_source
 from mambadapter.encoders.shape import EncoderShape
 from mambadapter.errors import UserError
+from mambadapter.methods.base import Method
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class Fit:
         What was asked for.
     """
 
-    method: Any
+    method: Method
     count: int
     budget: int
 
@@ -50,12 +51,12 @@ class Fit:
 
 
 def fit_to_budget(
-    method: Any,
+    method: Method,
     source: str | Mapping[str, Any],
     adapter_budget: int | None,
     count_norms: bool = True,
     parts: Sequence[str] = ("encoder",),
-) -> Any:
+) -> Method:
     """Size a method for a budget; the head never counts.
 
     Parameters
@@ -103,7 +104,7 @@ def fit_to_budget(
 
 
 def closest(
-    method: Any, shapes: Sequence[EncoderShape], budget: int, count_norms: bool = True
+    method: Method, shapes: Sequence[EncoderShape], budget: int, count_norms: bool = True
 ) -> Fit:
     """Find the size that trains the count closest to a budget, the smaller of two as close.
 
@@ -133,14 +134,15 @@ def closest(
 
 
 def neighbours(
-    method: Any, shapes: Sequence[EncoderShape], budget: int, count_norms: bool = True
+    method: Method, shapes: Sequence[EncoderShape], budget: int, count_norms: bool = True
 ) -> list[Fit]:
     """The sizes on both sides of a budget, or the one that there is; arguments as for `closest`."""
-    if method.size is None:
+    knob = method.size
+    if knob is None:
         return [Fit(method, _count(method, shapes, count_norms), budget)]
 
     def fit(size: int) -> Fit:
-        sized = replace(method, **{method.size: size})
+        sized = replace(method, **{knob: size})
         return Fit(sized, _count(sized, shapes, count_norms), budget)
 
     # Counts grow with the size: double until above the budget, then halve the interval.
@@ -155,7 +157,7 @@ def neighbours(
     return [fit(size) for size in (below, above) if size >= 1]
 
 
-def _count(method: Any, shapes: Sequence[EncoderShape], count_norms: bool) -> int:
+def _count(method: Method, shapes: Sequence[EncoderShape], count_norms: bool) -> int:
     return sum(method.count(shape).total(count_norms) for shape in shapes)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from mambadapter.methods.base import Method
 from mambadapter.methods.bitfit import BitFit
 from mambadapter.methods.bottleneck import Bottlenecks
 from mambadapter.methods.conformer import ConformerAdapters
@@ -20,7 +21,7 @@ from mambadapter.methods.prompts import PromptTuning
 from mambadapter.methods.weighted_sum import WeightedSum
 from mambadapter.validators import one_of
 
-METHODS = {
+METHODS: dict[str, type[Method]] = {
     method.__name__: method
     for method in (
         MambAdapters,
@@ -40,12 +41,12 @@ METHODS = {
 }
 
 # The entries of hparams/adapters.yaml, without their learning rates.
-MENU: dict[str, Any] = read_menu(METHODS)
+MENU: dict[str, Method] = read_menu(METHODS)
 
 __all__ = ["MENU", "METHODS", "TrainedCount", *METHODS, "method_from_dict", "method_to_dict"]
 
 
-def method_to_dict(method: Any) -> dict[str, Any]:
+def method_to_dict(method: Method) -> dict[str, Any]:
     """Write a method down so that `method_from_dict` makes it again.
 
     Example
@@ -56,7 +57,7 @@ def method_to_dict(method: Any) -> dict[str, Any]:
     return {"name": type(method).__name__, **asdict(method)}
 
 
-def method_from_dict(written: dict[str, Any]) -> Any:
+def method_from_dict(written: dict[str, Any]) -> Method:
     """Make a method from what `method_to_dict` wrote.
 
     Raises
