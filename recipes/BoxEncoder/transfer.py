@@ -11,6 +11,7 @@ import argparse
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from mambadapter.config import recipe_main
 from mambadapter.encoders.bundled import write_random_twin
@@ -67,7 +68,7 @@ SETTINGS = {
 
 # Encoders pretrained with one objective or the other on a third of the corpus: the README says how. They are
 # measured where they have been made.
-OBJECTIVES = {
+OBJECTIVES: dict[str, dict[str, Any]] = {
     f"{objective}-linear_probe": {
         "encoder": f"../BoxEncoder/results/objective_{objective}/encoder",
         "adapter": "linear_probe",
