@@ -127,6 +127,6 @@ class AdaptedEncoder(AdaptedStack):
                 "A clip is shorter than one encoder frame (25 ms); leave such clips out of the manifest."
             )
         self.state.samples = samples
-        self.state.frames = frames if self.frontend.ragged and samples is not None else None
+        self.state.lengths = frames if self.frontend.ragged and samples is not None else None
         hidden = self.run(**self.frontend.inputs(wavs, samples))
         return self.frontend.read_out(hidden), frames

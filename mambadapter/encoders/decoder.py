@@ -114,7 +114,7 @@ class AdaptedDecoder(AdaptedStack):
                 "such clips out, with a lower --longest_seconds."
             )
         self._mask = frame_mask(frames, memory.shape[1])[:, None, None] if self.masked else None
-        self.state.frames = lengths
+        self.state.lengths = lengths
         hidden = self.run(
             inputs_embeds=self._embed(tokens),
             encoder_hidden_states=memory,

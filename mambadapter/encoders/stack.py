@@ -69,7 +69,7 @@ class _Insertion:
             sources.append(read)
         if self.reads in ("output", "both"):
             sources.append(hidden)
-        adapted = hidden + self.branch(*sources, self.state.frames).to(hidden.dtype)
+        adapted = hidden + self.branch(*sources, self.state.lengths).to(hidden.dtype)
         return (adapted, *output[1:]) if isinstance(output, tuple) else adapted
 
 
@@ -153,11 +153,11 @@ class AdaptedStack(nn.Module):
         module : nn.Module
             What it adapts, such as a `Sublayer`'s module.
         branch : nn.Module
-            Called as ``branch(hidden, frames)``: hidden (B, T, channels), frames (B,) valid frames or
+            Called as ``branch(hidden, lengths)``: hidden (B, T, channels), lengths (B,) valid positions or
             None; returns what is added to the module's output.
         reads : str
             ``input``: hidden is what the module reads. ``output``: what it emits. ``both``: the branch is
-            called as ``branch(read, emitted, frames)``.
+            called as ``branch(read, emitted, lengths)``.
         entry : nn.Module, optional
             The module whose input counts as what is read, where a sub-layer is several in a row.
         """
