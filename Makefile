@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint docs bench clean
+.PHONY: demo test check lint types docs bench clean
 
 demo: $(READY)
 	$(BIN)/python -m mambadapter.demo
@@ -17,13 +17,16 @@ test: $(READY)
 check: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-lint: $(READY)
+lint: types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 # Into site/; every warning is an error.
 docs: $(READY)
 	$(BIN)/pip install --quiet --editable ".[docs]"
 	$(BIN)/mkdocs build --strict
+
+types: $(READY)
+	$(BIN)/mypy
 
 # A folder for each kind of processor: what is fast on one need not be on the next.
 bench: RESULTS = benchmarks/results/$(shell $(BIN)/python -c \

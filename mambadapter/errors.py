@@ -13,8 +13,8 @@ class DivergedError(UserError):
     """The loss is not finite any more."""
 
 
-# What torch.save says of a write that failed, of whose reason it says nothing.
-_HALF_WRITTEN = "inline_container.cc"
+# When the disk fills up, torch.save names only this source file of its own: the error carries no errno.
+_TORCH_WRITE_FAILED = "inline_container.cc"
 
 
 def user_error(error: BaseException) -> UserError | None:
@@ -42,7 +42,7 @@ def user_error(error: BaseException) -> UserError | None:
     while cause is not None:
         said = str(cause)
         if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(
-            sign in said for sign in ("No space left on device", _HALF_WRITTEN)
+            sign in said for sign in ("No space left on device", _TORCH_WRITE_FAILED)
         ):
             where = getattr(cause, "filename", None)
             return UserError(

@@ -11,9 +11,10 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig
 
 from mambadapter.encoders.bundled import BOX, box_folder
 from mambadapter.encoders.families import ARCHITECTURES, encoder_of
-from mambadapter.encoders.stack import AdaptedStack, Method
+from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.state import ForwardState
 from mambadapter.errors import UserError, did_you_mean
+from mambadapter.methods.base import Method
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 from mambadapter.budget.count import Counter, counter
 from mambadapter.encoders.loading import split_source
-from mambadapter.encoders.stack import Method
 from mambadapter.errors import UserError
+from mambadapter.methods.base import Method
 
 logger = logging.getLogger(__name__)
 
@@ -134,16 +134,17 @@ def closest(method: Method, count: Counter, budget: int, count_norms: bool = Tru
 def neighbours(method: Method, count: Counter, budget: int, count_norms: bool = True) -> list[Fit]:
     """The sizes on both sides of a budget, or the one that there is; arguments as for `closest`."""
 
-    def fit(size: int | None) -> Fit:
-        sized = method if size is None else replace(method, **{method.size: size})
+    def fit(**size: int) -> Fit:
+        sized = replace(method, **size)
         return Fit(sized, count(sized).budgeted(count_norms), budget)
 
-    if method.size is None:
-        return [fit(None)]
+    knob = method.size
+    if knob is None:
+        return [fit()]
     # Counts grow about evenly with the size: go where the line through the last two leads.
     below, above, size, last = 0, None, 1, (0, 0)
     while above is None or above - below > 1:
-        trained = fit(size).count
+        trained = fit(**{knob: size}).count
         if trained >= budget:
             above = size
         else:
@@ -152,4 +153,4 @@ def neighbours(method: Method, count: Counter, budget: int, count_norms: bool = 
         last = size, trained
         size += math.ceil((budget - trained) / max(slope, 1))
         size = max(size, below + 1) if above is None else min(max(size, below + 1), above - 1)
-    return [fit(size) for size in (below, above) if size >= 1]
+    return [fit(**{knob: size}) for size in (below, above) if size >= 1]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mambadapter.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from mambadapter.encoders.stack import Method
+    from mambadapter.methods.base import Method
 
 
 def add(commands: argparse._SubParsersAction) -> None:

@@ -1,7 +1,7 @@
 """A YAML that extends another: ``extends: train.yaml``, and what is different from there."""
 
 import io
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +157,6 @@ def _text(path: Path, key: Any, value: Any) -> str:
     if isinstance(value, CommentedSeq):
         value.fa.set_flow_style()
     stream, writer = io.StringIO(), YAML()
-    writer.width = math.inf  # on one line, as a message about it is
+    writer.width = sys.maxsize  # on one line, as a message about it is
     writer.dump(value, stream)
     return stream.getvalue().removesuffix("...\n").strip()

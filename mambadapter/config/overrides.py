@@ -146,7 +146,8 @@ def _run_option(name: str, text: str) -> Any:
             raise UserError(f"--{name}: '{text}' is unknown; {did_you_mean(text, get_args(kind))}.")
         return text
     kinds = get_args(kind) or (kind,)  # Optional[int] is int here: there is no way to write None
-    value, wanted = text, ""
+    value: Any = text
+    wanted = ""
     if bool in kinds:
         value = {"true": True, "false": False}.get(text)
         wanted = "true or false"
@@ -215,7 +216,8 @@ def apply_changes(
     UserError
         If a key does not exist, or a value is not of the type of the one it replaces.
     """
-    before, replaced = before or {}, {}
+    before = before or {}
+    replaced: dict[tuple[str, ...], Any] = {}
     last = dict(changes)  # of a key given twice; each is measured by what the YAML says
     for dotted, text in sorted(last.items(), key=lambda change: "." in change[0]):
         # The choice comes before its knobs.

@@ -76,7 +76,7 @@ def add_spec_augment(encoder: AdaptedEncoder) -> None:
             frames = drop(frames)
         return (frames, *others) if isinstance(output, tuple) else frames
 
-    encoder.backbone.feature_projection.register_forward_hook(mask)
+    encoder.backbone.get_submodule("feature_projection").register_forward_hook(mask)
 
 
 def _drop(dim: int, lengths: tuple[int, int], counts: tuple[int, int]) -> SpectrogramDrop:

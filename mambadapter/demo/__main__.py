@@ -46,11 +46,12 @@ def main() -> None:
         print(f"$ cd {RECIPE} && python {shlex.join(trial.arguments)}")
     jobs = min(2, os.cpu_count() or 1)
     print(f"\nThe runs, {jobs} at a time:", flush=True)
+    results = {}
     for trial in run_trials(trials, jobs):
-        result = trial.read()
-        accuracy = 100 * result["metrics"]["test"]["accuracy"]
-        print(f"{trial.name}: {accuracy:.1f} %, {result['wall_time_s']:.0f} s", flush=True)
-    results = {trial.name: trial.read() for trial in trials}
+        if result := trial.read():
+            results[trial.name] = result
+            accuracy = 100 * result["metrics"]["test"]["accuracy"]
+            print(f"{trial.name}: {accuracy:.1f} %, {result['wall_time_s']:.0f} s", flush=True)
     chance = 1 / len(list(corpus.glob("[!_]*/")))
     print_table(results, chance)
     print(f"Drew {draw_picture(results, chance, FOLDER / 'accuracy.png')}\n")

@@ -49,8 +49,9 @@ def write_ast(
     """
     config = ASTConfig(
         hidden_size=width, num_hidden_layers=layers, num_attention_heads=2,
-        intermediate_size=2 * width, max_length=max_length, num_labels=5,
+        intermediate_size=2 * width, max_length=max_length,
     )  # fmt: skip
+    config.num_labels = 5
     torch.manual_seed(seed)
     model = ASTForAudioClassification(config)
     embeddings = model.audio_spectrogram_transformer.embeddings
@@ -95,7 +96,7 @@ def write_whisper(
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = WhisperTokenizer({letter: n for n, letter in enumerate(letters)}, [])
     tokenizer.add_special_tokens({"additional_special_tokens": special})
-    end = tokenizer.convert_tokens_to_ids(special[0])
+    end = tokenizer.get_vocab()[special[0]]
     config = WhisperConfig(
         d_model=width, encoder_layers=layers, decoder_layers=layers, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=2 * width, decoder_ffn_dim=2 * width,

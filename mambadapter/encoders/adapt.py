@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from transformers import PreTrainedModel
 
 from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.families import encoder_of
@@ -11,12 +11,12 @@ from mambadapter.encoders.loading import prepare_config
 from mambadapter.encoders.stack import Method
 
 
-def adapt(model: nn.Module | str | Mapping[str, Any], method: Method) -> AdaptedEncoder:
+def adapt(model: PreTrainedModel | str | Mapping[str, Any], method: Method) -> AdaptedEncoder:
     """Freeze an encoder and insert a method's branches.
 
     Parameters
     ----------
-    model : nn.Module, str or Mapping[str, Any]
+    model : PreTrainedModel, str or Mapping[str, Any]
         A transformers wav2vec2, HuBERT, WavLM, AST or Whisper model, with a head or without, whose encoder
         is changed in place and taken to read 16 kHz as is usual for its family; or what
         `AdaptedEncoder.from_pretrained` loads: a hub name, a folder, ``mambadapter/box``.

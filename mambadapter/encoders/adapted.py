@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from mambadapter.encoders.families import family_of, frontend_of
 from mambadapter.encoders.frontend import Frontend
@@ -43,7 +44,7 @@ class AdaptedEncoder(AdaptedStack):
     """
 
     def __init__(
-        self, backbone: nn.Module, method: Method, frontend: Frontend | None = None
+        self, backbone: PreTrainedModel, method: Method, frontend: Frontend | None = None
     ) -> None:
         frontend, state = frontend or frontend_of(backbone.config), ForwardState()
         frontend.attach(backbone, state)
@@ -126,6 +127,6 @@ class AdaptedEncoder(AdaptedStack):
                 "A clip is shorter than one encoder frame (25 ms); leave such clips out of the manifest."
             )
         self.state.samples = samples
-        self.state.frames = frames if self.frontend.ragged and samples is not None else None
+        self.state.lengths = frames if self.frontend.ragged and samples is not None else None
         hidden = self.run(**self.frontend.inputs(wavs, samples))
         return self.frontend.read_out(hidden), frames

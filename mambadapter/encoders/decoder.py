@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import Cache
+from transformers.models.whisper.modeling_whisper import WhisperDecoder
 
 from mambadapter.encoders.padding import frame_mask
 from mambadapter.encoders.stack import AdaptedStack, Method
@@ -47,9 +48,11 @@ class AdaptedDecoder(AdaptedStack):
     torch.Size([2, 3, 40])
     """
 
+    backbone: WhisperDecoder
+
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: WhisperDecoder,
         method: Method,
         start: Sequence[int],
         end: int,
@@ -62,7 +65,8 @@ class AdaptedDecoder(AdaptedStack):
         self.masked = masked
         self._mask: Tensor | None = None
         for layer in self.layers:
-            layer.encoder_attn.register_forward_pre_hook(self._hide_padding, with_kwargs=True)
+            attention = layer.get_submodule("encoder_attn")
+            attention.register_forward_pre_hook(self._hide_padding, with_kwargs=True)
 
     @property
     def longest(self) -> int:
@@ -110,7 +114,7 @@ class AdaptedDecoder(AdaptedStack):
                 "such clips out, with a lower --longest_seconds."
             )
         self._mask = frame_mask(frames, memory.shape[1])[:, None, None] if self.masked else None
-        self.state.frames = lengths
+        self.state.lengths = lengths
         hidden = self.run(
             inputs_embeds=self._embed(tokens),
             encoder_hidden_states=memory,

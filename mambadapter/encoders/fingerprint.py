@@ -32,5 +32,5 @@ def frozen_fingerprint(module: nn.Module) -> str:
             continue
         digest.update(name.encode())
         flat = parameter.detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy())
+        digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from mambadapter.encoders.state import ForwardState
 
@@ -21,13 +21,17 @@ class Frontend(Protocol):
     """
 
     sample_rate: int
-    temporal: bool
-    ragged: bool
 
-    def attach(self, backbone: nn.Module, state: ForwardState) -> None:
+    @property
+    def temporal(self) -> bool: ...
+
+    @property
+    def ragged(self) -> bool: ...
+
+    def attach(self, backbone: Any, state: ForwardState) -> None:
         """Fit the backbone to the inputs, before it is frozen."""
 
-    def frames(self, backbone: nn.Module, samples: Tensor) -> Tensor:
+    def frames(self, backbone: Any, samples: Tensor) -> Tensor:
         """(B,) samples to (B,) valid positions of the output; 0 for a clip that is too short."""
 
     def inputs(self, wavs: Tensor, samples: Tensor | None) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def use_onednn(backbone: nn.Module) -> None:
     if onednn_is_faster():
         for module in backbone.modules():
             if type(module) is nn.Linear:
-                module.forward = MethodType(onednn_linear, module)
+                module.forward = MethodType(onednn_linear, module)  # type: ignore[method-assign]  # of this one module
 
 
 @cache

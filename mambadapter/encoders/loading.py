@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
 from mambadapter.encoders.bundled import BOX, box_folder
@@ -27,7 +26,7 @@ class PretrainedEncoder:
 
     Attributes
     ----------
-    backbone : nn.Module
+    backbone : PreTrainedModel
         The transformers model.
     source : str
         Hub name or local folder it came from.
@@ -35,7 +34,7 @@ class PretrainedEncoder:
         What makes of waveforms what it reads.
     """
 
-    backbone: nn.Module
+    backbone: PreTrainedModel
     source: str
     frontend: Frontend
 
@@ -77,7 +76,7 @@ def load_pretrained(
 
 def read_checkpoint(
     source: str | Mapping[str, Any], kind: Any, regularised: bool
-) -> tuple[nn.Module, Frontend, str]:
+) -> tuple[Any, Frontend, str]:
     """Load a whole model, of which an encoder may be a part; see `load_pretrained`.
 
     Parameters
@@ -89,7 +88,7 @@ def read_checkpoint(
 
     Returns
     -------
-    model : nn.Module
+    model : PreTrainedModel
     frontend : Frontend
     name : str
         The source without its settings.

@@ -1,8 +1,11 @@
 """Make a clip's result independent of the padding that its batch brings along."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from mambadapter.encoders.state import ForwardState
 
@@ -105,8 +108,8 @@ class LengthAwareGroupNorm(nn.GroupNorm):
         return torch.cat(clips)
 
 
-def make_length_aware(backbone: nn.Module, state: ForwardState) -> None:
+def make_length_aware(backbone: PreTrainedModel, state: ForwardState) -> None:
     """Replace the time-wise GroupNorm of a waveform encoder, where it has one."""
-    first = backbone.feature_extractor.conv_layers[0]
+    first: Any = backbone.get_submodule("feature_extractor.conv_layers.0")
     if isinstance(getattr(first, "layer_norm", None), nn.GroupNorm):
         first.layer_norm = LengthAwareGroupNorm(first.layer_norm, first.conv, state)

@@ -12,9 +12,9 @@ _SAFE_GROUP = 16
 
 def keep_narrow_groups_exact(backbone: nn.Module) -> None:
     """Let a positional convolution of narrow groups ignore autocast on a CPU."""
-    for module in backbone.encoder.pos_conv_embed.modules():
+    for module in backbone.get_submodule("encoder.pos_conv_embed").modules():
         if isinstance(module, nn.Conv1d) and module.in_channels // module.groups < _SAFE_GROUP:
-            module.forward = MethodType(_convolve_in_float32, module)
+            module.forward = MethodType(_convolve_in_float32, module)  # type: ignore[method-assign]  # of this one module
 
 
 def _convolve_in_float32(self: nn.Conv1d, hidden: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ class _Prompted:
 
     @property
     def count(self) -> int:
-        return self.any_prompt.vectors.shape[0]
+        return self.any_prompt.get_parameter("vectors").shape[0]
 
     def before(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         if not self.state.enabled:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
 from transformers import AutoTokenizer, WhisperForConditionalGeneration
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
@@ -101,6 +100,7 @@ def load_speech_to_text(
     UserError
         If the checkpoint cannot be loaded whole, is no multilingual Whisper, or a method does not fit it.
     """
+    model: WhisperForConditionalGeneration
     model, frontend, name = read_checkpoint(source, _WholeWhisper, method.trains_backbone)
     methods = {part: method if part in parts(adapt) else Unadapted() for part in PARTS["both"]}
     try:
@@ -137,7 +137,7 @@ class _WholeWhisper:
     """transformers' loader, for Whisper alone."""
 
     @staticmethod
-    def from_pretrained(source: str, **options: Any) -> tuple[nn.Module, dict[str, Any]]:
+    def from_pretrained(source: str, **options: Any) -> Any:
         config = options["config"]
         if family_of(config).decoder is None:
             family = config.model_type

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from mambadapter.encoders.families import family_of, is_decoder
 from mambadapter.encoders.families.family import Family
@@ -22,8 +23,11 @@ from mambadapter.encoders.sublayers import (
 class Method(Protocol):
     """What `mambadapter.methods` provides: where branches go and what is trained."""
 
-    trains_backbone: bool
-    starts_as_frozen: bool
+    @property
+    def trains_backbone(self) -> bool: ...
+
+    @property
+    def starts_as_frozen(self) -> bool: ...
 
     def adapt(self, encoder: "AdaptedStack") -> None:
         """Insert branches and say what learns."""
@@ -65,7 +69,7 @@ class _Insertion:
             sources.append(read)
         if self.reads in ("output", "both"):
             sources.append(hidden)
-        adapted = hidden + self.branch(*sources, self.state.frames).to(hidden.dtype)
+        adapted = hidden + self.branch(*sources, self.state.lengths).to(hidden.dtype)
         return (adapted, *output[1:]) if isinstance(output, tuple) else adapted
 
 
@@ -90,7 +94,7 @@ class AdaptedStack(nn.Module):
         Where the forward pass leaves what the branches need to know.
     """
 
-    def __init__(self, backbone: nn.Module, method: Method, state: ForwardState) -> None:
+    def __init__(self, backbone: PreTrainedModel, method: Method, state: ForwardState) -> None:
         super().__init__()
         self.backbone = backbone
         self.branches = nn.ModuleDict()
@@ -149,11 +153,11 @@ class AdaptedStack(nn.Module):
         module : nn.Module
             What it adapts, such as a `Sublayer`'s module.
         branch : nn.Module
-            Called as ``branch(hidden, frames)``: hidden (B, T, channels), frames (B,) valid frames or
+            Called as ``branch(hidden, lengths)``: hidden (B, T, channels), lengths (B,) valid positions or
             None; returns what is added to the module's output.
         reads : str
             ``input``: hidden is what the module reads. ``output``: what it emits. ``both``: the branch is
-            called as ``branch(read, emitted, frames)``.
+            called as ``branch(read, emitted, lengths)``.
         entry : nn.Module, optional
             The module whose input counts as what is read, where a sub-layer is several in a row.
         """
@@ -208,7 +212,7 @@ class AdaptedStack(nn.Module):
         return self
 
 
-def freeze(backbone: nn.Module) -> None:
+def freeze(backbone: PreTrainedModel) -> None:
     """Stop all learning in a transformers encoder, its convolutional front end included.
 
     ``requires_grad_(False)`` is not enough: transformers' feature extractor keeps a flag of its own

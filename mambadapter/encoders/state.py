@@ -16,12 +16,13 @@ class ForwardState:
     ----------
     samples : Tensor or None
         (B,) valid waveform samples of each clip; None when nothing is padded.
-    frames : Tensor or None
-        (B,) valid encoder frames of each clip; None when nothing is padded.
+    lengths : Tensor or None
+        (B,) valid positions of each sequence, frames of an encoder or tokens of a decoder; None when
+        nothing is padded.
     enabled : bool
         False turns every branch off, which leaves the frozen encoder.
     """
 
     samples: Tensor | None = None
-    frames: Tensor | None = None
+    lengths: Tensor | None = None
     enabled: bool = True

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from mambadapter.encoders.families import layout_of
 
@@ -65,7 +67,7 @@ class DenseLayer:
         return f"layer{self.layer}_{self.kind}"
 
 
-def sublayers(backbone: nn.Module) -> list[Sublayer]:
+def sublayers(backbone: PreTrainedModel) -> list[Sublayer]:
     """List the sub-layers of an encoder, bottom to top.
 
     Parameters
@@ -95,7 +97,7 @@ def sublayers(backbone: nn.Module) -> list[Sublayer]:
     return list(_sublayers(backbone))
 
 
-def dense_layers(backbone: nn.Module) -> list[DenseLayer]:
+def dense_layers(backbone: PreTrainedModel) -> list[DenseLayer]:
     """List the dense layers of an encoder's Transformer layers, bottom to top.
 
     Parameters
@@ -109,36 +111,36 @@ def dense_layers(backbone: nn.Module) -> list[DenseLayer]:
         Those of `DENSE_LAYERS`, layer by layer.
     """
     return [
-        DenseLayer(index, kind, layer.get_submodule(path))
+        DenseLayer(index, kind, cast(nn.Linear, layer.get_submodule(path)))
         for index, layer in enumerate(transformer_layers(backbone))
         for kind, path in zip(DENSE_LAYERS, layout_of(backbone).dense, strict=True)
     ]
 
 
-def transformer_layers(backbone: nn.Module) -> nn.ModuleList:
+def transformer_layers(backbone: PreTrainedModel) -> nn.ModuleList:
     """The Transformer layers of an encoder, bottom to top."""
-    return backbone.get_submodule(layout_of(backbone).layers)
+    return cast(nn.ModuleList, backbone.get_submodule(layout_of(backbone).layers))
 
 
-def outer_norm(backbone: nn.Module) -> nn.LayerNorm:
+def outer_norm(backbone: PreTrainedModel) -> nn.LayerNorm:
     """The LayerNorm outside of the layers: before them in post-norm encoders, after in pre-norm ones."""
-    return backbone.get_submodule(layout_of(backbone).outer_norm)
+    return cast(nn.LayerNorm, backbone.get_submodule(layout_of(backbone).outer_norm))
 
 
-def final_norm(backbone: nn.Module) -> nn.LayerNorm:
+def final_norm(backbone: PreTrainedModel) -> nn.LayerNorm:
     """Return the LayerNorm whose output is the encoder's output."""
     if is_pre_norm(backbone):
         return outer_norm(backbone)
-    return transformer_layers(backbone)[-1].final_layer_norm
+    return cast(nn.LayerNorm, transformer_layers(backbone)[-1].final_layer_norm)
 
 
-def front_end(backbone: nn.Module) -> Iterator[nn.Module]:
+def front_end(backbone: PreTrainedModel) -> Iterator[nn.Module]:
     """The convolutions in front of an encoder's Transformer, which fine-tuning usually leaves frozen."""
     present = dict(backbone.named_modules())
     yield from (present[path] for path in layout_of(backbone).front_end if path in present)
 
 
-def never_trained(backbone: nn.Module) -> Iterator[nn.Parameter]:
+def never_trained(backbone: PreTrainedModel) -> Iterator[nn.Parameter]:
     """Sinusoidal positions, and the embedding for masked frames where none are masked."""
     for name, parameter in backbone.named_parameters():
         unread = name == "masked_spec_embed" and not masks_frames(backbone)
@@ -146,22 +148,24 @@ def never_trained(backbone: nn.Module) -> Iterator[nn.Parameter]:
             yield parameter
 
 
-def masks_frames(backbone: nn.Module) -> bool:
+def masks_frames(backbone: PreTrainedModel) -> bool:
     """Whether a waveform encoder masks spans of frames while it trains."""
     config = backbone.config
     return bool(getattr(config, "apply_spec_augment", False) and config.mask_time_prob > 0)
 
 
-def is_pre_norm(backbone: nn.Module) -> bool:
+def is_pre_norm(backbone: PreTrainedModel) -> bool:
     """Whether the LayerNorms stand in front of the sub-layers, and not behind them."""
     return getattr(backbone.config, "do_stable_layer_norm", True)
 
 
-def _sublayers(backbone: nn.Module) -> Iterator[Sublayer]:
+def _sublayers(backbone: PreTrainedModel) -> Iterator[Sublayer]:
     layout, pre_norm, below = layout_of(backbone), is_pre_norm(backbone), outer_norm(backbone)
     for index, layer in enumerate(transformer_layers(backbone)):
-        after_attention = layer.get_submodule(layout.before_attention)
-        after_ffn = layer.get_submodule(layout.before_ffn)
+        after_attention, after_ffn = (
+            cast(nn.LayerNorm, layer.get_submodule(path))
+            for path in (layout.before_attention, layout.before_ffn)
+        )
         norms = (after_attention, after_ffn) if pre_norm else (below, after_attention)
         attention = layer.get_submodule(layout.attention)
         first, last = (layer.get_submodule(path) for path in layout.ffn)

@@ -117,7 +117,7 @@ def _run_folds(
         one = read_experiment(below, contract)
         if read_result(one) is None:
             _run_one(one, below, contract, train)
-        results.append(read_result(one))
+        results.append(_result(one))
     start_experiment(experiment)
     scores = [result["metrics"]["test"] for result in results]
     summary = {
@@ -176,7 +176,7 @@ def _search(
     if test and "test" not in finished[best]["metrics"]:
         _train(below, contract, train, test=True)
     start_experiment(experiment)
-    result = read_result(winner)
+    result = _result(winner)
     search = [
         {"lr": lr, "valid": one["metrics"]["valid"]}
         if lr in finished
@@ -212,7 +212,14 @@ def _tried(
             except DivergedError as error:
                 logger.warning("Learning rate %g: %s", lr, error)
                 _write(one, {"diverged": str(error)})
-        yield lr, (below, read_result(one))
+        yield lr, (below, _result(one))
+
+
+def _result(experiment: Experiment) -> dict[str, Any]:
+    """What an experiment that was run wrote."""
+    result = read_result(experiment)
+    assert result is not None
+    return result
 
 
 def _failure(result: dict[str, Any]) -> dict[str, str]:

@@ -110,8 +110,8 @@ class Sweep:
 
     def _crossed(self, recipe: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         """For each run its values of the lists, and all that it changes."""
-        for values in itertools.product(*self.cross.values()):
-            chosen = dict(zip(self.cross, values, strict=True))
+        for combination in itertools.product(*self.cross.values()):
+            chosen = dict(zip(self.cross, combination, strict=True))
             told = {"recipe": recipe, **chosen}
             if any(_has(told, excluded) for excluded in self.exclude):
                 continue

@@ -5,10 +5,10 @@ encoder, which method, which labels); the frozen encoder stays where it was.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -23,13 +23,15 @@ from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.fingerprint import frozen_fingerprint
 from mambadapter.encoders.loading import split_source
 from mambadapter.encoders.speech_to_text import SpeechToText, load_speech_to_text
-from mambadapter.encoders.stack import Method
 from mambadapter.encoders.trained import load_trained, written_tensors
 from mambadapter.errors import UserError
 from mambadapter.heads import CTCHead, PooledClassifier
 from mambadapter.methods import method_from_dict, method_to_dict
+from mambadapter.methods.base import Method
 from mambadapter.text import TextRules
 from mambadapter.text.vocabulary import Vocabulary
+
+_Head = TypeVar("_Head", bound=nn.Module)
 
 _WEIGHTS, _CARD = "adapter.safetensors", "adapter.json"
 CLASSIFICATION, TRANSCRIPTION, WRITING = "classification", "transcription", "writing"
@@ -133,7 +135,7 @@ def _save(
         # A folder must be found again from wherever the package is used.
         "encoder": str(Path(source).resolve()) if Path(source).is_dir() else source,
         "encoder_settings": settings,
-        "encoder_fingerprint": frozen_fingerprint(modules["encoder"].backbone),
+        "encoder_fingerprint": frozen_fingerprint(modules["encoder"].get_submodule("backbone")),
         "method": method_to_dict(method),
         **about,
     }
@@ -185,7 +187,10 @@ class Classifier:
         UserError
             If the folder is no package, or the encoder is not the one the adapter was trained on.
         """
-        encoder, head, labels = _load(folder, source, CLASSIFICATION)
+        encoder, head, labels = _load(
+            folder, source, CLASSIFICATION,
+            lambda width, card: PooledClassifier(width, len(card["labels"])),
+        )  # fmt: skip
         return cls(encoder, head, labels)
 
     @torch.inference_mode()
@@ -240,7 +245,10 @@ class Transcriber:
     @classmethod
     def from_package(cls, folder: str | Path, source: str | None = None) -> "Transcriber":
         """Rebuild a recogniser from a package; arguments and errors as for `Classifier.from_package`."""
-        encoder, head, labels = _load(folder, source, TRANSCRIPTION)
+        encoder, head, labels = _load(
+            folder, source, TRANSCRIPTION,
+            lambda width, card: CTCHead(width, len(card["labels"]), card["lstm"]),
+        )  # fmt: skip
         return cls(encoder, head, Vocabulary(labels))
 
     @torch.inference_mode()
@@ -301,7 +309,8 @@ class Writer:
         """Recognise one audio file of any rate, format and number of channels, as a `Transcriber`."""
         encoder, decoder = self.whisper.encoder, self.whisper.decoder
         wav = read_clip(path, encoder.sample_rate)
-        (tokens,) = write_greedily(decoder, *encoder(wav[None]), self.longest_text)
+        hidden, frames = encoder(wav[None])
+        (tokens,) = write_greedily(decoder, hidden, frames, self.longest_text)
         return self.rules.normalise(self.whisper.decode(tokens)).text
 
 
@@ -313,19 +322,18 @@ def recogniser(folder: str | Path, source: str | None = None) -> Transcriber | W
 
 
 def _load(
-    folder: str | Path, source: str | None, task: str
-) -> tuple[AdaptedEncoder, nn.Module, tuple[str, ...]]:
+    folder: str | Path,
+    source: str | None,
+    task: str,
+    make_head: Callable[[int, Mapping[str, Any]], _Head],
+) -> tuple[AdaptedEncoder, _Head, tuple[str, ...]]:
     """Rebuild what `save_package` wrote, for one task."""
     folder, card = _open(folder, task)
     placed = _placed(card, source)
     encoder = AdaptedEncoder.from_pretrained(placed, method_from_dict(card["method"]))
-    labels = tuple(card["labels"])
-    if task == CLASSIFICATION:
-        head: nn.Module = PooledClassifier(encoder.width, len(labels))
-    else:
-        head = CTCHead(encoder.width, len(labels), card["lstm"])
+    head = make_head(encoder.width, card)
     _fill(folder, card, placed["source"], {"encoder": encoder, "head": head})
-    return encoder, head, labels
+    return encoder, head, tuple(card["labels"])
 
 
 def _open(folder: str | Path, task: str | None = None) -> tuple[Path, dict[str, Any]]:
@@ -356,7 +364,8 @@ def _fill(
     folder: Path, card: Mapping[str, Any], source: str, modules: Mapping[str, nn.Module]
 ) -> None:
     """Put the trained weights into freshly built modules, if these are the ones they belong to."""
-    if frozen_fingerprint(modules["encoder"].backbone) != card["encoder_fingerprint"]:
+    backbone = modules["encoder"].get_submodule("backbone")
+    if frozen_fingerprint(backbone) != card["encoder_fingerprint"]:
         raise UserError(
             f"'{source}' is not the encoder this adapter was trained on ({card['encoder']}): its "
             "frozen weights differ."

@@ -5,7 +5,7 @@ import pkgutil
 from dataclasses import asdict
 from typing import Any
 
-from mambadapter.methods.base import METHODS
+from mambadapter.methods.base import METHODS, Method
 from mambadapter.methods.menu import read_menu
 from mambadapter.validators import one_of
 
@@ -14,7 +14,7 @@ for _file in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_file.name}")
 
 # The entries of hparams/adapters.yaml, without their learning rates.
-MENU: dict[str, Any] = read_menu(METHODS)
+MENU: dict[str, Method] = read_menu(METHODS)
 
 
 def __getattr__(name: str) -> Any:
@@ -23,7 +23,7 @@ def __getattr__(name: str) -> Any:
     return METHODS[name]
 
 
-def method_to_dict(method: Any) -> dict[str, Any]:
+def method_to_dict(method: Method) -> dict[str, Any]:
     """Write a method down so that `method_from_dict` makes it again.
 
     Example
@@ -35,7 +35,7 @@ def method_to_dict(method: Any) -> dict[str, Any]:
     return {"name": type(method).__name__, **asdict(method)}
 
 
-def method_from_dict(written: dict[str, Any]) -> Any:
+def method_from_dict(written: dict[str, Any]) -> Method:
     """Make a method from what `method_to_dict` wrote.
 
     Raises

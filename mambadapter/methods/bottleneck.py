@@ -1,5 +1,6 @@
 """Bottleneck adapters (Houlsby et al. 2019, arXiv 1902.00751; Pfeiffer et al. 2021)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -11,7 +12,11 @@ from mambadapter.methods.base import SideMethod, register
 from mambadapter.methods.initialisation import unit_variance_projections
 from mambadapter.validators import one_of
 
-ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+}
 
 
 class Bottleneck(nn.Module):

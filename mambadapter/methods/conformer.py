@@ -100,6 +100,9 @@ class FrameBatchNorm(nn.Module):
     torch.Size([2, 50, 4])
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))

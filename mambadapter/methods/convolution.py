@@ -35,6 +35,7 @@ class TimeConvolution(nn.Conv1d):
 
     def start_as_identity(self) -> None:
         """Let every output be its own frame; of a convolution of one group."""
+        assert self.bias is not None
         with torch.no_grad():
             self.weight.zero_()
             self.weight[..., self.own_tap] = torch.eye(self.in_channels)

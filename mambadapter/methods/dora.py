@@ -32,6 +32,8 @@ class WeightDecomposed(nn.Module):
     0.0
     """
 
+    layer: nn.Linear
+
     def __init__(self, layer: nn.Linear, rank: int, scale: float, dropout: float = 0.1) -> None:
         super().__init__()
         self.change = LowRank(layer.in_features, layer.out_features, rank, scale, dropout)

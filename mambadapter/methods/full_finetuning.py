@@ -29,8 +29,7 @@ class FullFinetuning(Method):
         backbone.requires_grad_(True)
         for part in front_end(backbone):
             part.requires_grad_(self.train_cnn)
-            part._requires_grad = (
-                self.train_cnn
-            )  # transformers' own flag, see `encoders.adapted.freeze`
+            # transformers' own flag, see `encoders.stack.freeze`.
+            part._requires_grad = self.train_cnn  # type: ignore[assignment]  # torch: takes modules only
         for parameter in never_trained(backbone):
             parameter.requires_grad_(False)

@@ -2,28 +2,28 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ruamel.yaml import YAML
 
 import mambadapter
+from mambadapter.methods.base import Method
 from mambadapter.validators import one_of
 
 # `mambadapter/hparams` is a link to `hparams/` of a checkout, and a copy of it in an installed package.
 MENU_FILE = Path(mambadapter.__file__).parent / "hparams/adapters.yaml"
 
 
-def read_menu(methods: Mapping[str, type]) -> dict[str, Any]:
+def read_menu(methods: Mapping[str, type[Method]]) -> dict[str, Method]:
     """Make the method of every entry of the menu.
 
     Parameters
     ----------
-    methods : Mapping[str, type]
+    methods : Mapping[str, type[Method]]
         Configuration classes by their names, which stand behind ``!new:mambadapter.methods.``.
 
     Returns
     -------
-    dict[str, Any]
+    dict[str, Method]
         In the order of the file.
 
     Raises

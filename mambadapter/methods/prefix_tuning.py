@@ -43,10 +43,11 @@ class Prefix(nn.Module):
 
     def forward(self, clips: int, heads: int) -> tuple[Tensor, Tensor]:
         """Keys and values, each (clips, heads, P, d / heads)."""
-        return tuple(
+        keys, values = (
             vectors.view(self.length, heads, -1).transpose(0, 1).expand(clips, -1, -1, -1)
             for vectors in (self.keys, self.values)
         )
+        return keys, values
 
 
 @register

@@ -175,7 +175,7 @@ def _methods(collection: Collection) -> Mapping[str, list[Cell]]:
     kept = [place for place, column in enumerate(collection.columns) if column not in sizes]
     for cell in collection.cells:
         shared = Collection(
-            tuple(collection.columns[place] for place in kept), (), collection.metric
+            tuple(collection.columns[place] for place in kept), (), collection.metrics
         )
         part = Cell(tuple(cell.labels[place] for place in kept), cell.runs)
         grouped[label_of(shared, part) or "all"].append(cell)

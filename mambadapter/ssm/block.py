@@ -1,6 +1,7 @@
 """The Mamba block (Gu & Dao 2023, arXiv 2312.00752), weight for weight that of mamba_ssm."""
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +58,7 @@ class Mamba(nn.Module):
         d_state: int = 16,
         d_conv: int = 4,
         expand: float = 2,
-        dt_rank: int | str = "auto",
+        dt_rank: int | Literal["auto"] = "auto",
         dt_min: float = 0.001,
         dt_max: float = 0.1,
         dt_init: str = "random",
@@ -85,8 +86,8 @@ class Mamba(nn.Module):
         states = torch.arange(1, d_state + 1, dtype=torch.float32)
         self.A_log = nn.Parameter(torch.log(states).repeat(d_inner, 1))
         self.D = nn.Parameter(torch.ones(d_inner))
-        self.A_log._no_weight_decay = True
-        self.D._no_weight_decay = True
+        for parameter in (self.A_log, self.D):
+            parameter._no_weight_decay = True  # type: ignore[attr-defined]  # a mark of mamba_ssm's
         self.out_proj = nn.Linear(d_inner, d_model, bias=bias)
 
     @torch.no_grad()

@@ -7,7 +7,8 @@ the four names NAME, unusable, selective_scan and mamba_inner, and one entry in 
 
 import logging
 import os
-from types import ModuleType
+from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -22,11 +23,22 @@ logger = logging.getLogger("mambadapter")
 
 ENVIRONMENT = "MAMBADAPTER_SSM_BACKEND"
 
+
+class Backend(Protocol):
+    """What a backend's module defines."""
+
+    NAME: str
+    selective_scan: Callable[..., Tensor]
+    mamba_inner: Callable[..., Tensor]
+
+    def unusable(self, device_type: str) -> str | None: ...
+
+
 # In order of preference.
-_BACKENDS: dict[str, ModuleType] = {m.NAME: m for m in (cpu, gpu, mamba_ssm, reference)}
+_BACKENDS: dict[str, Backend] = {m.NAME: m for m in (cpu, gpu, mamba_ssm, reference)}
 
 _requested: str | None = None
-_chosen: dict[str, ModuleType] = {}
+_chosen: dict[str, Backend] = {}
 
 
 def set_backend(name: str) -> None:
@@ -68,12 +80,12 @@ def backend_report() -> list[tuple[str, bool, str]]:
     for name, backend in _BACKENDS.items():
         reasons = {device: backend.unusable(device) for device in devices}
         served = [device for device, reason in reasons.items() if reason is None]
-        why = f"on {', '.join(served)}" if served else next(iter(reasons.values()))
+        why = f"on {', '.join(served)}" if served else next(filter(None, reasons.values()))
         report.append((name, bool(served), why))
     return report
 
 
-def backend_for(device_type: str) -> ModuleType:
+def backend_for(device_type: str) -> Backend:
     """Return the backend that serves a device type, choosing it at the first call.
 
     Parameters
@@ -83,7 +95,7 @@ def backend_for(device_type: str) -> ModuleType:
 
     Returns
     -------
-    ModuleType
+    Backend
 
     Raises
     ------
@@ -95,9 +107,10 @@ def backend_for(device_type: str) -> ModuleType:
     return _chosen[device_type]
 
 
-def _choose(device_type: str) -> ModuleType:
+def _choose(device_type: str) -> Backend:
     if _requested is None:
         set_backend(os.environ.get(ENVIRONMENT, "auto"))
+    assert _requested is not None
     if _requested != "auto":
         backend = _BACKENDS[_requested]
         reason = backend.unusable(device_type)
@@ -126,7 +139,7 @@ def _choose(device_type: str) -> ModuleType:
     return backend
 
 
-def _backend(x: Tensor) -> ModuleType:
+def _backend(x: Tensor) -> Backend:
     device_type = x.device.type
     # float64 asks for the oracle; all kernels are float32.
     if x.dtype == torch.float64:

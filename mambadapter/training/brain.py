@@ -3,7 +3,7 @@
 import logging
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import speechbrain as sb
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mambadapter.budget.count import ParameterCount, count_parameters
+from mambadapter.encoders import AdaptedEncoder
 from mambadapter.errors import DivergedError, UserError
 from mambadapter.training.checkpoints import TrainedTensors
 from mambadapter.training.history import History
@@ -73,7 +74,9 @@ class EncoderBrain(sb.Brain):
             super().__init__(modules, opt_class, hparams, run_opts, checkpointer)
         except ValueError as error:  # run options that do not go together, such as fp16 on a CPU
             raise UserError(str(error)) from error
-        self.count: ParameterCount = count_parameters(modules["encoder"], modules["head"])
+        self.count: ParameterCount = count_parameters(
+            cast(AdaptedEncoder, modules["encoder"]), modules["head"]
+        )
         self.metrics: dict[str, dict[str, float]] = {}
         self.train_stats: dict[str, float] = {}
         self.total_steps = 0

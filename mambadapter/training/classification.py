@@ -1,7 +1,7 @@
 """Train and test a classifier on an adapted encoder."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import speechbrain as sb
 import torch
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambadapter.data.augmentation import add_spec_augment, waveform_augmentation
+from mambadapter.encoders import AdaptedEncoder
 from mambadapter.metrics.classification import classification_metrics
 from mambadapter.training.brain import EncoderBrain
 
@@ -26,7 +27,7 @@ class ClassificationBrain(EncoderBrain):
 
     def __init__(self, modules: Mapping[str, nn.Module], *args: Any, **kwargs: Any) -> None:
         super().__init__(modules, *args, **kwargs)
-        encoder = modules["encoder"]
+        encoder = cast(AdaptedEncoder, modules["encoder"])
         self._augmentation = None
         if self.hparams.waveform_augmentation:
             self._augmentation = waveform_augmentation(encoder.sample_rate)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
 
@@ -31,7 +32,7 @@ def weight_decay_groups(parameters: Iterable[nn.Parameter]) -> list[dict]:
     learning = [p for p in parameters if p.requires_grad]
     kept = [p for p in learning if getattr(p, "_no_weight_decay", False)]
     decayed = [p for p in learning if not getattr(p, "_no_weight_decay", False)]
-    groups = [{"params": decayed}, {"params": kept, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": kept, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 
 

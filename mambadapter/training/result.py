@@ -17,11 +17,12 @@ from mambadapter.config import Experiment
 from mambadapter.data.manifests import write_json
 from mambadapter.errors import UserError
 from mambadapter.methods import method_to_dict
+from mambadapter.methods.base import Method
 from mambadapter.training.brain import EncoderBrain
 from mambadapter.utils.versions import package_versions
 
 
-def write_result(brain: EncoderBrain, experiment: Experiment, method: Any) -> Path:
+def write_result(brain: EncoderBrain, experiment: Experiment, method: Method) -> Path:
     """Write ``result.json`` into the run's folder atomically; only the main process does.
 
     Its ``wall_time_s`` is the Brain's, earlier starts of a resumed run included.

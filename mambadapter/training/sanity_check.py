@@ -86,6 +86,7 @@ def _with_and_without(
     encoder: AdaptedEncoder, head: nn.Module, wavs: Tensor, lens: Tensor
 ) -> list[tuple[str, AdaptedStack, Tensor, Tensor]]:
     """What the encoder, and the decoder if there is one, emit with their branches and without."""
+    compared: list[tuple[str, AdaptedStack, Tensor, Tensor]]
     heard = encoder(wavs, lens)
     with encoder.branches_off():
         compared = [("encoder", encoder, heard[0], encoder(wavs, lens)[0])]

@@ -3,7 +3,6 @@
 import copy
 from pathlib import Path
 
-import torch
 from speechbrain.utils.distributed import if_main_process
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
@@ -20,7 +19,7 @@ def save_box(backbone: PreTrainedModel, folder: Path) -> None:
     """
     if not if_main_process():
         return
-    shipped = copy.deepcopy(backbone).to(torch.float16)
+    shipped = copy.deepcopy(backbone).half()
     shipped.config.mask_time_prob = 0.05
     shipped.save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)

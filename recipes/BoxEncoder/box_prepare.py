@@ -134,7 +134,8 @@ def _make_all(root: Path, shards: list[Shard], processes: int) -> None:
     waits for ever for a process that crashed.
     """
     context = multiprocessing.get_context("fork")
-    waiting, running = list(reversed(shards)), {}
+    waiting = list(reversed(shards))
+    running: dict[Any, tuple[Any, Shard]] = {}
     while waiting or running:
         while waiting and len(running) < processes:
             shard = waiting.pop()

@@ -128,7 +128,8 @@ def _bursts(g: Generator, n: int, hertz: float, seconds: float, jitter: float = 
 
 
 def _formants(g: Generator, wav: np.ndarray, count: int = 3) -> np.ndarray:
-    return sum(_resonate(wav, _log_uniform(g, 300, 4500), g.uniform(60, 300)) for _ in range(count))
+    voices = (_resonate(wav, _log_uniform(g, 300, 4500), g.uniform(60, 300)) for _ in range(count))
+    return sum(voices, np.zeros_like(wav))
 
 
 def _glides(g: Generator, n: int, low: float, high: float, hertz: float) -> np.ndarray:
@@ -161,7 +162,7 @@ def _drops(g: Generator, n: int, rising: float) -> np.ndarray:
     wav = np.zeros(n)
     for start in np.flatnonzero(_at(g, n, _log_uniform(g, 4, 40), 1.0)):
         seconds = g.uniform(0.01, 0.06)
-        time = np.arange(min(int(4 * seconds * SAMPLE_RATE), n - start)) / SAMPLE_RATE
+        time = np.arange(min(int(4 * seconds * SAMPLE_RATE), n - int(start))) / SAMPLE_RATE
         pitch = _log_uniform(g, 400, 4000) * (1 + rising * time / seconds)
         tone = np.sin(2 * np.pi * np.cumsum(np.minimum(pitch, 7000)) / SAMPLE_RATE)
         wav[start : start + len(time)] += g.uniform(0.1, 1) * tone * np.exp(-time / seconds)
@@ -275,7 +276,7 @@ KINDS: dict[str, Callable[[Generator, int], np.ndarray]] = {
     "square_tone": lambda g, n: np.sign(np.sin(_phase(_log_uniform(g, 60, 1000), n))),
     "mains_hum": lambda g, n: _harmonic(g, g.choice([50.0, 60.0, 100.0]), n, (0.5, 1.0)),
     "chord": lambda g, n: sum(
-        _harmonic(g, 110 * 2 ** (k / 12), n) for k in g.choice(36, 4, replace=False)
+        (_harmonic(g, 110 * 2 ** (k / 12), n) for k in g.choice(36, 4, replace=False)), np.zeros(n)
     ),
     "vibrato": lambda g, n: _harmonic(
         g, _log_uniform(g, 150, 1500) * (1 + 0.06 * np.sin(_phase(g.uniform(4, 9), n))), n

@@ -24,8 +24,8 @@ LENGTHS = torch.tensor([11, 6, 1])
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
     """Several tiles in a short clip: the interpreter is slow."""
-    monkeypatch.setattr(gpu, "_NUMBERS", 64)
-    monkeypatch.setattr(gpu, "_CONVOLVED", 16)
+    monkeypatch.setattr(gpu, "_SCAN_TILE", 64)
+    monkeypatch.setattr(gpu, "_CONVOLUTION_TILE", 16)
 
 
 @pytest.mark.parametrize("reverse", [False, True])

@@ -312,7 +312,8 @@ def write_splits(
 
 def _check_names(files: Sequence[LabelledFile], root: Path) -> None:
     first: dict[str, LabelledFile] = {}
-    twice, leaked = [], []
+    twice: list[tuple[LabelledFile, LabelledFile]] = []
+    leaked: list[tuple[LabelledFile, LabelledFile]] = []
     for file in files:
         path = PurePosixPath(file.name)
         if path.is_absolute() or not path.parts or ".." in path.parts:

@@ -71,7 +71,7 @@ def prepare_gsc(
     listed = {split: _read_list(root / name) for split, name in LISTS.items()}
     _check_lists(listed, found, words)
     listed = {split: [name for name in names if name in found] for split, names in listed.items()}
-    listed["train"] = found.difference(*listed.values())
+    listed["train"] = list(found.difference(*listed.values()))
     files = [
         LabelledFile(name, split, label=name.split("/")[0])
         for split, names in listed.items()

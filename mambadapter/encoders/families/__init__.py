@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedModel
 
 from mambadapter.encoders.families import ast, wav2vec2, wavlm, whisper
 from mambadapter.encoders.families.family import Family, Layout
@@ -38,19 +37,20 @@ def family_of(config: PretrainedConfig) -> Family:
     return FAMILIES[kind]
 
 
-def layout_of(backbone: nn.Module) -> Layout:
+def layout_of(backbone: PreTrainedModel) -> Layout:
     """Where an encoder or decoder keeps what branches need."""
     family = family_of(backbone.config)
-    return family.decoder_layout if is_decoder(backbone) else family.layout
+    layout = family.decoder_layout if is_decoder(backbone) else None
+    return layout or family.layout
 
 
-def is_decoder(backbone: nn.Module) -> bool:
+def is_decoder(backbone: PreTrainedModel) -> bool:
     """Whether it writes tokens one after the other, each of which must not see those to come."""
     decoder = family_of(backbone.config).decoder
     return decoder is not None and isinstance(backbone, decoder)
 
 
-def encoder_of(model: nn.Module) -> nn.Module:
+def encoder_of(model: PreTrainedModel) -> PreTrainedModel:
     """The encoder of a transformers model, which may be all of it."""
     path = family_of(model.config).encoder
     return getattr(model, path, model) if path else model

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,9 @@ from mambadapter.encoders.families.family import Family, Layout
 from mambadapter.encoders.state import ForwardState
 from mambadapter.errors import UserError
 from mambadapter.validators import check_types, one_of, positive_integer
+
+if TYPE_CHECKING:
+    from transformers import ASTModel
 
 # Tokens in front of the patches: class and distillation.
 _FIRST = 2
@@ -75,7 +78,7 @@ class Spectrograms:
         one_of("token_order", self.token_order, ("time", "frequency"))
         one_of("readout", self.readout, ("mean", "cls"))
 
-    def attach(self, backbone: nn.Module, state: ForwardState) -> None:
+    def attach(self, backbone: "ASTModel", state: ForwardState) -> None:
         """Fit the position embeddings to the length, and put the tokens in order."""
         embeddings = backbone.embeddings
         old = embeddings.get_shape(backbone.config)
@@ -92,7 +95,7 @@ class Spectrograms:
         if self.token_order == "time":
             embeddings.register_forward_hook(_TimeMajor(bands, moments))
 
-    def frames(self, backbone: nn.Module, samples: Tensor) -> Tensor:
+    def frames(self, backbone: "ASTModel", samples: Tensor) -> Tensor:
         """As many tokens as every clip has; none of a clip that is shorter than a spectrogram's frame."""
         bands, moments = backbone.embeddings.get_shape(backbone.config)
         tokens = 1 if self.readout == "cls" else _FIRST + bands * moments

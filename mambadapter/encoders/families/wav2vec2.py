@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
-from transformers import PretrainedConfig
+from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedModel
 
 from mambadapter.encoders.families.family import Family, Layout
 from mambadapter.encoders.padding import frame_mask, make_length_aware, normalise_waveforms
@@ -38,12 +38,12 @@ class Waveforms:
     temporal: ClassVar[bool] = True
     ragged: ClassVar[bool] = True
 
-    def attach(self, backbone: nn.Module, state: ForwardState) -> None:
+    def attach(self, backbone: PreTrainedModel, state: ForwardState) -> None:
         """Make a clip's frames independent of its batch's padding."""
         make_length_aware(backbone, state)
         keep_narrow_groups_exact(backbone)
 
-    def frames(self, backbone: nn.Module, samples: Tensor) -> Tensor:
+    def frames(self, backbone: Any, samples: Tensor) -> Tensor:
         """(B,) samples to (B,) frames of about 20 ms."""
         return backbone._get_feat_extract_output_lengths(samples).long()
 

@@ -132,7 +132,7 @@ def use_fused_attention(backbone: nn.Module) -> None:
     """Give every WavLM attention of a model the fused forward."""
     for module in backbone.modules():
         if isinstance(module, WavLMAttention):
-            module.forward = MethodType(fused_attention, module)
+            module.forward = MethodType(fused_attention, module)  # type: ignore[method-assign]  # of this one module
 
 
 WAVLM = Family(

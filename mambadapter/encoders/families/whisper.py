@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PretrainedConfig
 from transformers.audio_utils import mel_filter_bank
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.models.whisper.modeling_whisper import WhisperDecoder
+from transformers.models.whisper.modeling_whisper import WhisperDecoder, WhisperEncoder
 
 from mambadapter.encoders.families.family import Family, Layout
 from mambadapter.encoders.padding import frame_mask
@@ -77,11 +77,11 @@ class LogMels:
         """Whether a longer clip has more frames."""
         return self.padding == "clip"
 
-    def attach(self, backbone: nn.Module, state: ForwardState) -> None:
+    def attach(self, backbone: WhisperEncoder, state: ForwardState) -> None:
         """Let the encoder read less than 30 s, and not attend to padding."""
         backbone.forward = MethodType(encode, backbone)
 
-    def frames(self, backbone: nn.Module, samples: Tensor) -> Tensor:
+    def frames(self, backbone: WhisperEncoder, samples: Tensor) -> Tensor:
         """(B,) samples to (B,) frames of 20 ms: those of the clip, also where silence to 30 s follows."""
         return _frames(samples)
 
@@ -126,7 +126,7 @@ def _frames(samples: Tensor) -> Tensor:
 
 
 def encode(
-    self: nn.Module,
+    self: WhisperEncoder,
     input_features: Tensor,
     attention_mask: Tensor | None = None,
     output_hidden_states: bool = False,

@@ -80,11 +80,10 @@ def _scan(
     z: Tensor | None,
     delta_bias: Tensor | None,
 ) -> Tensor:
-    kernel = _optional("mamba_ssm.ops.selective_scan_interface").selective_scan_fn
-    channels_first = [
-        t if t is None else t.transpose(1, 2).contiguous() for t in (u, delta.to(u.dtype), B, C, z)
-    ]
-    u, delta, B, C, z = channels_first
+    kernel = import_module("mamba_ssm.ops.selective_scan_interface").selective_scan_fn
+    delta = delta.to(u.dtype)
+    u, delta, B, C = (t.transpose(1, 2).contiguous() for t in (u, delta, B, C))
+    z = None if z is None else z.transpose(1, 2).contiguous()
     y = kernel(
         u, delta, A.float(), B, C, D.float(), z=z, delta_bias=delta_bias, delta_softplus=True
     )

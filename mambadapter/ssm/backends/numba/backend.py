@@ -1,7 +1,7 @@
 """The CPU backend: numba kernels with a hand-written backward, float32, no compiler needed.
 
-Padding is neither computed nor masked: the kernels walk each clip's valid frames, forwards or
-backwards. Memory kept for the backward is the input and one state in sixteen.
+Padding is neither computed nor masked: the kernels visit each clip's valid frames alone, forwards or
+backwards. The backward keeps the inputs, and the state before every sixteenth step.
 """
 
 from typing import Any
@@ -61,7 +61,7 @@ def selective_scan(
     A = _whole_vectors(A, dim=0)
     keep = needs_grad(u, delta, A, B, C, D, z, bias)
     padded = lengths is not None
-    y = _Scan.apply(u, delta, A, B, C, D, z, bias, _frames(u, lengths), padded, reverse, keep)
+    y = _Scan.apply(u, delta, A, B, C, D, z, bias, _lengths(u, lengths), padded, reverse, keep)
     return y[..., :channels].to(dtype)
 
 
@@ -86,7 +86,7 @@ def mamba_inner(
     parameters = (conv_weight, bias, x_proj, dt_proj, dt_bias, A, D)
     keep = needs_grad(xz, *parameters)
     padded = lengths is not None
-    y = _Inner.apply(xz, *parameters, _frames(xz, lengths), padded, reverse, keep)
+    y = _Inner.apply(xz, *parameters, _lengths(xz, lengths), padded, reverse, keep)
     return y[..., :channels].to(dtype)
 
 
@@ -103,21 +103,21 @@ class _Scan(torch.autograd.Function):
         D: Tensor,
         z: Tensor | None,
         bias: Tensor,
-        frames: Tensor,
+        lengths: Tensor,
         padded: bool,
         reverse: bool,
         keep: bool,
     ) -> Tensor:
         gated = z is not None
-        u, delta, B, C, D, bias = (_plain(t) for t in (u, delta, B, C, D, bias))
-        z = _plain(z) if gated else u
-        a = _plain(A.t())
+        u, delta, B, C, D, bias = (_contiguous(t) for t in (u, delta, B, C, D, bias))
+        z = u if z is None else _contiguous(z)
+        a = _contiguous(A.t())
         rates = a * float(LOG2_E)
         saved = _saved_states(u, a, keep)
-        out = _blank(u, padded)
+        out = _output_like(u, padded)
         use_threads(len(u))
         scan_forward(
-            *_arrays(u, delta, rates, B, C, D, z, bias, frames),
+            *_numpy(u, delta, rates, B, C, D, z, bias, lengths),
             reverse,
             gated,
             saved.numpy(),
@@ -125,34 +125,34 @@ class _Scan(torch.autograd.Function):
             out.numpy(),
         )
         if keep:
-            ctx.save_for_backward(u, delta, a, rates, B, C, D, z, bias, frames, saved)
+            ctx.save_for_backward(u, delta, a, rates, B, C, D, z, bias, lengths, saved)
             ctx.padded, ctx.reverse, ctx.gated = padded, reverse, gated
         return out
 
     @staticmethod
-    @once_differentiable
     @torch.amp.custom_bwd(device_type="cpu")
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        u, delta, a, rates, B, C, D, z, bias, frames, saved = ctx.saved_tensors
-        grad_u, grad_delta, grad_B, grad_C = (_blank(t, ctx.padded) for t in (u, delta, B, C))
-        grad_z = _blank(z, ctx.padded) if ctx.gated else grad_u
+        u, delta, a, rates, B, C, D, z, bias, lengths, saved = ctx.saved_tensors
+        grad_u, grad_delta, grad_B, grad_C = (_output_like(t, ctx.padded) for t in (u, delta, B, C))
+        grad_z = _output_like(z, ctx.padded) if ctx.gated else grad_u
         grad_a, grad_D, grad_bias = (u.new_zeros(u.shape[0], *t.shape) for t in (a, D, bias))
         use_threads(len(u))
         scan_backward(
-            *_arrays(_plain(grad), u, delta, a, rates, B, C, D, z, bias, frames),
+            *_numpy(_contiguous(grad), u, delta, a, rates, B, C, D, z, bias, lengths),
             ctx.reverse,
             ctx.gated,
-            *_arrays(saved, grad_u, grad_delta, grad_z, grad_B, grad_C, grad_a, grad_D, grad_bias),
+            *_numpy(saved, grad_u, grad_delta, grad_z, grad_B, grad_C, grad_a, grad_D, grad_bias),
         )
         return (
             grad_u,
             grad_delta,
-            _turned(_over_clips(grad_a)),
+            _transposed(_sum_over_clips(grad_a)),
             grad_B,
             grad_C,
-            _over_clips(grad_D),
+            _sum_over_clips(grad_D),
             grad_z if ctx.gated else None,
-            _over_clips(grad_bias),
+            _sum_over_clips(grad_bias),
             None,
             None,
             None,
@@ -173,21 +173,21 @@ class _Inner(torch.autograd.Function):
         dt_bias: Tensor,
         A: Tensor,
         D: Tensor,
-        frames: Tensor,
+        lengths: Tensor,
         padded: bool,
         reverse: bool,
         keep: bool,
     ) -> Tensor:
-        xz, conv_bias, dt_bias, D = (_plain(t) for t in (xz, conv_bias, dt_bias, D))
-        taps, dt_rows = _plain(conv_weight.squeeze(1).t()), _plain(dt_proj.t())
-        x_rows, x_columns = _plain(x_proj), _plain(_whole_vectors(x_proj.t()))
-        a = _plain(A.t())
+        xz, conv_bias, dt_bias, D = (_contiguous(t) for t in (xz, conv_bias, dt_bias, D))
+        taps, dt_rows = _contiguous(conv_weight.squeeze(1).t()), _contiguous(dt_proj.t())
+        x_rows, x_columns = _contiguous(x_proj), _contiguous(_whole_vectors(x_proj.t()))
+        a = _contiguous(A.t())
         rates = a * float(LOG2_E)
         saved = _saved_states(xz, a, keep)
-        out = _blank(xz[..., : a.shape[1]], padded)
+        out = _output_like(xz[..., : a.shape[1]], padded)
         use_threads(len(xz))
         inner_forward(
-            *_arrays(xz, taps, conv_bias, x_columns, dt_rows, dt_bias, rates, D, frames),
+            *_numpy(xz, taps, conv_bias, x_columns, dt_rows, dt_bias, rates, D, lengths),
             reverse,
             saved.numpy(),
             keep,
@@ -195,16 +195,16 @@ class _Inner(torch.autograd.Function):
         )
         if keep:
             ctx.save_for_backward(
-                xz, taps, conv_bias, x_columns, x_rows, dt_rows, dt_bias, a, rates, D, frames, saved
-            )
+                xz, taps, conv_bias, x_columns, x_rows, dt_rows, dt_bias, a, rates, D, lengths, saved,
+            )  # fmt: skip
             ctx.reverse = reverse
         return out
 
     @staticmethod
-    @once_differentiable
     @torch.amp.custom_bwd(device_type="cpu")
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        xz, taps, conv_bias, x_columns, x_rows, dt_rows, dt_bias, a, rates, D, frames, saved = (
+        xz, taps, conv_bias, x_columns, x_rows, dt_rows, dt_bias, a, rates, D, lengths, saved = (
             ctx.saved_tensors
         )
         grad_xz = torch.zeros_like(xz)
@@ -212,8 +212,8 @@ class _Inner(torch.autograd.Function):
         per_clip = [xz.new_zeros(xz.shape[0], *t.shape) for t in parameters]
         use_threads(len(xz))
         inner_backward(
-            *_arrays(
-                _plain(grad),
+            *_numpy(
+                _contiguous(grad),
                 xz,
                 taps,
                 conv_bias,
@@ -224,21 +224,23 @@ class _Inner(torch.autograd.Function):
                 a,
                 rates,
                 D,
-                frames,
+                lengths,
             ),
             ctx.reverse,
-            *_arrays(saved, grad_xz, *per_clip),
+            *_numpy(saved, grad_xz, *per_clip),
         )
-        taps, conv_bias, x_rows, dt_rows, dt_bias, a, D = map(_over_clips, per_clip)
+        grad_taps, grad_conv_bias, grad_x_proj, grad_dt_rows, grad_dt_bias, grad_a, grad_D = map(
+            _sum_over_clips, per_clip
+        )
         return (
             grad_xz,
-            _turned(taps).unsqueeze(1),
-            conv_bias,
-            x_rows,
-            _turned(dt_rows),
-            dt_bias,
-            _turned(a),
-            D,
+            _transposed(grad_taps).unsqueeze(1),
+            grad_conv_bias,
+            grad_x_proj,
+            _transposed(grad_dt_rows),
+            grad_dt_bias,
+            _transposed(grad_a),
+            grad_D,
             None,
             None,
             None,
@@ -247,34 +249,34 @@ class _Inner(torch.autograd.Function):
 
 
 def _whole_vectors(x: Tensor, dim: int = -1) -> Tensor:
-    """Zeros after the channels of a tensor, up to a whole number of vectors: they scan zeros to zeros."""
+    """Append channels of zeros up to a whole number of vectors; a scan of zeros gives zeros."""
     missing = -x.shape[dim] % LANES
     if not missing:
         return x
     return F.pad(x, (0, 0) * (x.dim() - 1 - dim % x.dim()) + (0, missing))
 
 
-def _plain(x: Tensor) -> Tensor:
+def _contiguous(x: Tensor) -> Tensor:
     return x.detach().float().contiguous()
 
 
-def _turned(x: Tensor) -> Tensor:
-    """Transpose into the strides of a parameter, which DDP's buckets have, even where a size is 1."""
+def _transposed(x: Tensor) -> Tensor:
+    """Transpose, with a contiguous tensor's strides even where a size is 1: DDP's buckets have those."""
     return x.t().clone(memory_format=torch.contiguous_format)
 
 
-def _arrays(*tensors: Tensor) -> list:
+def _numpy(*tensors: Tensor) -> list:
     return [t.detach().numpy() for t in tensors]
 
 
-def _frames(x: Tensor, lengths: Tensor | None) -> Tensor:
+def _lengths(x: Tensor, lengths: Tensor | None) -> Tensor:
     if lengths is None:
         return torch.full(x.shape[:1], x.shape[1], dtype=torch.int64)
     return lengths.to(torch.int64).contiguous()
 
 
-def _blank(like: Tensor, padded: bool) -> Tensor:
-    """Room for what the kernels write: every valid frame, so only padding must come zeroed."""
+def _output_like(like: Tensor, padded: bool) -> Tensor:
+    """Memory for an output: kernels write every valid frame, so it is zeroed only where there is padding."""
     shape = like.shape
     return like.new_zeros(shape) if padded else like.new_empty(shape)
 
@@ -284,5 +286,5 @@ def _saved_states(x: Tensor, a: Tensor, keep: bool) -> Tensor:
     return torch.empty(x.shape[0], chunks, *a.shape)
 
 
-def _over_clips(gradient: Tensor) -> Tensor:
+def _sum_over_clips(gradient: Tensor) -> Tensor:
     return gradient[0] if gradient.shape[0] == 1 else gradient.sum(0)

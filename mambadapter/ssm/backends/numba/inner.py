@@ -18,18 +18,18 @@ from mambadapter.ssm.backends.numba.steps import (
     GRAD_Y,
     ROWS,
     Y,
-    advance,
-    pair,
-    retreat,
+    bc_index,
+    chunk_backward,
+    step_forward,
 )
 from mambadapter.ssm.backends.numba.vector import (
     LANES,
+    Vector,
     broadcast,
     load,
     splat,
     store,
     total,
-    vector,
 )
 
 
@@ -42,7 +42,7 @@ def _convolve(
     taps: np.ndarray,
     bias: np.ndarray,
     d: int,
-) -> vector:
+) -> Vector:
     """Causal depthwise convolution at step t of the scan; the frame of step s is s or length-1-s."""
     out = load(bias, d)
     for j in range(taps.shape[0]):
@@ -64,12 +64,14 @@ def _project(u: np.ndarray, weight: np.ndarray, out: np.ndarray, k: int) -> None
 
 
 @njit(inline="always")
-def _raw_step(low: np.ndarray, k: int, dt_proj: np.ndarray, dt_bias: np.ndarray, d: int) -> vector:
-    """Step sizes before their softplus, from the first columns of `low`."""
-    raw = load(dt_bias, d)
+def _raw_dt(
+    projected: np.ndarray, k: int, dt_proj: np.ndarray, dt_bias: np.ndarray, d: int
+) -> Vector:
+    """Step sizes before their softplus, from the first columns of `projected`."""
+    raw_dt = load(dt_bias, d)
     for r in range(dt_proj.shape[0]):
-        raw = raw + broadcast(low, (k, r)) * load(dt_proj, (r, d))
-    return raw
+        raw_dt = raw_dt + broadcast(projected, (k, r)) * load(dt_proj, (r, d))
+    return raw_dt
 
 
 @njit(parallel=True, cache=True)
@@ -119,22 +121,22 @@ def _clip_forward(
     rank = dt_proj.shape[0]
     state = np.zeros((states, channels), np.float32)
     u = np.empty((1, channels), np.float32)
-    low = np.empty((1, x_proj.shape[1]), np.float32)
-    b, c = low[:, rank:], low[:, rank + states :]
+    projected = np.empty((1, x_proj.shape[1]), np.float32)
+    b, c = projected[:, rank:], projected[:, rank + states :]
     for t in range(length):
         if keep and t % CHUNK == 0:
             saved[t // CHUNK] = state
-        p = length - 1 - t if reverse else t
+        frame = length - 1 - t if reverse else t
         for d in range(0, channels, LANES):
             conv = _convolve(xz, t, length, reverse, taps, conv_bias, d)
             store(u, (0, d), conv * sigmoid(conv))
-        _project(u, x_proj, low, 0)
+        _project(u, x_proj, projected, 0)
         for d in range(0, channels, LANES):
             x = load(u, (0, d))
-            dt = softplus(_raw_step(low, 0, dt_proj, dt_bias, d))
-            y = advance(state, d, dt, dt * x, load(D, d) * x, rates, b, c, 0)
-            gate = load(xz, (p, channels + d))
-            store(out, (p, d), y * gate * sigmoid(gate))
+            dt = softplus(_raw_dt(projected, 0, dt_proj, dt_bias, d))
+            y = step_forward(state, d, dt, dt * x, load(D, d) * x, rates, b, c, 0)
+            gate = load(xz, (frame, channels + d))
+            store(out, (frame, d), y * gate * sigmoid(gate))
 
 
 @njit(parallel=True, cache=True)
@@ -202,67 +204,77 @@ def _clip_backward(
     states, channels = a.shape
     rank, kernel, width = dt_proj.shape[0], taps.shape[0], x_proj_rows.shape[0]
     adjoint = np.zeros((states, channels), np.float32)
-    # One work space after the other for each vector of channels: channel d's begins at ROWS * CHUNK * d.
+    # Every vector of channels has a work space; that of channels d and on begins at ROWS * CHUNK * d.
     work = np.empty(ROWS * CHUNK * channels, np.float32)
     conv = np.empty((CHUNK, channels), np.float32)
     u = np.empty((CHUNK, channels), np.float32)
-    raw = np.empty((CHUNK, channels), np.float32)
-    low = np.empty((CHUNK, x_proj.shape[1]), np.float32)
+    raw_dt = np.empty((CHUNK, channels), np.float32)
+    projected = np.empty((CHUNK, x_proj.shape[1]), np.float32)
     bc = np.empty(2 * states * CHUNK, np.float32)
-    parts = np.empty(2 * states * CHUNK * LANES, np.float32)
+    grad_bc = np.empty(2 * states * CHUNK * LANES, np.float32)
     grad_u = np.empty((CHUNK, channels), np.float32)
-    grad_low = np.empty((CHUNK, width), np.float32)
+    grad_projected = np.empty((CHUNK, width), np.float32)
     for chunk in range((length + CHUNK - 1) // CHUNK - 1, -1, -1):
         start = chunk * CHUNK
         steps = min(CHUNK, length - start)
         first, stride = (length - 1 - start, -1) if reverse else (start, 1)
-        parts[:] = 0
+        grad_bc[:] = 0
 
-        # Forward again, up to what the scan reads.
+        # Recompute the forward pass of the chunk, up to what the scan reads.
         for k in range(steps):
-            p = first + k * stride
+            frame = first + k * stride
             for d in range(0, channels, LANES):
                 x = _convolve(xz, start + k, length, reverse, taps, conv_bias, d)
                 store(conv, (k, d), x)
                 store(u, (k, d), x * sigmoid(x))
-            _project(u, x_proj, low, k)
+            _project(u, x_proj, projected, k)
             for n in range(states):
-                bc[pair(n, k)] = low[k, rank + n]
-                bc[pair(n, k) + 1] = low[k, rank + states + n]
+                bc[bc_index(n, k)] = projected[k, rank + n]
+                bc[bc_index(n, k) + 1] = projected[k, rank + states + n]
             for d in range(0, channels, LANES):
                 row = ROWS * CHUNK * d + k * LANES
-                x, gate = load(u, (k, d)), load(xz, (p, channels + d))
-                before_softplus = _raw_step(low, k, dt_proj, dt_bias, d)
-                step = softplus(before_softplus)
-                store(raw, (k, d), before_softplus)
-                store(work, row + DT, step)
-                store(work, row + DRIVE, step * x)
+                x, gate = load(u, (k, d)), load(xz, (frame, channels + d))
+                raw = _raw_dt(projected, k, dt_proj, dt_bias, d)
+                dt = softplus(raw)
+                store(raw_dt, (k, d), raw)
+                store(work, row + DT, dt)
+                store(work, row + DRIVE, dt * x)
                 store(work, row + Y, load(D, d) * x)
-                store(work, row + GRAD_Y, load(grad, (p, d)) * gate * sigmoid(gate))
+                store(work, row + GRAD_Y, load(grad, (frame, d)) * gate * sigmoid(gate))
 
         # Back through gate, scan and step sizes.
         for d in range(0, channels, LANES):
-            at = ROWS * CHUNK * d
-            retreat(steps, d, saved[chunk], adjoint, a, rates, bc, work, at, parts, grad_a)
+            base = ROWS * CHUNK * d
+            chunk_backward(
+                steps, d, saved[chunk], adjoint, a, rates, bc, work, base, grad_bc, grad_a
+            )
             sum_D, sum_bias = load(grad_D, d), load(grad_dt_bias, d)
             for k in range(steps):
-                p, row = first + k * stride, at + k * LANES
-                gate = load(xz, (p, channels + d))
+                frame, row = first + k * stride, base + k * LANES
+                gate = load(xz, (frame, channels + d))
                 slope = silu_slope(gate, sigmoid(gate))
-                store(grad_xz, (p, channels + d), load(grad, (p, d)) * load(work, row + Y) * slope)
-                x, from_y = load(u, (k, d)), load(work, row + GRAD_Y)
-                from_drive = load(work, row + GRAD_DRIVE)
-                from_raw = (load(work, row + GRAD_DT) + from_drive * x) * sigmoid(load(raw, (k, d)))
-                store(work, row + GRAD_DT, from_raw)
-                store(grad_u, (k, d), from_drive * load(work, row + DT) + from_y * load(D, d))
-                sum_D = sum_D + from_y * x
-                sum_bias = sum_bias + from_raw
+                store(
+                    grad_xz,
+                    (frame, channels + d),
+                    load(grad, (frame, d)) * load(work, row + Y) * slope,
+                )
+                x, grad_y = load(u, (k, d)), load(work, row + GRAD_Y)
+                grad_drive = load(work, row + GRAD_DRIVE)
+                grad_raw = (load(work, row + GRAD_DT) + grad_drive * x) * sigmoid(
+                    load(raw_dt, (k, d))
+                )
+                store(work, row + GRAD_DT, grad_raw)
+                store(grad_u, (k, d), grad_drive * load(work, row + DT) + grad_y * load(D, d))
+                sum_D = sum_D + grad_y * x
+                sum_bias = sum_bias + grad_raw
             store(grad_D, d, sum_D)
             store(grad_dt_bias, d, sum_bias)
             for r in range(rank):
                 sums = load(grad_dt_proj, (r, d))
                 for k in range(steps):
-                    sums = sums + broadcast(low, (k, r)) * load(work, at + k * LANES + GRAD_DT)
+                    sums = sums + broadcast(projected, (k, r)) * load(
+                        work, base + k * LANES + GRAD_DT
+                    )
                 store(grad_dt_proj, (r, d), sums)
 
         # Back through the projections to step sizes, B and C.
@@ -270,36 +282,37 @@ def _clip_backward(
             for r in range(rank):
                 sums = splat(ZERO)
                 for d in range(0, channels, LANES):
-                    from_raw = load(work, ROWS * CHUNK * d + k * LANES + GRAD_DT)
-                    sums = sums + from_raw * load(dt_proj, (r, d))
-                grad_low[k, r] = total(sums)
+                    grad_raw = load(work, ROWS * CHUNK * d + k * LANES + GRAD_DT)
+                    sums = sums + grad_raw * load(dt_proj, (r, d))
+                grad_projected[k, r] = total(sums)
             for n in range(states):
-                part = pair(n, k) * LANES
-                grad_low[k, rank + n] = total(load(parts, part))
-                grad_low[k, rank + states + n] = total(load(parts, part + LANES))
+                slot = bc_index(n, k) * LANES
+                grad_projected[k, rank + n] = total(load(grad_bc, slot))
+                grad_projected[k, rank + states + n] = total(load(grad_bc, slot + LANES))
         for d in range(0, channels, LANES):
             for m in range(width):
                 sums = load(grad_x_proj, (m, d))
                 for k in range(steps):
-                    sums = sums + broadcast(grad_low, (k, m)) * load(u, (k, d))
+                    sums = sums + broadcast(grad_projected, (k, m)) * load(u, (k, d))
                 store(grad_x_proj, (m, d), sums)
 
             # Back through SiLU and convolution.
             sum_bias = load(grad_conv_bias, d)
             for k in range(steps):
-                from_u = load(grad_u, (k, d))
+                grad_activated = load(grad_u, (k, d))
                 for m in range(width):
-                    from_u = from_u + broadcast(grad_low, (k, m)) * load(x_proj_rows, (m, d))
+                    grad_m = broadcast(grad_projected, (k, m))
+                    grad_activated = grad_activated + grad_m * load(x_proj_rows, (m, d))
                 x = load(conv, (k, d))
-                from_conv = from_u * silu_slope(x, sigmoid(x))
-                sum_bias = sum_bias + from_conv
+                grad_conv = grad_activated * silu_slope(x, sigmoid(x))
+                sum_bias = sum_bias + grad_conv
                 for j in range(kernel):
                     s = start + k - (kernel - 1) + j
                     if s >= 0:
                         q = length - 1 - s if reverse else s
                         store(
-                            grad_xz, (q, d), load(grad_xz, (q, d)) + load(taps, (j, d)) * from_conv
+                            grad_xz, (q, d), load(grad_xz, (q, d)) + load(taps, (j, d)) * grad_conv
                         )
-                        tap = load(grad_taps, (j, d)) + load(xz, (q, d)) * from_conv
+                        tap = load(grad_taps, (j, d)) + load(xz, (q, d)) * grad_conv
                         store(grad_taps, (j, d), tap)
             store(grad_conv_bias, d, sum_bias)

@@ -7,7 +7,7 @@ a power of two put straight into the exponent bits: relative error about 1e-7, f
 import numpy as np
 from numba import njit
 
-from mambadapter.ssm.backends.numba.vector import at_least, at_most, raise_exponent, splat, vector
+from mambadapter.ssm.backends.numba.vector import Vector, at_least, at_most, raise_exponent, splat
 
 f32 = np.float32
 
@@ -34,7 +34,7 @@ _S0, _S1, _S2, _S3, _S4 = (
 
 
 @njit(inline="always")
-def exp2(x: vector) -> vector:
+def exp2(x: Vector) -> Vector:
     """2^x for x up to 127; what would be no normal float32 number is 2^-126."""
     x = at_least(splat(_LOWEST), x)
     shifted = x + splat(_MAGIC)
@@ -48,19 +48,19 @@ def exp2(x: vector) -> vector:
 
 
 @njit(inline="always")
-def sigmoid(x: vector) -> vector:
+def sigmoid(x: Vector) -> Vector:
     """1 / (1 + e^-x)."""
     return splat(ONE) / (splat(ONE) + exp2(at_most(splat(_HIGHEST), x * splat(-LOG2_E))))
 
 
 @njit(inline="always")
-def silu_slope(x: vector, s: vector) -> vector:
+def silu_slope(x: Vector, s: Vector) -> Vector:
     """The derivative of x sigmoid(x), given s = sigmoid(x)."""
     return s + x * s * (splat(ONE) - s)
 
 
 @njit(inline="always")
-def softplus(x: vector) -> vector:
+def softplus(x: Vector) -> Vector:
     """log(1 + e^x), without overflow."""
     size = at_least(splat(ZERO) - x, x)
     e = exp2(size * splat(-LOG2_E))

@@ -14,9 +14,9 @@ from mambadapter.ssm.backends.numba.steps import (
     ROW,
     ROWS,
     Y,
-    advance,
-    pair,
-    retreat,
+    bc_index,
+    chunk_backward,
+    step_forward,
 )
 from mambadapter.ssm.backends.numba.vector import LANES, load, store, total
 
@@ -68,15 +68,15 @@ def _clip_forward(
     for t in range(length):
         if keep and t % CHUNK == 0:
             saved[t // CHUNK] = state
-        p = length - 1 - t if reverse else t
+        frame = length - 1 - t if reverse else t
         for d in range(0, channels, LANES):
-            x = load(u, (p, d))
-            dt = softplus(load(delta, (p, d)) + load(bias, d))
-            y = advance(state, d, dt, dt * x, load(D, d) * x, rates, B, C, p)
+            x = load(u, (frame, d))
+            dt = softplus(load(delta, (frame, d)) + load(bias, d))
+            y = step_forward(state, d, dt, dt * x, load(D, d) * x, rates, B, C, frame)
             if gated:
-                gate = load(z, (p, d))
+                gate = load(z, (frame, d))
                 y = y * gate * sigmoid(gate)
-            store(out, (p, d), y)
+            store(out, (frame, d), y)
 
 
 @njit(parallel=True, cache=True)
@@ -142,50 +142,50 @@ def _clip_backward(
     adjoint = np.zeros((states, channels), np.float32)
     work = np.empty(ROWS * ROW, np.float32)
     bc = np.empty(2 * states * CHUNK, np.float32)
-    parts = np.empty(2 * states * CHUNK * LANES, np.float32)
+    grad_bc = np.empty(2 * states * CHUNK * LANES, np.float32)
     stride = -1 if reverse else 1
     for chunk in range((length + CHUNK - 1) // CHUNK - 1, -1, -1):
         start = chunk * CHUNK
         steps = min(CHUNK, length - start)
         first = length - 1 - start if reverse else start
-        parts[:] = 0
+        grad_bc[:] = 0
         for k in range(steps):
             for n in range(states):
-                bc[pair(n, k)] = B[first + k * stride, n]
-                bc[pair(n, k) + 1] = C[first + k * stride, n]
+                bc[bc_index(n, k)] = B[first + k * stride, n]
+                bc[bc_index(n, k) + 1] = C[first + k * stride, n]
         for d in range(0, channels, LANES):
             for k in range(steps):
-                p, row = first + k * stride, k * LANES
-                x, from_out = load(u, (p, d)), load(grad, (p, d))
-                step = softplus(load(delta, (p, d)) + load(bias, d))
-                store(work, row + DT, step)
-                store(work, row + DRIVE, step * x)
+                frame, row = first + k * stride, k * LANES
+                x, grad_y = load(u, (frame, d)), load(grad, (frame, d))
+                dt = softplus(load(delta, (frame, d)) + load(bias, d))
+                store(work, row + DT, dt)
+                store(work, row + DRIVE, dt * x)
                 store(work, row + Y, load(D, d) * x)
                 if gated:
-                    gate = load(z, (p, d))
-                    from_out = from_out * gate * sigmoid(gate)
-                store(work, row + GRAD_Y, from_out)
-            retreat(steps, d, saved[chunk], adjoint, a, rates, bc, work, 0, parts, grad_a)
+                    gate = load(z, (frame, d))
+                    grad_y = grad_y * gate * sigmoid(gate)
+                store(work, row + GRAD_Y, grad_y)
+            chunk_backward(steps, d, saved[chunk], adjoint, a, rates, bc, work, 0, grad_bc, grad_a)
             sum_D, sum_bias = load(grad_D, d), load(grad_bias, d)
             for k in range(steps):
-                p, row = first + k * stride, k * LANES
-                x, from_y = load(u, (p, d)), load(work, row + GRAD_Y)
-                from_drive = load(work, row + GRAD_DRIVE)
+                frame, row = first + k * stride, k * LANES
+                x, grad_y = load(u, (frame, d)), load(work, row + GRAD_Y)
+                grad_drive = load(work, row + GRAD_DRIVE)
                 if gated:
-                    gate = load(z, (p, d))
+                    gate = load(z, (frame, d))
                     slope = silu_slope(gate, sigmoid(gate))
-                    store(grad_z, (p, d), load(grad, (p, d)) * load(work, row + Y) * slope)
-                store(grad_u, (p, d), from_drive * load(work, row + DT) + from_y * load(D, d))
-                raw = load(delta, (p, d)) + load(bias, d)
-                from_raw = (load(work, row + GRAD_DT) + from_drive * x) * sigmoid(raw)
-                store(grad_delta, (p, d), from_raw)
-                sum_bias = sum_bias + from_raw
-                sum_D = sum_D + from_y * x
+                    store(grad_z, (frame, d), load(grad, (frame, d)) * load(work, row + Y) * slope)
+                store(grad_u, (frame, d), grad_drive * load(work, row + DT) + grad_y * load(D, d))
+                raw_dt = load(delta, (frame, d)) + load(bias, d)
+                grad_raw = (load(work, row + GRAD_DT) + grad_drive * x) * sigmoid(raw_dt)
+                store(grad_delta, (frame, d), grad_raw)
+                sum_bias = sum_bias + grad_raw
+                sum_D = sum_D + grad_y * x
             store(grad_D, d, sum_D)
             store(grad_bias, d, sum_bias)
         for k in range(steps):
-            p = first + k * stride
+            frame = first + k * stride
             for n in range(states):
-                part = pair(n, k) * LANES
-                grad_B[p, n] = total(load(parts, part))
-                grad_C[p, n] = total(load(parts, part + LANES))
+                slot = bc_index(n, k) * LANES
+                grad_B[frame, n] = total(load(grad_bc, slot))
+                grad_C[frame, n] = total(load(grad_bc, slot + LANES))

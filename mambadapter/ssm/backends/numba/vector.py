@@ -24,15 +24,15 @@ _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _BITS = ir.VectorType(ir.IntType(32), LANES)
 
 
-class _VectorType(types.Type):
+class Vector(types.Type):
     def __init__(self) -> None:
         super().__init__(name=f"float32x{LANES}")
 
 
-vector = _VectorType()
+vector = Vector()
 
 
-@register_model(_VectorType)
+@register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, frontend_type: types.Type) -> None:
         super().__init__(manager, frontend_type, _FLOATS)
@@ -40,12 +40,12 @@ class _VectorModel(models.PrimitiveModel):
 
 def _define_operator(python_operator: Any, instruction: str) -> None:
     @infer_global(python_operator)
-    class _(AbstractTemplate):
+    class _Signature(AbstractTemplate):
         def generic(self, args: tuple, kws: dict) -> Any:
             return signature(vector, vector, vector) if args == (vector, vector) else None
 
     @lower_builtin(python_operator, vector, vector)
-    def _(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
+    def _lower(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
         return getattr(builder, instruction)(*args, flags=_FUSED)
 
 
@@ -61,13 +61,13 @@ for _operator, _instruction in (
 def _address(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
     """Where args[1], an index or a tuple of them, is in args[0], an array; it must not be negative."""
     array_type, index_type = sig.args[:2]
+    values, kinds = [args[1]], [index_type]
     if isinstance(index_type, types.BaseTuple):
-        pairs = zip(
-            cgutils.unpack_tuple(builder, args[1], len(index_type)), index_type, strict=True
-        )
-    else:
-        pairs = [(args[1], index_type)]
-    indices = [context.cast(builder, value, kind, types.intp) for value, kind in pairs]
+        values, kinds = cgutils.unpack_tuple(builder, args[1], len(index_type)), index_type
+    indices = [
+        context.cast(builder, value, kind, types.intp)
+        for value, kind in zip(values, kinds, strict=True)
+    ]
     array = context.make_array(array_type)(context, builder, args[0])
     return cgutils.get_item_pointer(context, builder, array_type, array, indices, wraparound=False)
 

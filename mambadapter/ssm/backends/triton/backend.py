@@ -1,9 +1,9 @@
-"""The GPU backend: Triton kernels with a hand-written backward, in float32; they come with PyTorch.
+"""The GPU backend: Triton kernels with a hand-written backward, in float32. Triton comes with PyTorch.
 
-Padding and direction are addresses in the kernels: no clip is turned around or masked in memory. What is
-kept for the backward is the input and one state in every tile of frames. Every sum has a fixed order, so
-a step gives the same bits each time. The kernels are imported where they are launched: without a GPU, Triton
-is not loaded.
+The kernels skip padding and reverse a clip by the addresses they read: no tensor is flipped or masked in
+memory. The backward keeps the inputs, and the state before every tile of frames. Every sum has a fixed
+order, so a step gives the same bits each time. The kernels are imported where they are launched: without
+a GPU, Triton is not loaded.
 """
 
 import os
@@ -20,9 +20,9 @@ from mambadapter.ssm.backends.reference import needs_grad
 
 NAME = "triton"
 
-_OLDEST = (7, 5)
-_NUMBERS = 2048  # of a tile of the scan: frames x channels x states
-_CONVOLVED = 1024  # of a tile of the convolution: frames x channels
+_MINIMUM_CAPABILITY = (7, 5)
+_SCAN_TILE = 2048  # frames x channels x states
+_CONVOLUTION_TILE = 1024  # frames x channels
 
 
 def unusable(device_type: str) -> str | None:
@@ -33,7 +33,7 @@ def unusable(device_type: str) -> str | None:
         import_module("mambadapter.ssm.backends.triton.scan")
     except ImportError:  # no Triton outside Linux and Windows
         return "Triton cannot be imported; `pip install triton`"
-    if torch.version.hip is None and torch.cuda.get_device_capability() < _OLDEST:
+    if torch.version.hip is None and torch.cuda.get_device_capability() < _MINIMUM_CAPABILITY:
         return "its kernels need a GPU of compute capability 7.5 or newer"
     if not any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
         return "Triton builds its launchers with a C compiler, and there is none; install gcc"
@@ -87,42 +87,42 @@ class _Convolution(torch.autograd.Function):
         lengths: Tensor | None,
         reverse: bool,
     ) -> Tensor:
-        x, weight = _rows(x), weight.contiguous()
+        x, weight = _channels_adjacent(x), weight.contiguous()
         ctx.save_for_backward(x, weight, bias, lengths)
         ctx.reverse = reverse
-        return _convolved(x, weight, bias, lengths, reverse, activate=True)
+        return _convolve(x, weight, bias, lengths, reverse, activate=True)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        from mambadapter.ssm.backends.triton.convolution import before_activation
+        from mambadapter.ssm.backends.triton.convolution import convolve_backward
 
         x, weight, bias, lengths = ctx.saved_tensors
-        grad = _rows(grad)
+        grad = _channels_adjacent(grad)
         clips, time, channels = x.shape
         grid, tile = _convolution_tiles(x)
         taps = weight.shape[-1]
-        of_value = x.new_empty(x.shape, dtype=torch.float32)
-        rest = of_value.new_empty(clips * grid[1], channels * (taps + 1))
+        grad_value = x.new_empty(x.shape, dtype=torch.float32)
+        grad_parameters = grad_value.new_empty(clips * grid[1], channels * (taps + 1))
         with torch.cuda.device_of(x):
-            before_activation[grid](
-                grad, x, weight, _vector(bias, x), _vector(lengths, x), of_value, rest,
+            convolve_backward[grid](
+                grad, x, weight, _pointed_to(bias, x), _pointed_to(lengths, x), grad_value, grad_parameters,
                 time, channels, *grad.stride()[:2], *x.stride()[:2],
                 taps=taps, biased=bias is not None, padded=lengths is not None,
                 reverse=ctx.reverse, **tile,
             )  # fmt: skip
-        of_x = _convolved(of_value, weight, None, lengths, not ctx.reverse, activate=False)
-        of_weight, of_bias = rest.sum(0).split([channels * taps, channels])
+        grad_x = _convolve(grad_value, weight, None, lengths, not ctx.reverse, activate=False)
+        grad_weight, grad_bias = grad_parameters.sum(0).split([channels * taps, channels])
         return (
-            of_x.to(x.dtype),
-            of_weight.view_as(weight).to(weight.dtype),
-            None if bias is None else of_bias.to(bias.dtype),
+            grad_x.to(x.dtype),
+            grad_weight.view_as(weight).to(weight.dtype),
+            None if bias is None else grad_bias.to(bias.dtype),
             None,
             None,
         )
 
 
-def _convolved(
+def _convolve(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -136,7 +136,7 @@ def _convolved(
     out = x.new_empty(x.shape)
     with torch.cuda.device_of(x):
         convolve[grid](
-            x, weight, _vector(bias, x), _vector(lengths, x), out,
+            x, weight, _pointed_to(bias, x), _pointed_to(lengths, x), out,
             x.shape[1], x.shape[2], *x.stride()[:2],
             taps=weight.shape[-1], activate=activate, biased=bias is not None,
             padded=lengths is not None, reverse=reverse, **tile,
@@ -162,8 +162,8 @@ class _Scan(torch.autograd.Function):
     ) -> Tensor:
         from mambadapter.ssm.backends.triton.scan import scan_forward
 
-        u, delta, B, C = map(_rows, (u, delta, B, C))
-        z = None if z is None else _rows(z)
+        u, delta, B, C = map(_channels_adjacent, (u, delta, B, C))
+        z = None if z is None else _channels_adjacent(z)
         gate = u if z is None else z
         A, D = A.contiguous(), D.contiguous()
         grid, tile = _scan_tiles(u, A)
@@ -173,7 +173,7 @@ class _Scan(torch.autograd.Function):
         with torch.cuda.device_of(u):
             scan_forward[grid](
                 u, delta, A, B, C, D, gate,
-                _vector(bias, u), _vector(lengths, u), y, saved,
+                _pointed_to(bias, u), _pointed_to(lengths, u), y, saved,
                 u.shape[1], *A.shape, *_strides(u, delta, B, C, gate),
                 gated=z is not None, biased=bias is not None, padded=lengths is not None,
                 reverse=reverse, keep=keep, **tile,
@@ -189,53 +189,55 @@ class _Scan(torch.autograd.Function):
         from mambadapter.ssm.backends.triton.scan import scan_backward
 
         u, delta, A, B, C, D, z, bias, lengths, saved = ctx.saved_tensors
-        grad = _rows(grad)
+        grad = _channels_adjacent(grad)
         grid, tile = _scan_tiles(u, A)
         clips, time = u.shape[:2]
-        of_u, of_delta = u.new_empty(u.shape), delta.new_empty(delta.shape)
+        grad_u, grad_delta = u.new_empty(u.shape), delta.new_empty(delta.shape)
         gate = u if z is None else z
-        of_z = of_u if z is None else z.new_empty(z.shape)
+        grad_z = grad_u if z is None else z.new_empty(z.shape)
         channels, states = A.shape
-        of_BC = saved.new_empty(2, grid[1], *B.shape)
-        rest = saved.new_empty(clips, channels * (states + 2))
+        grad_BC = saved.new_empty(2, grid[1], *B.shape)
+        grad_parameters = saved.new_empty(clips, channels * (states + 2))
         with torch.cuda.device_of(u):
             scan_backward[grid](
                 grad, u, delta, A, B, C, D, gate,
-                _vector(bias, u), _vector(lengths, u), saved,
-                of_u, of_delta, of_z, *of_BC, rest,
+                _pointed_to(bias, u), _pointed_to(lengths, u), saved,
+                grad_u, grad_delta, grad_z, *grad_BC, grad_parameters,
                 clips, time, channels, states, *_strides(grad, u, delta, B, C, gate),
                 gated=z is not None, biased=bias is not None, padded=lengths is not None,
                 reverse=ctx.reverse, **tile,
             )  # fmt: skip
-        of_B, of_C = of_BC.sum(1)
-        of_A, of_D, of_bias = rest.sum(0).split([channels * states, channels, channels])
+        grad_B, grad_C = grad_BC.sum(1)
+        grad_A, grad_D, grad_bias = grad_parameters.sum(0).split(
+            [channels * states, channels, channels]
+        )
         return (
-            of_u,
-            of_delta,
-            of_A.view_as(A).to(A.dtype),
-            of_B.to(B.dtype),
-            of_C.to(C.dtype),
-            of_D.to(D.dtype),
-            None if z is None else of_z,
-            None if bias is None else of_bias.to(bias.dtype),
+            grad_u,
+            grad_delta,
+            grad_A.view_as(A).to(A.dtype),
+            grad_B.to(B.dtype),
+            grad_C.to(C.dtype),
+            grad_D.to(D.dtype),
+            None if z is None else grad_z,
+            None if bias is None else grad_bias.to(bias.dtype),
             None,
             None,
             None,
         )
 
 
-def _rows(x: Tensor) -> Tensor:
-    """(B, T, C) whose channels are neighbours, as the kernels take them to be."""
+def _channels_adjacent(x: Tensor) -> Tensor:
+    """(B, T, C) with a channel stride of 1, which the kernels assume."""
     return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
 
 
 def _strides(*tensors: Tensor) -> list[int]:
-    """Steps from clip to clip and from frame to frame."""
+    """Strides over clips and over frames of each tensor."""
     return [step for x in tensors for step in x.stride()[:2]]
 
 
-def _vector(x: Tensor | None, otherwise: Tensor) -> Tensor:
-    """A plain vector, or where there is none, a pointer that the kernels do not follow."""
+def _pointed_to(x: Tensor | None, otherwise: Tensor) -> Tensor:
+    """A contiguous vector; in place of None, any tensor: the kernels take a pointer, and do not read it."""
     return otherwise if x is None else x.contiguous()
 
 
@@ -246,7 +248,7 @@ def _power_of_two(size: int) -> int:
 def _convolution_tiles(x: Tensor) -> tuple[tuple[int, int, int], dict[str, int]]:
     clips, time, channels = x.shape
     width = min(_power_of_two(channels), 32)
-    frames = max(_CONVOLVED // width, 1)
+    frames = max(_CONVOLUTION_TILE // width, 1)
     grid = (clips, -(-time // frames), -(-channels // width))
     return grid, {"FRAMES": frames, "CHANNELS": width}
 
@@ -255,6 +257,6 @@ def _scan_tiles(u: Tensor, A: Tensor) -> tuple[tuple[int, int], dict[str, int]]:
     channels, states = A.shape
     width = min(_power_of_two(channels), 2)
     columns = _power_of_two(states)
-    frames = max(_NUMBERS // (width * columns), 1)
+    frames = max(_SCAN_TILE // (width * columns), 1)
     grid = (u.shape[0], -(-channels // width))
     return grid, {"FRAMES": frames, "CHANNELS": width, "STATES": columns, "num_warps": 2}

@@ -25,7 +25,7 @@ def softplus(x):
     e = tl.exp2(-tl.abs(x) * LOG2_E)
     s = e / (2.0 + e)
     q = s * s
-    # log(1 + e) = s (2 + s^2 (2/3 + ...)), the minimax polynomial of cpu_math on [0, 1/3].
+    # log(1 + e) = s (2 + s^2 (2/3 + ...)), the minimax polynomial of the CPU kernels on [0, 1/3].
     series = 0.2816147208213806 * q + 0.27964359521865845
     series = series * q + 0.4002464711666107
     series = series * q + 0.6666632294654846
@@ -35,7 +35,7 @@ def softplus(x):
 
 @triton.jit
 def frame_of(position, length, reverse: tl.constexpr):
-    """Where the frame is that is scanned in a given position; padding stays where it is."""
+    """The frame that a scan reads at a position; padding keeps its place."""
     if reverse:
         return tl.where(position < length, length - 1 - position, position)
     else:
@@ -44,7 +44,7 @@ def frame_of(position, length, reverse: tl.constexpr):
 
 @triton.jit
 def length_of(lengths, clip, time, padded: tl.constexpr):
-    """The valid frames of a clip; never more than there are."""
+    """The valid frames of a clip, at most `time`: lengths on a GPU are not checked."""
     if padded:
         return tl.minimum(tl.load(lengths + clip).to(tl.int32), time)
     else:
