@@ -9,23 +9,7 @@ from mambadapter.errors import UserError, did_you_mean
 
 
 def check_types(method: Any) -> None:
-    """Refuse what is not of its field's type: to Python, YAML's texts ``no`` and ``off`` are true.
-
-    Parameters
-    ----------
-    method : dataclass
-        One of `mambadapter.methods`, its values as YAML gave them.
-
-    Raises
-    ------
-    UserError
-        Naming the first field whose value is of another type.
-
-    Example
-    -------
-    >>> from mambadapter.methods import LinearProbe
-    >>> check_types(LinearProbe(norms="none"))
-    """
+    """Refuse what is not of its field's type: to Python, YAML's texts ``no`` and ``off`` are true."""
     for field in fields(method):
         value = getattr(method, field.name)
         if field.type is bool and not isinstance(value, bool):
@@ -37,72 +21,19 @@ def check_types(method: Any) -> None:
 
 
 def one_of(knob: str, value: Any, known: Iterable[str]) -> None:
-    """Refuse a name that is not among the known ones.
-
-    Parameters
-    ----------
-    knob : str
-        The knob.
-    value : Any
-        What was given for it.
-    known : Iterable[str]
-        What may be given.
-
-    Raises
-    ------
-    UserError
-        With the closest known name.
-
-    Example
-    -------
-    >>> one_of("placement", "houlsby", ("pfeiffer", "houlsby"))
-    """
+    """Refuse a name that is not among the known ones."""
     if value not in known:
         raise UserError(f"{knob}: '{value}' is unknown; {did_you_mean(value, known)}.")
 
 
 def positive_integer(knob: str, value: Any) -> None:
-    """Refuse what is no whole number of at least 1.
-
-    Parameters
-    ----------
-    knob : str
-        The knob.
-    value : Any
-        What was given for it.
-
-    Raises
-    ------
-    UserError
-        If it is anything else.
-
-    Example
-    -------
-    >>> positive_integer("rank", 12)
-    """
+    """Refuse what is no whole number of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise UserError(f"{knob}={value!r} is impossible: give a whole number of at least 1.")
 
 
 def odd(knob: str, value: Any) -> None:
-    """Refuse what is no odd number: a centred convolution has a middle.
-
-    Parameters
-    ----------
-    knob : str
-        The knob.
-    value : Any
-        What was given for it.
-
-    Raises
-    ------
-    UserError
-        If it is anything else.
-
-    Example
-    -------
-    >>> odd("kernel_size", 31)
-    """
+    """Refuse what is no odd number: a centred convolution has a middle."""
     positive_integer(knob, value)
     if value % 2 == 0:
         raise UserError(
@@ -111,24 +42,7 @@ def odd(knob: str, value: Any) -> None:
 
 
 def probability(knob: str, value: float) -> None:
-    """Refuse what is no probability below 1.
-
-    Parameters
-    ----------
-    knob : str
-        The knob.
-    value : float
-        What was given for it.
-
-    Raises
-    ------
-    UserError
-        If it is anything else.
-
-    Example
-    -------
-    >>> probability("dropout", 0.1)
-    """
+    """Refuse what is no probability below 1."""
     if not 0 <= value < 1:
         raise UserError(f"{knob}={value} is no probability below 1; give 0 to 0.99.")
 

@@ -33,17 +33,7 @@ def check_placeholders(tree: CommentedMap, text: str) -> None:
 
 
 def check_top_level(tree: CommentedMap, text: str, contract: Iterable[str]) -> None:
-    """Refuse a top-level key that neither the program nor another key reads, or with an impossible value.
-
-    Parameters
-    ----------
-    tree : CommentedMap
-        The recipe's YAML.
-    text : str
-        The same as text, in which references are looked for.
-    contract : Iterable[str]
-        The keys the program reads; they must all be there.
-    """
+    """Refuse a top-level key that neither the program nor another key reads, or with an impossible value."""
     contract = set(contract)
     optional = {key.name for key in KEYS.values() if key.optional}
     referenced = {name for line in text.splitlines() for name in _references(line)}

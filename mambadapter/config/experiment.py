@@ -104,23 +104,6 @@ def read_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
     ``output_folder: auto`` becomes ``<output_root>/<encoder>-<adapter>-seed<seed>-<digest>``, without
     the first two where a recipe has none, so that two different experiments never share checkpoints.
     Writes nothing; SpeechBrain's checkpointer makes its folder when `Experiment.hparams` is first read.
-
-    Parameters
-    ----------
-    argv : Sequence[str]
-        ``HPARAMS.yaml [--key value ...]``; see `mambadapter.config.overrides` and, for a YAML that
-        extends another, `mambadapter.config.extends`.
-    contract : Iterable[str]
-        The top-level keys that the program reads.
-
-    Returns
-    -------
-    Experiment
-
-    Raises
-    ------
-    UserError
-        For anything in the command line or the YAML that no one reads or that cannot be.
     """
     line = parse_command_line(argv)
     recipe = read_recipe(line.hparams_file)
@@ -156,16 +139,6 @@ def start_experiment(experiment: Experiment) -> None:
 
     ``experiment.json`` holds the configuration and its digest, ``hyperparams.yaml`` the YAML with
     everything resolved. Only the main process writes.
-
-    Parameters
-    ----------
-    experiment : Experiment
-        What `load_experiment` returned.
-
-    Raises
-    ------
-    UserError
-        If ``torchrun`` started more processes than there are GPUs, and not for the CPU.
     """
     try:
         if not torch.distributed.is_initialized():  # by a run before, in the same process
@@ -190,14 +163,6 @@ def recipe_main(main: Callable[..., None]) -> Callable[..., None]:
     the process group is closed while the interpreter is whole; PyTorch does not do so by itself, and gloo's
     threads abort the process when they free a tensor while it shuts down. Not after an error, where the
     other processes may never come to close theirs.
-
-    Example
-    -------
-    >>> @recipe_main
-    ... def main() -> None:
-    ...     print("trained")
-    >>> main()
-    trained
     """
 
     @functools.wraps(main)

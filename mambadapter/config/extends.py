@@ -49,31 +49,6 @@ def read_recipe(path: Path) -> Recipe:
     such as ``adapter.rank`` is one of the method that this file chooses, or else the one it extends. What is
     a ``!PLACEHOLDER`` there may become anything, a tagged value or an ``!include:`` from the folder of the
     file that says it among them.
-
-    Parameters
-    ----------
-    path : Path
-        A file that exists.
-
-    Returns
-    -------
-    Recipe
-
-    Raises
-    ------
-    UserError
-        If a file is not a YAML of keys and values, ``extends`` names no file or comes back to one, or a key
-        or value does not fit what is extended.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> _ = (folder / "train.yaml").write_text("{batch_size: 128, seed: 1}")
-    >>> _ = (folder / "quick.yaml").write_text("{extends: train.yaml, batch_size: 16}")
-    >>> recipe = read_recipe(folder / "quick.yaml")
-    >>> recipe.path.name, dict(recipe.tree)
-    ('train.yaml', {'batch_size': 16, 'seed': 1})
     """
     return _read(path, ())
 

@@ -13,32 +13,7 @@ INCLUDE = "!include:"
 
 
 def read_yaml(path: Path) -> CommentedMap:
-    """Read a YAML of keys and values; nothing in it is resolved.
-
-    Parameters
-    ----------
-    path : Path
-        A file that exists.
-
-    Returns
-    -------
-    CommentedMap
-        The tree, with its tags.
-
-    Raises
-    ------
-    UserError
-        If the file is not valid YAML, or empty, or holds something else.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-    ...     print("lr: !ref <chosen[lr]>", file=file, flush=True)
-    ...     tree = read_yaml(Path(file.name))
-    >>> tag_of(tree["lr"])
-    '!ref'
-    """
+    """Read a YAML of keys and values; nothing in it is resolved."""
     try:
         tree = YAML().load(path.read_text(encoding="utf-8"))
     except YAMLError as error:

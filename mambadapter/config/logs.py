@@ -13,13 +13,7 @@ _CHATTY = ("speechbrain", "transformers", "httpx", "numba", "torio", "matplotlib
 
 
 def start_logging(folder: Path) -> None:
-    """Send log messages to the console and to ``log.txt``; only the main process speaks.
-
-    Parameters
-    ----------
-    folder : Path
-        The run's output folder; it exists.
-    """
+    """Send log messages to the console and to ``log.txt``; only the main process speaks."""
     transformers.utils.logging.disable_progress_bar()
     root = logging.getLogger()
     if not if_main_process():

@@ -79,29 +79,6 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     Not by SpeechBrain's own parser, which accepts abbreviated options, so that a YAML key called ``log``
     or ``dev`` is swallowed without a word; takes ``--debug=false`` for ``--debug``; and leaves
     ``--optimizer_step_limit 100`` a text.
-
-    Parameters
-    ----------
-    argv : Sequence[str]
-        ``HPARAMS.yaml [--key value ...]``.
-
-    Returns
-    -------
-    CommandLine
-
-    Raises
-    ------
-    UserError
-        If the YAML is not named or not there, an option has no value, or a run option an impossible one
-        or no effect here.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> with tempfile.NamedTemporaryFile(suffix=".yaml") as file:
-    ...     line = parse_command_line([file.name, "--precision", "bf16", "--adapter.lr", "1e-3"])
-    >>> line.run_opts["precision"], line.changes
-    ('bf16', [('adapter.lr', '1e-3')])
     """
     if not argv or argv[0].startswith("--"):
         raise UserError(
@@ -172,13 +149,7 @@ def _number(kind: type, text: str, least: float = -math.inf) -> Any:
 
 
 def parse_value(text: str) -> Any:
-    """Read a value as YAML, and numbers such as ``1e-3`` always as numbers.
-
-    Example
-    -------
-    >>> [parse_value(text) for text in ("1e-3", "12", "true", "ab", "[1, 2]")]
-    [0.001, 12, True, 'ab', [1, 2]]
-    """
+    """Read a value as YAML, and numbers such as ``1e-3`` always as numbers."""
     for number in (int, float):
         try:
             return number(text)
@@ -193,29 +164,7 @@ def apply_changes(
     folder: Path,
     before: Mapping[tuple[str, ...], Any] | None = None,
 ) -> dict[tuple[str, ...], Any]:
-    """Change a YAML tree in place, reaching into included files.
-
-    Parameters
-    ----------
-    tree : CommentedMap
-        A recipe's YAML, loaded with its tags.
-    changes : Iterable of (str, str)
-        Dotted keys and what was written for them.
-    folder : Path
-        Where the YAML lies, for the files it includes.
-    before : Mapping[tuple[str, ...], Any], optional
-        What an earlier call returned for this tree: the recipe's own values say the types.
-
-    Returns
-    -------
-    dict[tuple[str, ...], Any]
-        The values that were replaced outside included files, by path.
-
-    Raises
-    ------
-    UserError
-        If a key does not exist, or a value is not of the type of the one it replaces.
-    """
+    """Change a YAML tree in place, reaching into included files."""
     before = before or {}
     replaced: dict[tuple[str, ...], Any] = {}
     last = dict(changes)  # of a key given twice; each is measured by what the YAML says

@@ -46,30 +46,7 @@ class Clip:
 def read_clip(path: str | Path, sample_rate: int) -> Tensor:
     """Read an audio file: channels averaged, resampled.
 
-    Parameters
-    ----------
-    path : str or Path
-        wav, flac, ogg or mp3 of any depth, rate and number of channels.
-    sample_rate : int
-        Hz wanted.
-
-    Returns
-    -------
-    Tensor
-        (T,) float32.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, cannot be decoded, is empty or holds samples that are not finite.
-
-    Example
-    -------
-    >>> import tempfile, numpy
-    >>> with tempfile.NamedTemporaryFile(suffix=".wav") as file:
-    ...     soundfile.write(file.name, numpy.zeros((8000, 2)), 8000)
-    ...     read_clip(file.name, 16000).shape
-    torch.Size([16000])
+    Returns (T,).
     """
     path = Path(path)
     if not path.is_file():
@@ -104,27 +81,7 @@ def audio_pipeline(sample_rate: int) -> sb.utils.data_pipeline.DynamicItem:
 def inspect_clips(
     paths: Iterable[Path], sample_rate: int, skip_unusable: bool = False
 ) -> list[Clip]:
-    """Read the headers of many files, and refuse those that would fail hours later.
-
-    Parameters
-    ----------
-    paths : Iterable[Path]
-        The files.
-    sample_rate : int
-        Hz the files will be read at.
-    skip_unusable : bool
-        Leave unusable files out with a warning, instead of refusing.
-
-    Returns
-    -------
-    list[Clip]
-        The usable ones, in the order given.
-
-    Raises
-    ------
-    UserError
-        Listing the files that are missing, corrupt, truncated, empty or shorter than 25 ms.
-    """
+    """Read the headers of many files, and refuse those that would fail hours later."""
     paths = list(paths)
     with ThreadPoolExecutor() as pool:
         looked = list(pool.map(_look, paths, chunksize=64))

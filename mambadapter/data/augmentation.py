@@ -20,23 +20,6 @@ def waveform_augmentation(sample_rate: int) -> Augmenter:
     As in SpeechBrain's recipes for self-supervised encoders: 95, 100 or 105 % of the speed, one to three
     notches, and up to five spans of 62 to 125 ms at 16 kHz. What it draws follows PyTorch's and Python's
     random state, which the Brain sets for every step.
-
-    Parameters
-    ----------
-    sample_rate : int
-        Hz.
-
-    Returns
-    -------
-    Augmenter
-        Called as ``augmenter(wavs, lens)``: (B, S) and (B,) fractions to the same, of another S.
-
-    Example
-    -------
-    >>> import torch
-    >>> wavs, lens = waveform_augmentation(16000)(torch.randn(2, 16000), torch.tensor([1.0, 0.5]))
-    >>> lens
-    tensor([1.0000, 0.5000])
     """
     shortest, longest = sample_rate // 16, sample_rate // 8
     return Augmenter(
@@ -54,11 +37,6 @@ def add_spec_augment(encoder: AdaptedEncoder) -> None:
     SpecAugment (Park et al. 2019, arXiv 1904.08779) masks a spectrogram; an encoder of waveforms has the
     output of its convolutions in its place. One or two spans of 40 to 180 ms, and one or two of a 32nd to an
     8th of the channels.
-
-    Parameters
-    ----------
-    encoder : AdaptedEncoder
-        Changed in place.
     """
     channels = [encoder.width // share for share in _CHANNEL_SHARES]
     drops = [

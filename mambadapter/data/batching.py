@@ -17,24 +17,7 @@ def batches_by_length(
     longest: float,
     options: Mapping[str, Any],
 ) -> dict[str, dict[str, Any]]:
-    """Arguments of a loader for each split, by SpeechBrain's dynamic batching.
-
-    Parameters
-    ----------
-    datasets : Mapping[str, DynamicItemDataset]
-        Of ``train``, which is shuffled, and other splits; their items have a ``duration``.
-    seconds : float
-        Of audio in a batch, padding included.
-    longest : float
-        Seconds of the longest clip.
-    options : Mapping[str, Any]
-        Further arguments.
-
-    Returns
-    -------
-    dict[str, dict[str, Any]]
-        By split.
-    """
+    """Arguments of a loader for each split, by SpeechBrain's dynamic batching."""
     steps = round((longest - _SHORTEST) / _STEP)
     boundaries = [_SHORTEST + _STEP * step for step in range(steps + 1)]
     return {

@@ -40,24 +40,6 @@ class DurationCache:
     """Lengths of the clips of a corpus, measured in parallel and remembered.
 
     A clip is measured again if its size has changed.
-
-    Parameters
-    ----------
-    path : Path
-        Where they are remembered, a JSON file; made if it does not exist.
-    clips : Path
-        The folder of the clips.
-
-    Raises
-    ------
-    UserError
-        If the file is there and cannot be read.
-
-    Example
-    -------
-    >>> cache = DurationCache(Path("durations.json"), Path("clips"))
-    >>> cache.measure(["nowhere.mp3"])["nowhere.mp3"].problem
-    'missing'
     """
 
     def __init__(self, path: Path, clips: Path) -> None:
@@ -70,18 +52,7 @@ class DurationCache:
                 raise UserError(f"{path} is not JSON ({error}); delete it.") from error
 
     def measure(self, names: Sequence[str]) -> dict[str, Measured]:
-        """Measure clips; what is new is remembered at once.
-
-        Parameters
-        ----------
-        names : Sequence[str]
-            File names below the folder.
-
-        Returns
-        -------
-        dict[str, Measured]
-            In the order given.
-        """
+        """Measure clips; what is new is remembered at once."""
         sizes = {name: self._size(name) for name in names}
         new = [
             n for n in names if sizes[n] is not None and self._known.get(n, [None])[0] != sizes[n]
@@ -103,17 +74,7 @@ class DurationCache:
 
 
 def decode(path: Path) -> Measured:
-    """Decode an audio file to the end and measure it.
-
-    Parameters
-    ----------
-    path : Path
-        wav, flac, ogg or mp3.
-
-    Returns
-    -------
-    Measured
-    """
+    """Decode an audio file to the end and measure it."""
     if path.stat().st_size == 0:
         return Measured(0.0, "empty")
     try:

@@ -19,31 +19,6 @@ def draw_shots(
 
     The draw depends on the seed and the names of a class's clips alone, not on their order or on other
     classes, and a smaller one is part of a larger one.
-
-    Parameters
-    ----------
-    entries : Mapping[str, Mapping[str, Any]]
-        A manifest: clips by name, each with its ``label``.
-    shots_per_class : int or None
-        How many; None keeps all.
-    seed : int
-        Of the draw.
-
-    Returns
-    -------
-    dict[str, Mapping[str, Any]]
-        Those drawn, in the manifest's order.
-
-    Raises
-    ------
-    UserError
-        If a class has fewer clips.
-
-    Example
-    -------
-    >>> entries = {name: {"label": name[0]} for name in ("a1", "a2", "b1", "b2")}
-    >>> sorted(entry["label"] for entry in draw_shots(entries, 1, seed=0).values())
-    ['a', 'b']
     """
     if shots_per_class is None:
         return dict(entries)

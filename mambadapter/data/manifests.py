@@ -21,24 +21,7 @@ from mambadapter.text.vocabulary import Vocabulary
 def write_manifest(
     path: str | Path, clips: Sequence[Clip], labels: Sequence[str], root: Path
 ) -> Path:
-    """Write a manifest, whole or not at all.
-
-    Parameters
-    ----------
-    path : str or Path
-        The JSON file.
-    clips : Sequence[Clip]
-        The clips.
-    labels : Sequence[str]
-        Their labels.
-    root : Path
-        The corpus; a clip is named by its path below it.
-
-    Returns
-    -------
-    Path
-        The file.
-    """
+    """Write a manifest, whole or not at all."""
     entries = {
         clip.path.relative_to(root).with_suffix("").as_posix(): {
             "wav": str(clip.path.resolve()),
@@ -61,24 +44,7 @@ def write_json(path: str | Path, content: Any) -> Path:
 
 
 def check_splits(labels: Mapping[str, Collection[str]], source: Path) -> None:
-    """Refuse a split without clips, or with a label that training never sees.
-
-    Parameters
-    ----------
-    labels : Mapping[str, Collection[str]]
-        The labels of the clips of ``train`` and of each other split.
-    source : Path
-        Where they come from, for the message.
-
-    Raises
-    ------
-    UserError
-        Naming the split and what is wrong with it.
-
-    Example
-    -------
-    >>> check_splits({"train": ["yes", "no"], "test": ["no"]}, Path("corpus"))
-    """
+    """Refuse a split without clips, or with a label that training never sees."""
     for split, present in labels.items():
         if not present:
             raise UserError(f"The {split} split is empty; is {source} complete?")
@@ -91,18 +57,7 @@ def check_splits(labels: Mapping[str, Collection[str]], source: Path) -> None:
 
 
 def main_first(prepare: Callable[[], Any]) -> Any:
-    """Run `prepare` in the main process, then in the others, which find its work done.
-
-    Parameters
-    ----------
-    prepare : Callable
-        Idempotent.
-
-    Returns
-    -------
-    Any
-        What `prepare` returns.
-    """
+    """Run `prepare` in the main process, then in the others, which find its work done."""
     if not if_main_process():
         ddp_barrier()
         return prepare()
@@ -120,33 +75,6 @@ def classification_datasets(
     """Make SpeechBrain datasets of labelled clips.
 
     Labels are numbered in alphabetical order, whatever the order of the files.
-
-    Parameters
-    ----------
-    manifests : Mapping[str, str or Path]
-        A manifest for ``train`` and for each other split.
-    sample_rate : int
-        Hz of the signals.
-    shots_per_class : int, optional
-        Train on so many clips of each class, see `mambadapter.data.few_shot`; default all.
-    seed : int
-        Of that draw.
-
-    Returns
-    -------
-    datasets : dict[str, DynamicItemDataset]
-        With ``id``, ``signal`` (T,) and ``label_index``.
-    labels : list[str]
-        Class names by index.
-
-    Raises
-    ------
-    UserError
-        If a split is empty, has a label that training never sees, or a class has fewer clips than shots.
-
-    Example
-    -------
-    >>> datasets, labels = classification_datasets({"train": "train.json"}, 16000)  # doctest: +SKIP
     """
     entries = _read_all(manifests)
     present = {
@@ -173,26 +101,7 @@ def classification_datasets(
 def transcription_datasets(
     manifests: Mapping[str, str | Path], sample_rate: int
 ) -> tuple[dict[str, DynamicItemDataset], Vocabulary]:
-    """Make SpeechBrain datasets of transcribed clips, and the vocabulary of their characters.
-
-    Parameters
-    ----------
-    manifests : Mapping[str, str or Path]
-        A manifest for ``train`` and for each other split.
-    sample_rate : int
-        Hz of the signals.
-
-    Returns
-    -------
-    datasets : dict[str, DynamicItemDataset]
-        As of `text_datasets`.
-    vocabulary : Vocabulary
-        Of the training texts alone.
-
-    Example
-    -------
-    >>> datasets, vocabulary = transcription_datasets({"train": "train.json"}, 16000)  # doctest: +SKIP
-    """
+    """Make SpeechBrain datasets of transcribed clips, and the vocabulary of their characters."""
     entries = _read_all(manifests)
     vocabulary = Vocabulary.of(entry["text"] for entry in entries["train"].values())
     return _text_datasets(entries, sample_rate, vocabulary.encode), vocabulary
@@ -201,22 +110,7 @@ def transcription_datasets(
 def text_datasets(
     manifests: Mapping[str, str | Path], sample_rate: int, encode: Callable[[str], list[int]]
 ) -> dict[str, DynamicItemDataset]:
-    """Make SpeechBrain datasets of transcribed clips.
-
-    Parameters
-    ----------
-    manifests : Mapping[str, str or Path]
-        A manifest for ``train`` and for each other split.
-    sample_rate : int
-        Hz of the signals.
-    encode : Callable[[str], list[int]]
-        From a text to its tokens.
-
-    Returns
-    -------
-    dict[str, DynamicItemDataset]
-        With ``id``, ``signal`` (T,), ``tokens`` (L,), ``text`` and ``duration``.
-    """
+    """Make SpeechBrain datasets of transcribed clips."""
     return _text_datasets(_read_all(manifests), sample_rate, encode)
 
 

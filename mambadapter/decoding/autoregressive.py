@@ -13,25 +13,7 @@ def write_greedily(
 ) -> list[list[int]]:
     """Write what a batch of clips says.
 
-    Parameters
-    ----------
-    decoder : AdaptedDecoder
-        In evaluation mode.
-    memory : Tensor
-        (B, T, d), of the encoder.
-    frames : Tensor
-        (B,) valid frames.
-    limit : int
-        Tokens of a text at most, those it starts with left out.
-
-    Returns
-    -------
-    list[list[int]]
-        Tokens of each text, without those it starts with and without the one that ends it.
-
-    Example
-    -------
-    >>> write_greedily(decoder, *encoder(wavs, wav_lens), limit=100)  # doctest: +SKIP
+    Shapes: `memory` (B, T, d), `frames` (B,).
     """
     # Branches beside the layers see more than one token, and keep nothing of those before.
     cache = None if len(decoder.branches) else EncoderDecoderCache(DynamicCache(), DynamicCache())

@@ -17,18 +17,7 @@ Searcher = Callable[[Tensor, Tensor], list[str]]
 def greedy_texts(vocabulary: Vocabulary, log_probabilities: Tensor, frames: Tensor) -> list[str]:
     """The text of each clip's best path.
 
-    Parameters
-    ----------
-    vocabulary : Vocabulary
-        Of the tokens.
-    log_probabilities : Tensor
-        (B, T, tokens).
-    frames : Tensor
-        (B,) valid frames.
-
-    Returns
-    -------
-    list[str]
+    Shapes: `log_probabilities` (B, T, tokens), `frames` (B,).
     """
     best = log_probabilities.argmax(-1).tolist()
     return [
@@ -37,26 +26,7 @@ def greedy_texts(vocabulary: Vocabulary, log_probabilities: Tensor, frames: Tens
 
 
 def beam_searcher(vocabulary: Vocabulary, hparams: Any) -> Searcher | None:
-    """Make the search that a YAML asks for.
-
-    Parameters
-    ----------
-    vocabulary : Vocabulary
-        Of the tokens.
-    hparams : namespace
-        ``decoding`` (``greedy`` or ``beam``), ``beam_size``, and ``language_model``: null, or an n-gram model
-        of words in KenLM's format.
-
-    Returns
-    -------
-    callable or None
-        Called as ``search(log_probabilities, frames)``; None for greedy decoding.
-
-    Raises
-    ------
-    UserError
-        If the decoding is unknown, or the language model or the package that reads it is not there.
-    """
+    """Make the search that a YAML asks for."""
     one_of("decoding", hparams.decoding, ("greedy", "beam"))
     if hparams.decoding == "greedy":
         if hparams.language_model is not None:

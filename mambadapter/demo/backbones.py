@@ -21,32 +21,7 @@ _FRAMES_PER_SECOND = 50  # of Whisper's encoder
 def write_ast(
     folder: str | Path, max_length: int = 48, width: int = 32, layers: int = 2, seed: int = 0
 ) -> Path:
-    """Write a small AST, its position embeddings not zero.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Where `save_pretrained` writes.
-    max_length : int
-        Frames of 10 ms that it reads.
-    width : int
-        Channels, d; a multiple of 2.
-    layers : int
-        Transformer layers.
-    seed : int
-        Of the weights.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> sorted(path.name for path in write_ast(tempfile.mkdtemp()).iterdir())
-    ['config.json', 'model.safetensors', 'preprocessor_config.json']
-    """
+    """Write a small AST, its position embeddings not zero."""
     config = ASTConfig(
         hidden_size=width, num_hidden_layers=layers, num_attention_heads=2,
         intermediate_size=2 * width, max_length=max_length,
@@ -65,32 +40,7 @@ def write_ast(
 def write_whisper(
     folder: str | Path, seconds: int = 2, width: int = 32, layers: int = 2, seed: int = 0
 ) -> Path:
-    """Write a small Whisper that knows two languages and writes bytes.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Where `save_pretrained` writes.
-    seconds : int
-        Of audio that it hears; the real one's are 30.
-    width : int
-        Channels, d; a multiple of 2.
-    layers : int
-        Transformer layers of the encoder, and as many of the decoder.
-    seed : int
-        Of the weights.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> (write_whisper(tempfile.mkdtemp()) / "generation_config.json").is_file()
-    True
-    """
+    """Write a small Whisper that knows two languages and writes bytes."""
     special = ["endoftext", "startoftranscript", "en", "fr", "transcribe", "notimestamps"]
     special = [f"<|{name}|>" for name in special]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -34,29 +34,6 @@ def write_corpus(folder: str | Path, speakers: int = 30, takes: int = 2, seed: i
     """Write wav files, ``validation_list.txt``, ``testing_list.txt`` and a background-noise folder.
 
     Speakers are disjoint between the splits: one in five validates, one in five tests.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Made if it does not exist.
-    speakers : int
-        Voices: each has its own pitch, vocal-tract length, pace and loudness.
-    takes : int
-        Recordings of each word by each speaker.
-    seed : int
-        Of everything.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> folder = write_corpus(tempfile.mkdtemp(), speakers=5, takes=1)
-    >>> len(list(folder.glob("yes/*.wav")))
-    5
     """
     folder = Path(folder)
     generator = np.random.default_rng(seed)

@@ -15,36 +15,7 @@ def write_encoder(
     width: int = 96,
     layers: int = 4,
 ) -> Path:
-    """Write a small encoder with random weights; loading it is loading any checkpoint.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Where `save_pretrained` writes.
-    family : str
-        ``wav2vec2``, ``hubert`` or ``wavlm``.
-    stable_layer_norm : bool
-        The pre-norm variant, as in the large models, with LayerNorm in the convolutions. False is
-        the post-norm one, as in the base models, with one GroupNorm over time.
-    seed : int
-        Of the weights.
-    width : int
-        Channels, d; a multiple of 16.
-    layers : int
-        Transformer layers.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> folder = write_encoder(tempfile.mkdtemp(), "wavlm", width=32, layers=2)
-    >>> (folder / "config.json").is_file()
-    True
-    """
+    """Write a small encoder with random weights; loading it is loading any checkpoint."""
     config = AutoConfig.for_model(
         family,
         hidden_size=width,

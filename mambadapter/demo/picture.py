@@ -8,30 +8,7 @@ from matplotlib.figure import Figure
 
 
 def draw_picture(results: Mapping[str, Mapping[str, Any]], chance: float, path: Path) -> Path:
-    """Draw test accuracy with its interval against the parameters that learn, the head left out.
-
-    Parameters
-    ----------
-    results : Mapping[str, Mapping[str, Any]]
-        ``result.json`` of each run, by the name to write beside it.
-    chance : float
-        Accuracy of guessing, in [0, 1].
-    path : Path
-        The PNG.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> test = {"accuracy": 0.8, "accuracy_low": 0.7, "accuracy_high": 0.9}
-    >>> result = {"parameters": {"adapted": 1000}, "metrics": {"test": test}}
-    >>> draw_picture({"probe": result}, 0.1, Path(tempfile.mkdtemp()) / "a.png").is_file()
-    True
-    """
+    """Draw test accuracy with its interval against the parameters that learn, the head left out."""
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
     counts = [result["parameters"]["adapted"] for result in results.values()]

@@ -18,34 +18,6 @@ class AdaptedDecoder(AdaptedStack):
     """A frozen Whisper decoder, adapted by a method.
 
     Called on what the encoder returns, it scores the token that follows each of those it is given.
-
-    Parameters
-    ----------
-    backbone : WhisperDecoder
-        The transformers decoder; it is changed in place.
-    method : Method
-        One of `mambadapter.methods`.
-    start : Sequence[int]
-        The tokens with which every text starts, among them the language's.
-    end : int
-        The token that ends a text.
-    language : Tensor, optional
-        (1, d), the embedding of a token that the checkpoint lacks, which learns; its number is the size of
-        the checkpoint's vocabulary. None if the language is one of the checkpoint's.
-    masked : bool
-        Do not attend to the encoder's frames beyond the clip's own.
-
-    Example
-    -------
-    >>> from transformers import WhisperConfig
-    >>> from transformers.models.whisper.modeling_whisper import WhisperDecoder
-    >>> from mambadapter.methods import LinearProbe
-    >>> config = WhisperConfig(d_model=16, decoder_layers=2, decoder_attention_heads=2, vocab_size=40,
-    ...                        decoder_ffn_dim=32, pad_token_id=0)
-    >>> decoder = AdaptedDecoder(WhisperDecoder(config), LinearProbe(), start=[1, 2], end=3)
-    >>> memory, frames = torch.randn(2, 30, 16), torch.tensor([30, 20])
-    >>> decoder(memory, frames, torch.tensor([[1, 2, 5], [1, 2, 9]])).shape
-    torch.Size([2, 3, 40])
     """
 
     backbone: WhisperDecoder
@@ -83,28 +55,8 @@ class AdaptedDecoder(AdaptedStack):
     ) -> Tensor:
         """Score the token after each one.
 
-        Parameters
-        ----------
-        memory : Tensor
-            (B, T, d), of the encoder.
-        frames : Tensor
-            (B,) valid frames.
-        tokens : Tensor, optional
-            (B, L), padded on the right; default those with which every text starts.
-        lengths : Tensor, optional
-            (B,) valid tokens; None when nothing is padded.
-        cache : Cache, optional
-            Keys and values of the tokens before these.
-
-        Returns
-        -------
-        Tensor
-            (B, L, vocabulary) logits.
-
-        Raises
-        ------
-        UserError
-            If there are more tokens than the model has positions for.
+        Shapes: `memory` (B, T, d), `frames` (B,), `tokens` (B, L), `lengths` (B,); returns (B, L,
+        vocabulary).
         """
         if tokens is None:
             tokens = torch.tensor([self.start], device=memory.device).expand(len(memory), -1)

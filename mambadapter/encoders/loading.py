@@ -42,34 +42,7 @@ class PretrainedEncoder:
 def load_pretrained(
     source: str | Mapping[str, Any], regularised: bool = False
 ) -> PretrainedEncoder:
-    """Load a wav2vec2, HuBERT, WavLM, AST or Whisper encoder.
-
-    Parameters
-    ----------
-    source : str or Mapping[str, Any]
-        A hub name such as ``facebook/wav2vec2-base``, a folder written by ``save_pretrained``, or
-        ``mambadapter/box``, the encoder that comes with the package. Or a mapping: such a name as its
-        ``source``, and settings of the encoder's frontend.
-    regularised : bool
-        Keep the checkpoint's own dropout and time masking, as full fine-tuning wants. The default
-        removes them for good: a frozen encoder is a fixed function, whatever ``train()`` is called on.
-        LayerDrop is always removed: it skips branches and breaks distributed training.
-
-    Returns
-    -------
-    PretrainedEncoder
-
-    Raises
-    ------
-    UserError
-        If the checkpoint is not there, is of another family, or lacks weights of the encoder, or if a setting
-        is unknown or impossible.
-
-    Example
-    -------
-    >>> load_pretrained("mambadapter/box").backbone.config.hidden_size
-    192
-    """
+    """Load a wav2vec2, HuBERT, WavLM, AST or Whisper encoder."""
     model, frontend, name = read_checkpoint(source, AutoModel, regularised)
     return PretrainedEncoder(encoder_of(model), name, frontend)
 
@@ -77,22 +50,7 @@ def load_pretrained(
 def read_checkpoint(
     source: str | Mapping[str, Any], kind: Any, regularised: bool
 ) -> tuple[Any, Frontend, str]:
-    """Load a whole model, of which an encoder may be a part; see `load_pretrained`.
-
-    Parameters
-    ----------
-    source, regularised
-        As there.
-    kind : type
-        transformers' class that loads it.
-
-    Returns
-    -------
-    model : PreTrainedModel
-    frontend : Frontend
-    name : str
-        The source without its settings.
-    """
+    """Load a whole model, of which an encoder may be a part; see `load_pretrained`."""
     source, settings = split_source(source)
     name = source
     folder = box_folder() if source == BOX else Path(source).expanduser()
@@ -127,13 +85,7 @@ def read_checkpoint(
 
 
 def split_source(source: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Take a recipe's encoder apart: where it is, and the settings of its frontend.
-
-    Example
-    -------
-    >>> split_source({"source": "MIT/ast-finetuned-audioset-10-10-0.4593", "max_length": 500})
-    ('MIT/ast-finetuned-audioset-10-10-0.4593', {'max_length': 500})
-    """
+    """Take a recipe's encoder apart: where it is, and the settings of its frontend."""
     if isinstance(source, str):
         return source, {}
     settings = dict(source)

@@ -13,22 +13,7 @@ from mambadapter.encoders.state import ForwardState
 def valid_samples(wavs: Tensor, wav_lens: Tensor | None) -> Tensor | None:
     """Turn SpeechBrain's relative lengths into samples; None when no clip is padded.
 
-    Parameters
-    ----------
-    wavs : Tensor
-        (B, S) waveforms, padded on the right.
-    wav_lens : Tensor or None
-        (B,) lengths as fractions of S.
-
-    Returns
-    -------
-    Tensor or None
-        (B,) samples, int64.
-
-    Example
-    -------
-    >>> valid_samples(torch.zeros(2, 1000), torch.tensor([1.0, 0.25]))
-    tensor([1000,  250])
+    Shapes: `wavs` (B, S), `wav_lens` (B,); returns (B,).
     """
     if wav_lens is None:
         return None
@@ -41,17 +26,7 @@ def normalise_waveforms(wavs: Tensor, samples: Tensor | None) -> Tensor:
 
     The same numbers as transformers' ``Wav2Vec2FeatureExtractor`` with ``do_normalize``.
 
-    Parameters
-    ----------
-    wavs : Tensor
-        (B, S).
-    samples : Tensor or None
-        (B,) valid samples.
-
-    Returns
-    -------
-    Tensor
-        (B, S).
+    Shapes: `wavs` (B, S), `samples` (B,); returns (B, S).
     """
     wavs = wavs.float()
     if samples is None:
@@ -76,15 +51,6 @@ class LengthAwareGroupNorm(nn.GroupNorm):
     wav2vec2-base, HuBERT-base and WavLM-base normalise every channel over *time*, padding included,
     so in transformers a clip's features depend on the longest clip of its batch. Each clip is
     normalised alone here.
-
-    Parameters
-    ----------
-    original : nn.GroupNorm
-        Its parameters are taken over, under the same names.
-    conv : nn.Conv1d
-        The convolution before it, which says how many frames so many samples make.
-    state : ForwardState
-        Holds the clip lengths.
     """
 
     def __init__(self, original: nn.GroupNorm, conv: nn.Conv1d, state: ForwardState) -> None:

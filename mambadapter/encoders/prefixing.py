@@ -27,15 +27,7 @@ class _Prefixed:
 
 
 def attend_to_prefixes(encoder: "AdaptedStack", make: Callable[[], nn.Module]) -> None:
-    """Give every attention of an encoder a prefix.
-
-    Parameters
-    ----------
-    encoder : AdaptedStack
-        The encoder, or decoder; the prefixes become its branches.
-    make : Callable[[], nn.Module]
-        Makes one; called as ``prefix(clips, heads)`` it returns keys and values (clips, heads, P, d / heads).
-    """
+    """Give every attention of an encoder a prefix."""
     for place in encoder.sublayers:
         if place.kind == "attention":
             prefix = encoder.branches[f"layer{place.layer}_prefix"] = make()
@@ -48,19 +40,7 @@ def attend_to_prefixes(encoder: "AdaptedStack", make: Callable[[], nn.Module]) -
 def with_prefix(attention: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, int]:
     """Put an attention's prefix, if it has one that is on, in front of its keys and values.
 
-    Parameters
-    ----------
-    attention : nn.Module
-        The attention.
-    key, value : Tensor
-        (B, H, T, d / H).
-
-    Returns
-    -------
-    key, value : Tensor
-        (B, H, P + T, d / H).
-    length : int
-        P; 0 without a prefix.
+    Shapes: `key, value` (B, H, T, d / H); returns (B, H, P + T, d / H).
     """
     prefixed = attention.__dict__.get(_ATTRIBUTE)
     if prefixed is None or not prefixed.state.enabled:

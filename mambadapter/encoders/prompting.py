@@ -19,14 +19,6 @@ def prepend_prompts(encoder: "AdaptedStack", prompts: Sequence[nn.Module]) -> No
 
     They come after the position embeddings and see no padding; attention masks grow with them. In WavLM
     they stand before the first frame for the relative positions, whose differences between frames stay.
-
-    Parameters
-    ----------
-    encoder : AdaptedStack
-        The encoder, or decoder; the prompts become its branches.
-    prompts : Sequence[nn.Module]
-        One a layer, which replaces those of the layer below; or a single one, which enters the first
-        layer and leaves the last. Called as ``prompt(clips)``, they return (clips, P, d).
     """
     layers = encoder.layers
     for index, layer in enumerate(layers):
@@ -75,23 +67,7 @@ class _Prompted:
 def extend_mask(mask: Tensor | None, count: int, rows: bool) -> Tensor | None:
     """Let every frame attend to `count` more positions in front of the others.
 
-    Parameters
-    ----------
-    mask : Tensor or None
-        (B, T) or (B, 1, T or 1, T): true, or zero where it is of floats, on what may be attended to.
-    count : int
-        New positions.
-    rows : bool
-        The new positions attend too, to what the first frame attends to.
-
-    Returns
-    -------
-    Tensor or None
-
-    Example
-    -------
-    >>> extend_mask(torch.tensor([[True, False]]), 1, rows=False)
-    tensor([[ True,  True, False]])
+    Shapes: `mask` (B, T) or (B, 1, T or 1, T).
     """
     if mask is None:
         return None

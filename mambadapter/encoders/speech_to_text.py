@@ -25,18 +25,7 @@ PARTS = {"encoder": ("encoder",), "decoder": ("decoder",), "both": ("encoder", "
 
 
 def parts(adapt: str) -> tuple[str, ...]:
-    """What a recipe's ``adapt`` stands for.
-
-    Raises
-    ------
-    UserError
-        If it is not a key of `PARTS`.
-
-    Example
-    -------
-    >>> parts("both")
-    ('encoder', 'decoder')
-    """
+    """What a recipe's ``adapt`` stands for."""
     one_of("adapt", adapt, PARTS)
     return PARTS[adapt]
 
@@ -78,27 +67,6 @@ def load_speech_to_text(
 
     A language that Whisper does not know gets a token of its own. Its embedding starts as the mean of those
     of the languages that it knows, and learns; it counts as the head.
-
-    Parameters
-    ----------
-    source : str or Mapping[str, Any]
-        Hub name such as ``openai/whisper-small``, or a folder; or a mapping with that as its ``source`` and
-        the settings of its frontend, such as ``padding``.
-    language : str
-        Code, such as ``en`` or ``kab``.
-    method : Method
-        One of `mambadapter.methods`.
-    adapt : str
-        What it adapts, a key of `PARTS`; the other part stays frozen.
-
-    Returns
-    -------
-    SpeechToText
-
-    Raises
-    ------
-    UserError
-        If the checkpoint cannot be loaded whole, is no multilingual Whisper, or a method does not fit it.
     """
     model: WhisperForConditionalGeneration
     model, frontend, name = read_checkpoint(source, _WholeWhisper, method.trains_backbone)

@@ -83,15 +83,6 @@ class AdaptedStack(nn.Module):
     Nothing in the backbone learns, drops out or is masked unless the method asks for it; the frozen
     part below the first branch builds no graph. Branches are hooked beside the sub-layers, so the
     backbone's parameter names stay those of its checkpoint.
-
-    Parameters
-    ----------
-    backbone : PreTrainedModel
-        The transformers model; it is changed in place.
-    method : Method
-        One of `mambadapter.methods`.
-    state : ForwardState
-        Where the forward pass leaves what the branches need to know.
     """
 
     def __init__(self, backbone: PreTrainedModel, method: Method, state: ForwardState) -> None:
@@ -168,28 +159,13 @@ class AdaptedStack(nn.Module):
         module.register_forward_hook(insertion.leave, with_kwargs=True)
 
     def read_all_layers(self, mix: nn.Module) -> None:
-        """Return a mix of all layers instead of the last one's output.
-
-        Parameters
-        ----------
-        mix : nn.Module
-            Maps a sequence of L + 1 tensors (B, T, d), what enters the first layer and what each emits,
-            to (B, T, d).
-        """
+        """Return a mix of all layers instead of the last one's output."""
         self.branches["layers"] = mix
 
     def run(self, **inputs: Any) -> Tensor:
         """What the backbone emits for its inputs: the last layer's output, or the mix of all.
 
-        Parameters
-        ----------
-        **inputs : Any
-            Arguments of the transformers model.
-
-        Returns
-        -------
-        Tensor
-            (B, T, d).
+        Returns (B, T, d).
         """
         mixed = self.state.enabled and "layers" in self.branches
         output = self.backbone(**inputs, output_hidden_states=mixed)

@@ -68,48 +68,12 @@ class DenseLayer:
 
 
 def sublayers(backbone: PreTrainedModel) -> list[Sublayer]:
-    """List the sub-layers of an encoder, bottom to top.
-
-    Parameters
-    ----------
-    backbone : PreTrainedModel
-        A transformers wav2vec2, HuBERT, WavLM, AST or Whisper encoder, or a Whisper decoder.
-
-    Returns
-    -------
-    list[Sublayer]
-        Attention and feed-forward of every layer, in the order of computation; of a decoder the attention to
-        itself.
-
-    Raises
-    ------
-    UserError
-        If the model's family is not known.
-
-    Example
-    -------
-    >>> from transformers import Wav2Vec2Config, Wav2Vec2Model
-    >>> config = Wav2Vec2Config(hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-    ...                         intermediate_size=32, num_conv_pos_embedding_groups=2)
-    >>> [(s.layer, s.kind) for s in sublayers(Wav2Vec2Model(config))]
-    [(0, 'attention'), (0, 'ffn'), (1, 'attention'), (1, 'ffn')]
-    """
+    """List the sub-layers of an encoder, bottom to top."""
     return list(_sublayers(backbone))
 
 
 def dense_layers(backbone: PreTrainedModel) -> list[DenseLayer]:
-    """List the dense layers of an encoder's Transformer layers, bottom to top.
-
-    Parameters
-    ----------
-    backbone : PreTrainedModel
-        As in `sublayers`.
-
-    Returns
-    -------
-    list[DenseLayer]
-        Those of `DENSE_LAYERS`, layer by layer.
-    """
+    """List the dense layers of an encoder's Transformer layers, bottom to top."""
     return [
         DenseLayer(index, kind, cast(nn.Linear, layer.get_submodule(path)))
         for index, layer in enumerate(transformer_layers(backbone))

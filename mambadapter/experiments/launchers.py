@@ -34,15 +34,7 @@ class Launcher(Protocol):
 
 
 class Here:
-    """Processes of this machine, one GPU each where there are enough.
-
-    Parameters
-    ----------
-    jobs : int
-        Trials at once; the cores are shared out among them.
-    processes : int
-        Of each trial.
-    """
+    """Processes of this machine, one GPU each where there are enough."""
 
     def __init__(self, jobs: int, processes: int = 1) -> None:
         self.jobs = jobs
@@ -109,24 +101,7 @@ class Here:
 
 
 class Submitit:
-    """Jobs of a cluster, by submitit.
-
-    Parameters
-    ----------
-    cluster : str
-        ``slurm``, or submitit's own stand-ins for one, ``local`` and ``debug``.
-    folder : Path
-        Its logs.
-    jobs : int
-        How many at once, on Slurm.
-    options : dict
-        For its executor, such as ``{"slurm_partition": "gpu", "timeout_min": 240}``.
-
-    Raises
-    ------
-    UserError
-        If submitit is not installed, there is no such cluster, or it does not know an option.
-    """
+    """Jobs of a cluster, by submitit."""
 
     def __init__(
         self, cluster: str, folder: Path, jobs: int, options: dict[str, str | int]

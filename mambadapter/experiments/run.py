@@ -30,20 +30,6 @@ def run(argv: Sequence[str], contract: Iterable[str], train: Train) -> None:
     rates, each in ``lr/<lr>``; the best on validation data is tested, and no other ever is. Both together
     search in each fold. With ``--validate_only`` nothing is tested; the same command without it then tests,
     and trains nothing again. What is done is not done again.
-
-    Parameters
-    ----------
-    argv : Sequence[str]
-        ``HPARAMS.yaml [--validate_only] [--key value ...]``.
-    contract : Iterable[str]
-        The top-level keys that the program reads.
-    train : callable
-        ``train(experiment, test)`` trains one model, tests it if told to, and writes its result.
-
-    Raises
-    ------
-    UserError
-        For anything wrong with the command line, the YAML or the data.
     """
     contract = tuple(contract)
     test = VALIDATE_ONLY not in argv
@@ -60,25 +46,7 @@ def run(argv: Sequence[str], contract: Iterable[str], train: Train) -> None:
 
 
 def candidates(lr: float, tries: int) -> list[float]:
-    """Learning rates around one, a factor of 2 apart; an odd number of them holds it.
-
-    Parameters
-    ----------
-    lr : float
-        The middle.
-    tries : int
-        How many.
-
-    Returns
-    -------
-    list[float]
-        Ascending, rounded to three digits.
-
-    Example
-    -------
-    >>> candidates(0.005, 3)
-    [0.0025, 0.005, 0.01]
-    """
+    """Learning rates around one, a factor of 2 apart; an odd number of them holds it."""
     return [float(f"{lr * 2 ** (index - (tries - 1) / 2):.3g}") for index in range(tries)]
 
 

@@ -98,26 +98,7 @@ class Group:
 
 
 def read_search(path: Path, tree: Any, cross: Mapping[str, Sequence[Any]]) -> Search:
-    """Check what a sweep file says of its search.
-
-    Parameters
-    ----------
-    path : Path
-        The file, for messages.
-    tree : Any
-        What it says under ``search``.
-    cross : Mapping[str, Sequence[Any]]
-        The lists of the sweep.
-
-    Returns
-    -------
-    Search
-
-    Raises
-    ------
-    UserError
-        For a key it does not know, a list the sweep does not have, or an impossible range.
-    """
+    """Check what a sweep file says of its search."""
     if not isinstance(tree, dict):
         raise UserError(f"{path}: search should have the keys {', '.join(_KEYS)}.")
     for key in tree:
@@ -162,20 +143,6 @@ def run_search(
 
     The sampler is seeded and hears the tries in order, so a search that was killed proposes the same again;
     those that are done are read, not run.
-
-    Parameters
-    ----------
-    group : Group
-        Whose settings.
-    execute : callable
-        Runs a trial and waits for it.
-    say : callable
-        Hears how each try went.
-
-    Returns
-    -------
-    str or None
-        Why nothing was found, if every try failed.
     """
     if group.found:
         return None

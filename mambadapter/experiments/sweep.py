@@ -23,32 +23,7 @@ def run_sweep(
     dry_run: bool = False,
     options: dict[str, str | int] | None = None,
 ) -> Counter:
-    """Run the trials of a sweep that are not done, and say how it went.
-
-    Parameters
-    ----------
-    sweep : Sweep
-        What `mambadapter.experiments.sweep_file.read_sweep` returned.
-    jobs : int, optional
-        Trials at once; default as many as the GPUs allow, or one.
-    launcher : str
-        ``here``: processes of this machine. ``slurm``: jobs of a cluster, by submitit; ``local`` and
-        ``debug`` are submitit's own stand-ins for one.
-    dry_run : bool
-        Only say what would run.
-    options : dict, optional
-        For submitit's executor, such as ``{"slurm_partition": "gpu", "timeout_min": 240}``.
-
-    Returns
-    -------
-    Counter
-        Trials by how they stand: ``done``, ``failed``, ``runs elsewhere``.
-
-    Raises
-    ------
-    UserError
-        If the launcher is unknown or submitit is not installed.
-    """
+    """Run the trials of a sweep that are not done, and say how it went."""
     one_of("launcher", launcher, LAUNCHERS)
     trials = sweep.trials()
     missing = [trial for trial in trials if not trial.done]

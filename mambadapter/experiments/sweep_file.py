@@ -161,22 +161,7 @@ _CALLED = {dict: "a mapping", list: "a list", str: "a text", int: "a whole numbe
 
 
 def read_sweep(path: Path) -> Sweep:
-    """Read a sweep file; its paths are from the folder in which the command runs.
-
-    Parameters
-    ----------
-    path : Path
-        The YAML.
-
-    Returns
-    -------
-    Sweep
-
-    Raises
-    ------
-    UserError
-        If it is no valid file, has an unknown key, or names a recipe that is not there.
-    """
+    """Read a sweep file; its paths are from the folder in which the command runs."""
     if not path.is_file():
         raise UserError(f"There is no sweep file {path}.")
     try:

@@ -103,21 +103,6 @@ def execute(trial: Trial, threads: int = 1, gpus: str | None = None, wait: bool 
     """Run a trial in a process of its own, unless it is done or another process runs it.
 
     A trial that was killed goes on from its checkpoints, as its recipe does.
-
-    Parameters
-    ----------
-    trial : Trial
-        What to run.
-    threads : int
-        Of each process.
-    gpus : str, optional
-        Those it may see, such as ``0`` or ``0,1``; default all.
-    wait : bool
-        Where another process runs it, wait for that one to end, and run it if it did not finish.
-
-    Returns
-    -------
-    Outcome
     """
     with _lock(trial.output, wait) as lock:
         if lock is None:
@@ -148,20 +133,7 @@ def execute(trial: Trial, threads: int = 1, gpus: str | None = None, wait: bool 
 
 
 def run_trials(trials: Iterable[Trial], jobs: int = 1) -> Iterator[Trial]:
-    """Run the trials that are not done, and yield each once it is.
-
-    Parameters
-    ----------
-    trials : Iterable[Trial]
-        In the order in which they start.
-    jobs : int
-        How many at once; the cores are shared out among them.
-
-    Raises
-    ------
-    UserError
-        If a trial fails, with the end of what it wrote; those that run are finished first.
-    """
+    """Run the trials that are not done, and yield each once it is."""
     missing = [trial for trial in trials if not trial.done]
     threads = max((os.cpu_count() or 1) // jobs, 1)
     with ThreadPoolExecutor(jobs) as pool:

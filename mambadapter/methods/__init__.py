@@ -24,25 +24,12 @@ def __getattr__(name: str) -> Any:
 
 
 def method_to_dict(method: Method) -> dict[str, Any]:
-    """Write a method down so that `method_from_dict` makes it again.
-
-    Example
-    -------
-    >>> from mambadapter import LinearProbe
-    >>> method_from_dict(method_to_dict(LinearProbe())) == LinearProbe()
-    True
-    """
+    """Write a method down so that `method_from_dict` makes it again."""
     return {"name": type(method).__name__, **asdict(method)}
 
 
 def method_from_dict(written: dict[str, Any]) -> Method:
-    """Make a method from what `method_to_dict` wrote.
-
-    Raises
-    ------
-    UserError
-        If the method is unknown to this version.
-    """
+    """Make a method from what `method_to_dict` wrote."""
     arguments = dict(written)
     name = arguments.pop("name", None)
     one_of("method", name, METHODS)

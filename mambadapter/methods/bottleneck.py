@@ -20,25 +20,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Bottleneck(nn.Module):
-    """The branch ``W_up(dropout(act(W_down(x))))`` (Houlsby et al. 2019, arXiv 1902.00751, section 2.1).
-
-    Parameters
-    ----------
-    width : int
-        Channels, d.
-    rank : int
-        r.
-    activation : str
-        A name in `ACTIVATIONS`.
-    dropout : float
-        Probability, before W_up.
-
-    Example
-    -------
-    >>> import torch
-    >>> Bottleneck(32, 4)(torch.randn(2, 50, 32)).shape
-    torch.Size([2, 50, 32])
-    """
+    """The branch ``W_up(dropout(act(W_down(x))))`` (Houlsby et al. 2019, arXiv 1902.00751, section 2.1)."""
 
     def __init__(
         self, width: int, rank: int, activation: str = "relu", dropout: float = 0.1
@@ -52,17 +34,7 @@ class Bottleneck(nn.Module):
     def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute the branch's contribution.
 
-        Parameters
-        ----------
-        hidden : Tensor
-            (B, T, d).
-        lengths : Tensor, optional
-            (B,) valid frames; not read, as frames do not mix.
-
-        Returns
-        -------
-        Tensor
-            (B, T, d), to be added to the sub-layer's output.
+        Shapes: `hidden` (B, T, d), `lengths` (B,); returns (B, T, d).
         """
         return self.up(self.dropout(self.activation(self.down(hidden))))
 

@@ -18,25 +18,6 @@ class ConformerAdapter(nn.Module):
     """The branch LayerNorm, GLU to r channels, depthwise convolution, BatchNorm, SiLU, projection back.
 
     Starts as an exact no-op: the last projection is zero.
-
-    Parameters
-    ----------
-    width : int
-        Channels, d.
-    rank : int
-        r, channels of the convolution.
-    kernel_size : int
-        Its taps, odd: each frame sees as many to the left as to the right.
-    dropout : float
-        Probability, before the last projection.
-    causal : bool
-        Each position sees itself and those before it alone, as a decoder needs.
-
-    Example
-    -------
-    >>> branch = ConformerAdapter(32, 4, kernel_size=31)
-    >>> branch(torch.randn(2, 50, 32), lengths=torch.tensor([50, 20])).shape
-    torch.Size([2, 50, 32])
     """
 
     def __init__(
@@ -61,17 +42,7 @@ class ConformerAdapter(nn.Module):
     def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute the branch's contribution.
 
-        Parameters
-        ----------
-        hidden : Tensor
-            (B, T, d).
-        lengths : Tensor, optional
-            (B,) valid frames; None when nothing is padded.
-
-        Returns
-        -------
-        Tensor
-            (B, T, d), to be added to the sub-layer's output.
+        Shapes: `hidden` (B, T, d), `lengths` (B,); returns (B, T, d).
         """
         valid = None if lengths is None else frame_mask(lengths, hidden.shape[1])
         low = F.glu(self.down(self.norm(hidden)), dim=-1)
@@ -87,17 +58,6 @@ class FrameBatchNorm(nn.Module):
 
     Padding takes no part in the statistics. It is no subclass of PyTorch's, which SpeechBrain would
     replace by one for GPUs only when several processes train.
-
-    Parameters
-    ----------
-    channels : int
-        r.
-
-    Example
-    -------
-    >>> norm = FrameBatchNorm(4)
-    >>> norm(torch.randn(2, 50, 4), None).shape
-    torch.Size([2, 50, 4])
     """
 
     running_mean: Tensor

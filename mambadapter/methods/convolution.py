@@ -5,24 +5,7 @@ from torch import Tensor, nn
 
 
 class TimeConvolution(nn.Conv1d):
-    """A convolution over time that keeps frames and channels as many as they are.
-
-    Parameters
-    ----------
-    channels : int
-        r.
-    kernel_size : int
-        Taps, odd.
-    causal : bool
-        False: centred on a frame. True: an output sees its own frame and those before it.
-    groups : int
-        As in PyTorch.
-
-    Example
-    -------
-    >>> TimeConvolution(4, 3, causal=True)(torch.randn(2, 50, 4)).shape
-    torch.Size([2, 50, 4])
-    """
+    """A convolution over time that keeps frames and channels as many as they are."""
 
     def __init__(self, channels: int, kernel_size: int, causal: bool, groups: int = 1) -> None:
         padding = kernel_size - 1 if causal else kernel_size // 2

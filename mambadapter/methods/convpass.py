@@ -18,26 +18,6 @@ class Convpass(nn.Module):
     """The branch ``W_up(dropout(gelu(conv(gelu(W_down(x))))))``.
 
     The convolution over time mixes all r channels and starts as the identity, as published.
-
-    Parameters
-    ----------
-    width : int
-        Channels, d.
-    rank : int
-        r.
-    kernel_size : int
-        Taps, odd: each frame sees as many to the left as to the right.
-    dropout : float
-        Probability, before W_up.
-    causal : bool
-        Each position sees itself and those before it alone, as a decoder needs.
-
-    Example
-    -------
-    >>> import torch
-    >>> branch = Convpass(32, 4)
-    >>> branch(torch.randn(2, 50, 32), lengths=torch.tensor([50, 20])).shape
-    torch.Size([2, 50, 32])
     """
 
     def __init__(
@@ -58,17 +38,7 @@ class Convpass(nn.Module):
     def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute the branch's contribution.
 
-        Parameters
-        ----------
-        hidden : Tensor
-            (B, T, d).
-        lengths : Tensor, optional
-            (B,) valid frames; None when nothing is padded.
-
-        Returns
-        -------
-        Tensor
-            (B, T, d), to be added to the sub-layer's output.
+        Shapes: `hidden` (B, T, d), `lengths` (B,); returns (B, T, d).
         """
         low = F.gelu(self.down(hidden))
         if lengths is not None:

@@ -16,20 +16,6 @@ class WeightDecomposed(nn.Module):
 
     The norm is over the inputs of each output, and a constant in the backward pass (section 4.3); m starts
     as that of W, so the layer starts unchanged.
-
-    Parameters
-    ----------
-    layer : nn.Linear
-        The frozen layer; it is read, not owned.
-    rank, scale, dropout
-        As in `LowRank`.
-
-    Example
-    -------
-    >>> layer = nn.Linear(32, 64)
-    >>> hidden = torch.randn(2, 50, 32)
-    >>> WeightDecomposed(layer, rank=4, scale=2.0)(hidden, layer(hidden)).abs().max().item()
-    0.0
     """
 
     layer: nn.Linear
@@ -44,19 +30,7 @@ class WeightDecomposed(nn.Module):
     def forward(self, hidden: Tensor, output: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute the change of the layer's output.
 
-        Parameters
-        ----------
-        hidden : Tensor
-            (B, T, inputs), what the layer reads.
-        output : Tensor
-            (B, T, outputs), what it emits.
-        lengths : Tensor, optional
-            Not read, as frames do not mix.
-
-        Returns
-        -------
-        Tensor
-            (B, T, outputs).
+        Shapes: `hidden` (B, T, inputs), `output` (B, T, outputs); returns (B, T, outputs).
         """
         with torch.no_grad():
             change = self.change.scale * self.change.up.weight @ self.change.down.weight

@@ -13,24 +13,6 @@ class IdentityBottleneck(nn.Module):
 
     It is linear in what it reads, and no frame sees another. Projections are held by reference, as in
     `mambadapter.methods.mambadapter.MambAdapter`.
-
-    Parameters
-    ----------
-    down : nn.Linear
-        W_down, d to r.
-    up : nn.Linear
-        W_up, r to d.
-    alpha : nn.Parameter, optional
-        Scalar scale of this branch. None leaves the scale to W_up.
-    dropout : float
-        Probability, between the projections.
-
-    Example
-    -------
-    >>> import torch
-    >>> branch = IdentityBottleneck(nn.Linear(32, 4), nn.Linear(4, 32))
-    >>> branch(torch.randn(2, 50, 32), lengths=torch.tensor([50, 20])).shape
-    torch.Size([2, 50, 32])
     """
 
     def __init__(
@@ -49,17 +31,7 @@ class IdentityBottleneck(nn.Module):
     def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute the branch's contribution.
 
-        Parameters
-        ----------
-        hidden : Tensor
-            (B, T, d).
-        lengths : Tensor, optional
-            (B,) valid frames; not read, as frames do not mix.
-
-        Returns
-        -------
-        Tensor
-            (B, T, d), to be added to the sub-layer's output.
+        Shapes: `hidden` (B, T, d), `lengths` (B,); returns (B, T, d).
         """
         return project_up(self.dropout(self.down(hidden)), self.up, self.alpha)
 

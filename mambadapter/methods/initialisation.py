@@ -17,13 +17,6 @@ def unit_variance_projections(
     A LayerNorm with gain g and bias b emits channels whose squares average to mean(g^2 + b^2), so
     the scale of what the branches read is known before any data is seen. The block itself keeps
     mamba_ssm's own initialisation, which assumes such an input.
-
-    Parameters
-    ----------
-    down, up : nn.Linear
-        W_down (d to r) and W_up (r to d).
-    norms : Iterable[nn.LayerNorm]
-        The norms in front of the sub-layers where these projections are used.
     """
     power = torch.stack([norm.weight.square().sum() + norm.bias.square().sum() for norm in norms])
     nn.init.normal_(down.weight)

@@ -18,24 +18,6 @@ class LowRank(nn.Module):
     """The branch ``scale B A dropout(x)`` beside a dense layer (LoRA, arXiv 2106.09685, section 4.1).
 
     A starts as PyTorch's dense layers do, B at zero, as in the paper's code.
-
-    Parameters
-    ----------
-    inputs, outputs : int
-        Of the dense layer.
-    rank : int
-        r.
-    scale : float
-        alpha / r.
-    dropout : float
-        Probability, of what A reads.
-
-    Example
-    -------
-    >>> import torch
-    >>> branch = LowRank(32, 64, rank=4, scale=2.0)
-    >>> branch(torch.randn(2, 50, 32)).shape
-    torch.Size([2, 50, 64])
     """
 
     def __init__(
@@ -51,17 +33,7 @@ class LowRank(nn.Module):
     def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute the change of the layer's output.
 
-        Parameters
-        ----------
-        hidden : Tensor
-            (B, T, inputs), what the layer reads.
-        lengths : Tensor, optional
-            Not read, as frames do not mix.
-
-        Returns
-        -------
-        Tensor
-            (B, T, outputs).
+        Shapes: `hidden` (B, T, inputs); returns (B, T, outputs).
         """
         return F.linear(self.down(self.dropout(hidden)), self.scale * self.up.weight)
 

@@ -18,29 +18,6 @@ class MambAdapter(nn.Module):
 
     The branch holds its projections by reference: hand the same two to every branch of an encoder
     and they are shared, as in the paper; hand each its own and they are not.
-
-    Parameters
-    ----------
-    down : nn.Linear
-        W_down, d to r.
-    up : nn.Linear
-        W_up, r to d.
-    mamba : Mamba
-        The block that scans forward in time, d_model = r.
-    backward_mamba : Mamba, optional
-        A block that scans backward in time, added to the forward one; the same object as `mamba`
-        shares its parameters. Beyond the paper: the encoders adapted here are not causal.
-    alpha : nn.Parameter, optional
-        Scalar scale of this branch. None leaves the scale to W_up.
-    dropout : float
-        Probability, between the Mamba block and W_up.
-
-    Example
-    -------
-    >>> import torch
-    >>> branch = MambAdapter(nn.Linear(32, 4), nn.Linear(4, 32), Mamba(4))
-    >>> branch(torch.randn(2, 50, 32), lengths=torch.tensor([50, 20])).shape
-    torch.Size([2, 50, 32])
     """
 
     def __init__(
@@ -63,17 +40,7 @@ class MambAdapter(nn.Module):
     def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute the branch's contribution.
 
-        Parameters
-        ----------
-        hidden : Tensor
-            (B, T, d).
-        lengths : Tensor, optional
-            (B,) valid frames; None when nothing is padded.
-
-        Returns
-        -------
-        Tensor
-            (B, T, d), to be added to the sub-layer's output.
+        Shapes: `hidden` (B, T, d), `lengths` (B,); returns (B, T, d).
         """
         low = self.down(hidden)
         mixed = self.mamba(low, lengths)

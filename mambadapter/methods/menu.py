@@ -14,23 +14,7 @@ MENU_FILE = Path(mambadapter.__file__).parent / "hparams/adapters.yaml"
 
 
 def read_menu(methods: Mapping[str, type[Method]]) -> dict[str, Method]:
-    """Make the method of every entry of the menu.
-
-    Parameters
-    ----------
-    methods : Mapping[str, type[Method]]
-        Configuration classes by their names, which stand behind ``!new:mambadapter.methods.``.
-
-    Returns
-    -------
-    dict[str, Method]
-        In the order of the file.
-
-    Raises
-    ------
-    UserError
-        If an entry names an unknown class, or a value is impossible.
-    """
+    """Make the method of every entry of the menu."""
     menu = {}
     for name, entry in YAML().load(MENU_FILE.read_text(encoding="utf-8")).items():
         node = entry["method"]

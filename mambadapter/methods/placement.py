@@ -27,17 +27,7 @@ def insert_at_each(
     norms: str,
     branch: Callable[[Sublayer], nn.Module],
 ) -> None:
-    """Insert a branch at every place of a placement, and set the chosen LayerNorms free.
-
-    Parameters
-    ----------
-    encoder : AdaptedStack
-        The encoder, or decoder.
-    placement, insertion, norms : str
-        As in `mambadapter.methods.MambAdapters`.
-    branch : Callable[[Sublayer], nn.Module]
-        Makes the branch of a place.
-    """
+    """Insert a branch at every place of a placement, and set the chosen LayerNorms free."""
     places = placed(encoder, placement)
     for place in places:
         encoder.insert(

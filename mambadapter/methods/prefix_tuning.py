@@ -13,21 +13,7 @@ from mambadapter.validators import positive_integer
 
 
 class Prefix(nn.Module):
-    """Keys and values that an attention sees beside those of the frames (arXiv 2101.00190).
-
-    Parameters
-    ----------
-    length : int
-        P.
-    width : int
-        Channels of all heads, d.
-
-    Example
-    -------
-    >>> keys, values = Prefix(12, 32)(clips=2, heads=4)
-    >>> keys.shape
-    torch.Size([2, 4, 12, 8])
-    """
+    """Keys and values that an attention sees beside those of the frames (arXiv 2101.00190)."""
 
     def __init__(self, length: int, width: int) -> None:
         super().__init__()

@@ -16,18 +16,6 @@ class Prompt(nn.Module):
     """Vectors in front of a clip's frames (visual prompt tuning, arXiv 2203.12119, section 3.2).
 
     They start with a norm of about 1.
-
-    Parameters
-    ----------
-    count : int
-        P.
-    width : int
-        Channels, d.
-
-    Example
-    -------
-    >>> Prompt(25, 32)(clips=2).shape
-    torch.Size([2, 25, 32])
     """
 
     def __init__(self, count: int, width: int) -> None:

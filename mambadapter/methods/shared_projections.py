@@ -17,17 +17,7 @@ from mambadapter.validators import one_of
 
 @dataclass(frozen=True)
 class SharedProjections(SideMethod):
-    """One W_down and one W_up for all insertion points, with a learnable scale alpha at each.
-
-    Parameters
-    ----------
-    shared : bool
-        False gives each its own pair, whose W_up then carries the scale: no alpha.
-    alpha : float
-        Start of the scales.
-    initialisation : str
-        ``unit_variance``, or ``official``, the paper's code's (`mambadapter.methods.initialisation`).
-    """
+    """One W_down and one W_up for all insertion points, with a learnable scale alpha at each."""
 
     shared: bool = True
     alpha: float = 0.1
@@ -65,26 +55,7 @@ class SharedProjections(SideMethod):
 def project_up(low: Tensor, up: nn.Linear, alpha: Tensor | None) -> Tensor:
     """Compute ``alpha * W_up(low)``.
 
-    Parameters
-    ----------
-    low : Tensor
-        (B, T, r).
-    up : nn.Linear
-        W_up, r to d.
-    alpha : Tensor or None
-        Scalar; None for 1.
-
-    Returns
-    -------
-    Tensor
-        (B, T, d).
-
-    Example
-    -------
-    >>> import torch
-    >>> low, up = torch.randn(2, 50, 4), nn.Linear(4, 32)
-    >>> torch.allclose(project_up(low, up, torch.tensor(0.5)), 0.5 * up(low), atol=1e-6)
-    True
+    Shapes: `low` (B, T, r); returns (B, T, d).
     """
     if alpha is None:
         return up(low)

@@ -12,18 +12,7 @@ from mambadapter.methods.base import Method, register
 
 
 class LayerWeights(nn.Module):
-    """Softmax weights of the layers, all equal at the start.
-
-    Parameters
-    ----------
-    layers : int
-        How many.
-
-    Example
-    -------
-    >>> LayerWeights(2)([torch.zeros(1, 5, 8), torch.ones(1, 5, 8)]).mean().item()
-    0.5
-    """
+    """Softmax weights of the layers, all equal at the start."""
 
     def __init__(self, layers: int) -> None:
         super().__init__()

@@ -10,15 +10,7 @@ _RESAMPLES = 2000
 
 
 class ErrorRates:
-    """Collects what was recognised and what was said.
-
-    Example
-    -------
-    >>> rates = ErrorRates()
-    >>> rates.append(["clip"], ["ab cd"], ["ab cx"])
-    >>> rates.metrics()["wer"], rates.metrics()["cer"]
-    (0.5, 0.2)
-    """
+    """Collects what was recognised and what was said."""
 
     def __init__(self) -> None:
         self._by_name = {"wer": ErrorRateStats(), "cer": ErrorRateStats()}
@@ -45,18 +37,7 @@ class ErrorRates:
 
 
 def error_rate(stats: ErrorRateStats) -> tuple[float, float, float]:
-    """Errors per reference word (or character), and the 95 % interval by bootstrap over utterances.
-
-    Parameters
-    ----------
-    stats : ErrorRateStats
-        SpeechBrain's, of at least one utterance.
-
-    Returns
-    -------
-    rate, low, high : float
-        Fractions; above 1 where more is wrong than there is.
-    """
+    """Errors per reference word (or character), and the 95 % interval by bootstrap over utterances."""
     errors = np.array([score["num_edits"] for score in stats.scores], dtype=float)
     lengths = np.array([score["num_ref_tokens"] for score in stats.scores], dtype=float)
     generator = np.random.default_rng(0)

@@ -117,20 +117,7 @@ class Collection:
 
 
 def read_results(path: Path) -> Iterator[tuple[str, dict[str, Any] | None]]:
-    """Read a ``result.json``, or a ``.jsonl`` file with such a result and its name in every line.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Yields
-    ------
-    name : str
-        That of the folder of a ``result.json``, or the one in the line.
-    result : dict or None
-        None if it cannot be read; the name is then where it is.
-    """
+    """Read a ``result.json``, or a ``.jsonl`` file with such a result and its name in every line."""
     many = path.suffix == ".jsonl"
     text = path.read_text(encoding="utf-8")
     for number, part in enumerate(text.splitlines() if many else [text], start=1):
@@ -144,24 +131,7 @@ def read_results(path: Path) -> Iterator[tuple[str, dict[str, Any] | None]]:
 
 
 def collect(paths: Iterable[Path], metric: str | None = None) -> Collection:
-    """Read results and gather them.
-
-    Parameters
-    ----------
-    paths : Iterable[Path]
-        Files that `read_results` reads.
-    metric : str, optional
-        The test metric to report; default the first of ``accuracy``, ``wer`` and ``cer`` that all have.
-
-    Returns
-    -------
-    Collection
-
-    Raises
-    ------
-    UserError
-        If there is no result with a test, or they share no metric.
-    """
+    """Read results and gather them."""
     runs, unreadable = [], []
     for name, result in (pair for path in sorted(paths) for pair in read_results(path)):
         run = None if result is None else _run(name, result)

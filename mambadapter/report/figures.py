@@ -18,18 +18,7 @@ _SIZE = (8.0, 4.8)
 
 
 def draw_all(collection: Collection) -> dict[str, Figure]:
-    """Every picture that the collection has the numbers for, by name.
-
-    Parameters
-    ----------
-    collection : Collection
-        Of results.
-
-    Returns
-    -------
-    dict[str, Figure]
-        ``parameters``, ``curves``, ``cost`` and, where two numeric settings are crossed, ``grid``.
-    """
+    """Every picture that the collection has the numbers for, by name."""
     figures = {"parameters": score_against_parameters(collection)}
     if any(run.result.get("history") for cell in collection.cells for run in cell.runs):
         figures["curves"] = learning_curves(collection)

@@ -34,29 +34,7 @@ td.best { font-weight: 600; } figure { margin: 1.5rem 0; } img { max-width: 100%
 def write_report(
     source: Path, output: Path, metric: str | None = None, sweep: Sweep | None = None
 ) -> Path:
-    """Write ``runs.csv``, ``runs.jsonl``, ``table.md``, ``table.tex``, pictures and ``index.html``.
-
-    Parameters
-    ----------
-    source : Path
-        A folder with results, at any depth; or a ``.jsonl`` file, such as the ``runs.jsonl`` of a report.
-    output : Path
-        The report's folder.
-    metric : str, optional
-        The test metric; default the first of accuracy, WER and CER that all results have.
-    sweep : Sweep, optional
-        The plan, to name what is missing.
-
-    Returns
-    -------
-    Path
-        The page.
-
-    Raises
-    ------
-    UserError
-        If there is no result.
-    """
+    """Write ``runs.csv``, ``runs.jsonl``, ``table.md``, ``table.tex``, pictures and ``index.html``."""
     paths = set(source.rglob("result.json")) if source.is_dir() else {source}
     # Below a search's result lie those of its candidates, below one over folds those of its folds.
     inner = {

@@ -36,20 +36,7 @@ class Comparison:
 
 
 def compare(cells: Sequence[Cell], metric: str) -> list[Comparison]:
-    """Compare every two cells that share at least two repetitions.
-
-    Parameters
-    ----------
-    cells : Sequence[Cell]
-        Of a report.
-    metric : str
-        A test metric.
-
-    Returns
-    -------
-    list[Comparison]
-        The smallest p first, those without one last.
-    """
+    """Compare every two cells that share at least two repetitions."""
     found = []
     for one, other in combinations(cells, 2):
         scores = [{run.repetition: run.score(metric) for run in cell.runs} for cell in (one, other)]
@@ -69,23 +56,7 @@ def compare(cells: Sequence[Cell], metric: str) -> list[Comparison]:
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """Correct p-values for their number, by Holm's step-down method.
-
-    Parameters
-    ----------
-    values : Sequence[float]
-        p-values.
-
-    Returns
-    -------
-    list[float]
-        In the order given.
-
-    Example
-    -------
-    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
-    [0.03, 0.06, 0.06]
-    """
+    """Correct p-values for their number, by Holm's step-down method."""
     order = sorted(range(len(values)), key=values.__getitem__)
     corrected = [0.0] * len(values)
     largest = 0.0

@@ -86,22 +86,7 @@ def backend_report() -> list[tuple[str, bool, str]]:
 
 
 def backend_for(device_type: str) -> Backend:
-    """Return the backend that serves a device type, choosing it at the first call.
-
-    Parameters
-    ----------
-    device_type : str
-        ``cpu``, ``cuda``, or what else torch runs on.
-
-    Returns
-    -------
-    Backend
-
-    Raises
-    ------
-    UserError
-        If the backend that was asked for by name cannot serve this device.
-    """
+    """Return the backend that serves a device type, choosing it at the first call."""
     if device_type not in _chosen:
         _chosen[device_type] = _choose(device_type)
     return _chosen[device_type]

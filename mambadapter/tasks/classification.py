@@ -23,15 +23,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def train(experiment: Experiment, test: bool) -> None:
-    """Prepare, build, train, test, and write down what came out.
-
-    Parameters
-    ----------
-    experiment : Experiment
-        A recipe's settings.
-    test : bool
-        Whether the best epoch is tested; without it only validation data is looked at.
-    """
+    """Prepare, build, train, test, and write down what came out."""
     hparams = experiment.hparams
     method = fit_to_budget(
         hparams["method"],

@@ -14,14 +14,6 @@ class Vocabulary:
     ----------
     tokens : tuple[str, ...]
         By index; the blank is 0, the unknown 1.
-
-    Example
-    -------
-    >>> vocabulary = Vocabulary.of(["ab a", "b"])
-    >>> vocabulary.tokens
-    ('<blank>', '<unk>', ' ', 'a', 'b')
-    >>> vocabulary.encode("b c"), vocabulary.decode([0, 4, 4, 0, 4, 2, 3, 0])
-    ([4, 2, 1], 'bb a')
     """
 
     tokens: tuple[str, ...]

@@ -36,19 +36,6 @@ class EncoderBrain(sb.Brain):
     its last checkpoint to the same result: what is random in a step depends on the seed and the step
     alone.
 
-    Parameters
-    ----------
-    modules : Mapping[str, nn.Module]
-        ``encoder`` (an `AdaptedEncoder`) and ``head``.
-    opt_class : callable
-        Makes an optimiser of parameter groups.
-    hparams : Mapping[str, Any]
-        A recipe's YAML.
-    run_opts : RunOptions or dict, optional
-        SpeechBrain's run options.
-    checkpointer : Checkpointer, optional
-        SpeechBrain's checkpointer.
-
     Attributes
     ----------
     metrics : dict[str, dict[str, float]]
@@ -272,11 +259,6 @@ def seed_step(seed: int, rank: int, step: int, micro_step: int) -> None:
 
     Dropout then draws the same numbers whether the run came here in one go or was resumed;
     SpeechBrain's checkpoints hold no random state.
-
-    Parameters
-    ----------
-    seed, rank, step, micro_step : int
-        The run's seed, the process, the optimiser step, and the batch within an accumulated step.
     """
     mixed = np.random.SeedSequence([seed, rank, step, micro_step]).generate_state(1)
     value = int(mixed[0])

@@ -24,11 +24,6 @@ class TrainedTensors:
     """A SpeechBrain recoverable that saves `trained_tensors` of some modules as safetensors.
 
     With them goes a fingerprint of what was frozen, so that a run does not go on with another encoder.
-
-    Parameters
-    ----------
-    modules : Mapping[str, nn.Module]
-        As before any distributed wrapper.
     """
 
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:
@@ -52,11 +47,6 @@ class WholeCheckpointer(Checkpointer):
 
     SpeechBrain writes the file that marks a folder as a checkpoint first: a run killed while it saves
     would find half a checkpoint, take it for the latest, and fail.
-
-    Parameters
-    ----------
-    checkpoints_dir, recoverables : Any
-        As for SpeechBrain's.
     """
 
     def save_checkpoint(self, *args: Any, **kwargs: Any) -> Checkpoint | None:

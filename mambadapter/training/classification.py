@@ -18,11 +18,6 @@ class ClassificationBrain(EncoderBrain):
     """Clips of one label: cross-entropy, and the best epoch by validation accuracy.
 
     The arguments are `EncoderBrain`'s; `mambadapter.config.schema` names the keys of the YAML.
-
-    Example
-    -------
-    >>> brain = ClassificationBrain(modules, opt_class, hparams)  # doctest: +SKIP
-    >>> brain.fit(epoch_counter, train, valid)  # doctest: +SKIP
     """
 
     def __init__(self, modules: Mapping[str, nn.Module], *args: Any, **kwargs: Any) -> None:

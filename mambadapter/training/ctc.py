@@ -17,23 +17,6 @@ class CTCBrain(RecognitionBrain):
     """Connectionist temporal classification (Graves et al. 2006) of characters.
 
     Validation is by greedy decoding; the test is decoded as the YAML says.
-
-    Parameters
-    ----------
-    vocabulary : Vocabulary
-        What the head writes.
-    *args, **kwargs : Any
-        `RecognitionBrain`'s; `mambadapter.config.schema` names the keys of the YAML.
-
-    Raises
-    ------
-    UserError
-        If the encoder's outputs are not frames in the order of time.
-
-    Example
-    -------
-    >>> brain = CTCBrain(vocabulary, modules, opt_class, hparams)  # doctest: +SKIP
-    >>> brain.fit(epoch_counter, train, valid)  # doctest: +SKIP
     """
 
     def __init__(self, vocabulary: Vocabulary, *args: Any, **kwargs: Any) -> None:

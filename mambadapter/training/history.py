@@ -19,13 +19,6 @@ class History:
     ----------
     epochs : list[dict[str, Any]]
         ``epoch``, ``lr``, and the metrics of ``train`` and ``valid``.
-
-    Example
-    -------
-    >>> history = History()
-    >>> history.add(1, 0.005, {"loss": 2.0}, {"loss": 1.5, "accuracy": 0.5})
-    >>> history.epochs[0]["valid"]["accuracy"]
-    0.5
     """
 
     def __init__(self) -> None:

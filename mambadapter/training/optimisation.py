@@ -12,22 +12,6 @@ def weight_decay_groups(parameters: Iterable[nn.Parameter]) -> list[dict]:
 
     A Mamba block marks its A_log and D with ``_no_weight_decay``: pulled to zero they would change
     the memory of the scan, not its size (Gu & Dao 2023, official code).
-
-    Parameters
-    ----------
-    parameters : Iterable[nn.Parameter]
-        Those that do not require gradient are left out.
-
-    Returns
-    -------
-    list[dict]
-        Groups for a torch optimiser.
-
-    Example
-    -------
-    >>> from mambadapter.ssm import Mamba
-    >>> [len(group["params"]) for group in weight_decay_groups(Mamba(4).parameters())]
-    [7, 2]
     """
     learning = [p for p in parameters if p.requires_grad]
     kept = [p for p in learning if getattr(p, "_no_weight_decay", False)]
@@ -37,24 +21,6 @@ def weight_decay_groups(parameters: Iterable[nn.Parameter]) -> list[dict]:
 
 
 def cosine_factor(step: int, total_steps: int) -> float:
-    """Cosine annealing from 1 to 0, a function of the step alone, so resuming needs no state.
-
-    Parameters
-    ----------
-    step : int
-        Optimiser steps done.
-    total_steps : int
-        Optimiser steps of the whole run.
-
-    Returns
-    -------
-    float
-        What the next step's learning rate is of the peak.
-
-    Example
-    -------
-    >>> [round(cosine_factor(step, 4), 3) for step in range(5)]
-    [1.0, 0.854, 0.5, 0.146, 0.0]
-    """
+    """Cosine annealing from 1 to 0, a function of the step alone, so resuming needs no state."""
     progress = min(step / max(total_steps, 1), 1.0)
     return 0.5 * (1.0 + math.cos(math.pi * progress))

@@ -26,20 +26,6 @@ def write_result(brain: EncoderBrain, experiment: Experiment, method: Method) ->
     """Write ``result.json`` into the run's folder atomically; only the main process does.
 
     Its ``wall_time_s`` is the Brain's, earlier starts of a resumed run included.
-
-    Parameters
-    ----------
-    brain : EncoderBrain
-        After testing.
-    experiment : Experiment
-        What it trained.
-    method : Method
-        How the encoder was adapted, at the size that was trained.
-
-    Returns
-    -------
-    Path
-        The file.
     """
     path = experiment.folder / "result.json"
     if if_main_process():
@@ -70,13 +56,7 @@ def _size(folder: Path) -> int:
 
 
 def read_result(experiment: Experiment) -> dict[str, Any] | None:
-    """The result in an experiment's folder, if there is one and it is this experiment's.
-
-    Raises
-    ------
-    UserError
-        If the file cannot be read.
-    """
+    """The result in an experiment's folder, if there is one and it is this experiment's."""
     path = experiment.folder / "result.json"
     if not path.is_file():
         return None

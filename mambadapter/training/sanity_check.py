@@ -24,22 +24,6 @@ def prove_alive(encoder: AdaptedEncoder, head: nn.Module) -> None:
     it reaches only once other starting values are drawn is not dead but unlucky, such as a layer of few
     units that start with a ReLU at rest: that is a warning. Weights, gradients and random state are left
     as they were found.
-
-    Parameters
-    ----------
-    encoder : AdaptedEncoder
-        Before any training step.
-    head : nn.Module
-        Maps (hidden, frames) to logits; an `AdaptedDecoder` is checked as the encoder is.
-
-    Raises
-    ------
-    UserError
-        Naming what is dead.
-
-    Example
-    -------
-    >>> prove_alive(encoder, head)  # doctest: +SKIP
     """
     model = nn.ModuleDict({"encoder": encoder, "head": head})
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}

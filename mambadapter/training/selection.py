@@ -11,20 +11,6 @@ def validation_rank(metrics: Mapping[str, float]) -> tuple[float, ...]:
     Classification: accuracy, ties by loss. Recognition: word error rate, where those above 100 % are all
     alike; ties, so too while it saturates, by character error rate, then loss. What has no metrics, such as
     a checkpoint within an epoch, comes last.
-
-    Parameters
-    ----------
-    metrics : Mapping[str, float]
-        With ``accuracy`` or ``wer`` and ``cer`` (fractions), and ``loss``.
-
-    Returns
-    -------
-    tuple[float, ...]
-
-    Example
-    -------
-    >>> validation_rank({"wer": 1.1, "cer": 0.6}) > validation_rank({"wer": 1.0, "cer": 0.7})
-    True
     """
     loss = metrics.get("loss", float("inf"))
     if "wer" in metrics:

@@ -19,20 +19,6 @@ class Seq2SeqBrain(RecognitionBrain):
     """Cross-entropy on a text's tokens, given those before (Radford et al. 2022, arXiv 2212.04356).
 
     Texts are written greedily, and normalised as the references are before they are scored.
-
-    Parameters
-    ----------
-    whisper : SpeechToText
-        The model; its encoder and decoder are the modules ``encoder`` and ``head``.
-    rules : TextRules
-        The language's.
-    *args, **kwargs : Any
-        `RecognitionBrain`'s after its modules; `mambadapter.config.schema` names the keys of the YAML.
-
-    Example
-    -------
-    >>> brain = Seq2SeqBrain(whisper, rules, opt_class, hparams)  # doctest: +SKIP
-    >>> brain.fit(epoch_counter, train, valid)  # doctest: +SKIP
     """
 
     def __init__(self, whisper: SpeechToText, rules: TextRules, *args: Any, **kwargs: Any) -> None:
@@ -72,29 +58,8 @@ def teacher_forced(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What a decoder reads, and what it should say after each token of that.
 
-    Parameters
-    ----------
-    tokens : Tensor
-        (B, L), texts padded on the right.
-    lengths : Tensor
-        (B,) valid tokens.
-    start : tuple[int, ...]
-        The tokens with which every text starts; none of them is to be said.
-    end : int
-        The token that ends it.
-
-    Returns
-    -------
-    read, labels : Tensor
-        (B, len(start) + L). Labels are -100 where nothing is to be said.
-    lengths : Tensor
-        (B,) valid tokens of what is read.
-
-    Example
-    -------
-    >>> read, labels, _ = teacher_forced(torch.tensor([[5, 6], [7, 0]]), torch.tensor([2, 1]), (1, 2), 3)
-    >>> read.tolist(), labels.tolist()
-    ([[1, 2, 5, 6], [1, 2, 7, 3]], [[-100, 5, 6, 3], [-100, 7, 3, -100]])
+    `tokens` (B, L) and `lengths` (B,) give what is read and labels, both (B, len(start) + L), -100 where
+    nothing is to be said, and their lengths (B,).
     """
     clips, count = tokens.shape
     before = tokens.new_tensor(start).expand(clips, -1)

@@ -16,11 +16,6 @@ class Stopwatch:
 
     Only what is recovered first counts as time before: the best checkpoint, which is recovered for
     testing, is older than the run.
-
-    Example
-    -------
-    >>> Stopwatch().seconds < 1
-    True
     """
 
     def __init__(self) -> None:

@@ -6,13 +6,7 @@ _PACKAGES = ("torch", "torchaudio", "transformers", "speechbrain", "numba", "mam
 
 
 def package_versions() -> dict[str, str | None]:
-    """Look them up without importing them; None where one is not installed.
-
-    Example
-    -------
-    >>> package_versions()["torch"] is None
-    False
-    """
+    """Look them up without importing them; None where one is not installed."""
     return {package: _version(package) for package in _PACKAGES}
 
 

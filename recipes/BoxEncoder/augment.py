@@ -13,24 +13,7 @@ def augment(wavs: Tensor, wav_lens: Tensor, sample_rate: int = 16000) -> Tensor:
 
     Nothing moves in time, so frame labels stay true. Draws from torch's generator.
 
-    Parameters
-    ----------
-    wavs : Tensor
-        (B, S) waveforms, padded on the right.
-    wav_lens : Tensor
-        (B,) lengths as fractions of S.
-    sample_rate : int
-        Hz.
-
-    Returns
-    -------
-    Tensor
-        (B, S); padding is zero.
-
-    Example
-    -------
-    >>> augment(torch.randn(2, 8000), torch.tensor([1.0, 0.5])).shape
-    torch.Size([2, 8000])
+    Shapes: `wavs` (B, S), `wav_lens` (B,); returns (B, S).
     """
     batch, samples = wavs.shape
     lengths = valid_samples(wavs, wav_lens)

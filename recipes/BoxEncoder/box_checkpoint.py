@@ -8,15 +8,7 @@ from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
 
 def save_box(backbone: PreTrainedModel, folder: Path) -> None:
-    """Write a transformers checkpoint in half precision, with the masking that fine-tuning wants.
-
-    Parameters
-    ----------
-    backbone : PreTrainedModel
-        The encoder.
-    folder : Path
-        Made if it does not exist.
-    """
+    """Write a transformers checkpoint in half precision, with the masking that fine-tuning wants."""
     if not if_main_process():
         return
     shipped = copy.deepcopy(backbone).half()

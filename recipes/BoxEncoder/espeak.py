@@ -67,20 +67,10 @@ class Espeak:
     What it says depends on the seed and on everything said before: two fresh processes that say the same
     things in the same order say them with the same samples.
 
-    Parameters
-    ----------
-    seed : int
-        Of its breath noise.
-
     Attributes
     ----------
     sample_rate : int
         Hz.
-
-    Raises
-    ------
-    UserError
-        If the library is not installed.
     """
 
     def __init__(self, seed: int) -> None:
@@ -101,28 +91,7 @@ class Espeak:
         self._events: list[tuple[int, str]] = []
 
     def say(self, text: str, voice: str, rate: int, pitch: int, pitch_range: int) -> Utterance:
-        """Speak a text.
-
-        Parameters
-        ----------
-        text : str
-            In the voice's script.
-        voice : str
-            Language, and a variant after ``+``: ``de+f2``.
-        rate : int
-            Words per minute.
-        pitch, pitch_range : int
-            0 to 100.
-
-        Returns
-        -------
-        Utterance
-
-        Raises
-        ------
-        UserError
-            If there is no such voice.
-        """
+        """Speak a text."""
         self._chunks, self._events = [], []
         if self._library.espeak_SetVoiceByName(voice.encode()):
             raise UserError(f"eSpeak NG has no voice '{voice}'; version 1.51 or later has.")

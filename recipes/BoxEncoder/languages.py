@@ -186,24 +186,7 @@ LANGUAGES: dict[str, Spelling] = {
 
 
 def write_text(language: str, generator: np.random.Generator) -> str:
-    """An utterance of one to seven words; short ones are the most frequent.
-
-    Parameters
-    ----------
-    language : str
-        A key of `LANGUAGES`.
-    generator : numpy.random.Generator
-        What decides.
-
-    Returns
-    -------
-    str
-
-    Example
-    -------
-    >>> len(write_text("fi", np.random.default_rng(0)).split()) >= 1
-    True
-    """
+    """An utterance of one to seven words; short ones are the most frequent."""
     count = 1 + generator.binomial(6, generator.uniform(0, 0.8))
     words = [LANGUAGES[language].word(generator) for _ in range(count)]
     return "".join(word + (", " if generator.random() < 0.15 else " ") for word in words).rstrip(

@@ -12,19 +12,7 @@ BLANK = "<blank>"
 def frame_loss(logits: Tensor, labels: Tensor, frames: Tensor) -> Tensor:
     """Mean cross-entropy over the frames that have a phone.
 
-    Parameters
-    ----------
-    logits : Tensor
-        (B, T, phones).
-    labels : Tensor
-        (B, T), -100 where there is no phone.
-    frames : Tensor
-        (B,) valid frames; not read, as padding has no phone.
-
-    Returns
-    -------
-    Tensor
-        Scalar.
+    Shapes: `logits` (B, T, phones), `labels` (B, T), `frames` (B,).
     """
     # A batch may hold no speech: a sum that is empty, not a mean over nothing.
     total = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=NO_PHONE, reduction="sum")
@@ -34,20 +22,7 @@ def frame_loss(logits: Tensor, labels: Tensor, frames: Tensor) -> Tensor:
 def ctc_loss(logits: Tensor, labels: Tensor, frames: Tensor) -> Tensor:
     """CTC of the sequences of phones, a mean over phones (Graves et al. 2006).
 
-    Parameters
-    ----------
-    logits : Tensor
-        (B, T, phones + 1), the blank last.
-    labels : Tensor
-        (B, T) phones of the frames, -100 where there is none; only their order is used. A clip without
-        phones counts for nothing.
-    frames : Tensor
-        (B,) valid frames.
-
-    Returns
-    -------
-    Tensor
-        Scalar.
+    Shapes: `logits` (B, T, phones + 1), `labels` (B, T), `frames` (B,).
     """
     sequences = [sequence(row) for row in labels]
     lengths = torch.tensor([len(one) for one in sequences], device=logits.device)
@@ -59,13 +34,7 @@ def ctc_loss(logits: Tensor, labels: Tensor, frames: Tensor) -> Tensor:
 
 
 def sequence(labels: Tensor) -> Tensor:
-    """The phones of a clip's frames in order, each run of one phone once.
-
-    Example
-    -------
-    >>> sequence(torch.tensor([4, 4, 7, -100, 7, 4])).tolist()
-    [4, 7, 4]
-    """
+    """The phones of a clip's frames in order, each run of one phone once."""
     return labels[labels != NO_PHONE].unique_consecutive()
 
 

@@ -54,22 +54,7 @@ _RAREST = 50
 def pretraining_datasets(
     manifests: Mapping[str, Path], phone_objective: str
 ) -> tuple[dict[str, DynamicItemDataset], list[str]]:
-    """Make SpeechBrain datasets with a phone for every frame.
-
-    Parameters
-    ----------
-    manifests : Mapping[str, Path]
-        Of ``train`` and ``valid``.
-    phone_objective : str
-        ``frames`` or ``ctc``.
-
-    Returns
-    -------
-    datasets : dict[str, DynamicItemDataset]
-        With ``id``, ``signal`` (S,), ``frame_phones`` (T,) and ``kind_index``.
-    phones : list[str]
-        The inventory, from training clips alone; for CTC with the blank at its end.
-    """
+    """Make SpeechBrain datasets with a phone for every frame."""
     one_of("phone_objective", phone_objective, OBJECTIVES)
     entries = {
         split: json.loads(path.read_text(encoding="utf-8")) for split, path in manifests.items()
@@ -98,24 +83,7 @@ def pretraining_datasets(
 def frame_labels(spoken: list, samples: int, index: Mapping[str, int]) -> Tensor:
     """The phone in the middle of every frame.
 
-    Parameters
-    ----------
-    spoken : list of (int, str)
-        First sample and letter of each phone, in order; empty for a clip without speech.
-    samples : int
-        Length of the clip.
-    index : Mapping[str, int]
-        The inventory.
-
-    Returns
-    -------
-    Tensor
-        (T,) int64, -100 where there is no phone of the inventory.
-
-    Example
-    -------
-    >>> frame_labels([(0, "_"), (640, "a")], 1360, {"_": 0, "a": 1}).tolist()
-    [0, 0, 1, 1]
+    Returns (T,).
     """
     frames = (samples - _FRAME_LENGTH) // _FRAME_STRIDE + 1
     if not spoken:
@@ -127,15 +95,7 @@ def frame_labels(spoken: list, samples: int, index: Mapping[str, int]) -> Tensor
 
 
 class PretrainingHead(nn.Module):
-    """A phone for every frame, and the kind of the clip from the mean over its frames.
-
-    Parameters
-    ----------
-    width : int
-        Channels of the encoder, d.
-    phones, kinds : int
-        Classes.
-    """
+    """A phone for every frame, and the kind of the clip from the mean over its frames."""
 
     def __init__(self, width: int, phones: int, kinds: int) -> None:
         super().__init__()

@@ -15,27 +15,7 @@ Generator = np.random.Generator
 
 
 def make_sound(kind: str, samples: int, generator: Generator) -> np.ndarray:
-    """A sound of a kind, at a peak of 1, with short fades at its ends.
-
-    Parameters
-    ----------
-    kind : str
-        A key of `KINDS`.
-    samples : int
-        How many.
-    generator : numpy.random.Generator
-        What decides.
-
-    Returns
-    -------
-    numpy.ndarray
-        (samples,) float32.
-
-    Example
-    -------
-    >>> make_sound("siren", 8000, np.random.default_rng(0)).shape
-    (8000,)
-    """
+    """A sound of a kind, at a peak of 1, with short fades at its ends."""
     wav = KINDS[kind](generator, samples)
     fade = np.minimum(1.0, np.arange(samples) / 80)
     wav = (wav - wav.mean()) * fade * fade[::-1]

@@ -13,62 +13,17 @@ BOX = "mambadapter/box"
 
 
 def box_folder() -> Path:
-    """Return the folder of the checkpoint, in transformers' format.
-
-    Returns
-    -------
-    Path
-
-    Example
-    -------
-    >>> (box_folder() / "config.json").is_file()
-    True
-    """
+    """Return the folder of the checkpoint, in transformers' format."""
     return Path(__file__).parent
 
 
 def write_random_twin(folder: str | Path, seed: int = 0) -> Path:
-    """Write an encoder of the same shape with random weights: what pretraining is measured against.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Where ``save_pretrained`` writes.
-    seed : int
-        Of the weights.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> twin = write_random_twin(tempfile.mkdtemp())
-    >>> AutoConfig.from_pretrained(twin).num_hidden_layers
-    6
-    """
+    """Write an encoder of the same shape with random weights: what pretraining is measured against."""
     return write_random_encoder(AutoConfig.from_pretrained(box_folder()), folder, seed)
 
 
 def write_random_encoder(config: PretrainedConfig, folder: str | Path, seed: int) -> Path:
-    """Write an encoder with random weights, which loads as any checkpoint of 16 kHz audio does.
-
-    Parameters
-    ----------
-    config : PretrainedConfig
-        Its shape.
-    folder : str or Path
-        Where ``save_pretrained`` writes.
-    seed : int
-        Of the weights.
-
-    Returns
-    -------
-    Path
-        The folder.
-    """
+    """Write an encoder with random weights, which loads as any checkpoint of 16 kHz audio does."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         AutoModel.from_config(config).save_pretrained(folder)

@@ -61,32 +61,7 @@ def frontend_of(
     preprocessor: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Frontend:
-    """Make the frontend of an encoder.
-
-    Parameters
-    ----------
-    config : PretrainedConfig
-        The encoder's.
-    preprocessor : Mapping[str, Any], optional
-        Its preprocessor_config.json; what that lacks is as usual for the family.
-    settings : Mapping[str, Any], optional
-        The user's own, as keyword arguments of the class.
-
-    Returns
-    -------
-    Frontend
-
-    Raises
-    ------
-    UserError
-        If a setting is unknown or impossible.
-
-    Example
-    -------
-    >>> from transformers import ASTConfig
-    >>> frontend_of(ASTConfig(), settings={"max_length": 100}).max_length
-    100
-    """
+    """Make the frontend of an encoder."""
     family = family_of(config)
     settings = {key: value for key, value in (settings or {}).items() if value is not None}
     for key in settings:

@@ -29,36 +29,6 @@ class Spectrograms:
 
     Every clip is cut or padded with silence to `max_length`, as the model was trained, so all tokens of all
     clips are valid.
-
-    Parameters
-    ----------
-    sample_rate : int
-        Hz.
-    mel_bins : int
-        Bands of the spectrogram.
-    max_length : int
-        Its frames, of 10 ms. The position embeddings of another length than the checkpoint's are
-        interpolated over time.
-    mean, std : float
-        Of the spectrograms it was trained on; what enters has zero mean and a standard deviation of 0.5.
-    token_order : str
-        In which order the patches stand in the sequence, which only scans and convolutions see: ``time``,
-        all bands of a moment together, moment after moment; or ``frequency``, all moments of a band
-        together, as in transformers and in the paper's code.
-    readout : str
-        ``mean``: all tokens, whose mean the classifier takes, as in the paper. ``cls``: the mean of the class
-        and the distillation token alone, as in AST.
-
-    Raises
-    ------
-    UserError
-        If a value is of another type or out of range, or a name unknown.
-
-    Example
-    -------
-    >>> spectrograms = Spectrograms(max_length=100)
-    >>> spectrograms.inputs(torch.randn(2, 16000), None)["input_values"].shape
-    torch.Size([2, 100, 128])
     """
 
     sample_rate: int = 16000
@@ -138,27 +108,7 @@ class _TimeMajor:
 
 
 def resized_positions(positions: Tensor, grid: tuple[int, int], moments: int) -> Tensor:
-    """Interpolate AST's position embeddings to another number of patches in time, linearly.
-
-    Parameters
-    ----------
-    positions : Tensor
-        (1, 2 + bands * old, d), the patches band after band.
-    grid : tuple[int, int]
-        Bands and old moments.
-    moments : int
-        The new ones.
-
-    Returns
-    -------
-    Tensor
-        (1, 2 + bands * moments, d).
-
-    Example
-    -------
-    >>> resized_positions(torch.randn(1, 2 + 12 * 101, 8), (12, 101), 9).shape
-    torch.Size([1, 110, 8])
-    """
+    """Interpolate AST's position embeddings to another number of patches in time, linearly."""
     bands, old = grid
     if moments == old:
         return positions

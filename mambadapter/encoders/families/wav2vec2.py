@@ -15,22 +15,7 @@ from mambadapter.encoders.state import ForwardState
 
 @dataclass
 class Waveforms:
-    """The input of wav2vec 2.0, HuBERT and WavLM: samples, and which of them are padding.
-
-    Parameters
-    ----------
-    sample_rate : int
-        Hz.
-    normalise : bool
-        Scale each clip to zero mean and unit variance first.
-
-    Example
-    -------
-    >>> import torch
-    >>> inputs = Waveforms().inputs(torch.randn(2, 800), torch.tensor([800, 400]))
-    >>> inputs["attention_mask"].sum(1)
-    tensor([800, 400])
-    """
+    """The input of wav2vec 2.0, HuBERT and WavLM: samples, and which of them are padding."""
 
     sample_rate: int = 16000
     normalise: bool = True

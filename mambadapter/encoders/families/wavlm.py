@@ -35,25 +35,7 @@ def fused_attention(
 ) -> tuple[Tensor, None, Tensor]:
     """Replace ``WavLMAttention.forward``.
 
-    Parameters
-    ----------
-    self : WavLMAttention
-        The attention module this is bound to.
-    hidden_states : Tensor
-        (B, T, d).
-    attention_mask : Tensor or None
-        (B, T), true on valid frames.
-    position_bias : Tensor or None
-        (1, H, T, T) from the first layer; computed there.
-    index : int
-        Layer number; unused, part of the signature.
-    **kwargs : Any
-        Ignored, as in the original.
-
-    Returns
-    -------
-    tuple
-        Output (B, T, d), no attention weights, position bias (1, H, T, T).
+    Shapes: `hidden_states` (B, T, d), `attention_mask` (B, T).
     """
     batch, time, width = hidden_states.shape
     if position_bias is None:

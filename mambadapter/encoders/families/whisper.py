@@ -25,31 +25,7 @@ _WINDOW = 400
 
 @dataclass
 class LogMels:
-    """The input of Whisper's encoder: the log-mel spectrogram of a clip and of the silence after it.
-
-    Parameters
-    ----------
-    sample_rate : int
-        Hz; Whisper's is 16000.
-    mel_bins : int
-        Bands of the spectrogram.
-    max_frames : int
-        Output frames of 20 ms that the model has positions for: 1500, 30 s.
-    padding : str
-        ``clip``: to the longest clip of the batch, and no frame attends to padding; a clip of 3 s costs a
-        tenth. ``full``: to 30 s of which every frame attends to all, as Whisper was trained.
-
-    Raises
-    ------
-    UserError
-        If a value is of another type, or a name unknown.
-
-    Example
-    -------
-    >>> inputs = LogMels().inputs(torch.randn(2, 16000), torch.tensor([16000, 8000]))
-    >>> inputs["input_features"].shape, inputs["attention_mask"].sum(1)
-    (torch.Size([2, 80, 104]), tensor([50, 25]))
-    """
+    """The input of Whisper's encoder: the log-mel spectrogram of a clip and of the silence after it."""
 
     sample_rate: int = 16000
     mel_bins: int = 80
@@ -134,25 +110,7 @@ def encode(
 ) -> BaseModelOutput:
     """Replace ``WhisperEncoder.forward``: any length up to 30 s, and a mask.
 
-    Parameters
-    ----------
-    self : WhisperEncoder
-        The encoder this is bound to.
-    input_features : Tensor
-        (B, mel_bins, F).
-    attention_mask : Tensor or None
-        (B, T), true on valid frames; T is at most F / 2, and what is beyond it is cut off behind the
-        convolutions. None: all F / 2 are valid.
-    output_hidden_states : bool
-        Return what enters the first layer and what every layer emits, the last one's normalised, as
-        transformers does.
-    **kwargs : Any
-        Ignored, as in the original.
-
-    Returns
-    -------
-    BaseModelOutput
-        ``last_hidden_state`` (B, T, d).
+    Shapes: `input_features` (B, mel_bins, F), `attention_mask` (B, T).
     """
     hidden = F.gelu(self.conv2(F.gelu(self.conv1(input_features)))).mT
     mask = None

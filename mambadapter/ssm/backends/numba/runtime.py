@@ -43,17 +43,7 @@ def caching_kernels() -> Iterator[None]:
 
 
 def source_digest(folder: Path = _SOURCES) -> str:
-    """Sixteen hexadecimal digits of the kernels' source.
-
-    Parameters
-    ----------
-    folder : Path
-        Where the files of the kernels are.
-
-    Returns
-    -------
-    str
-    """
+    """Sixteen hexadecimal digits of the kernels' source."""
     digest = hashlib.sha256()
     for source in sorted(folder.glob("*.py")):
         digest.update(source.read_bytes())
