@@ -34,9 +34,9 @@ bench: RESULTS = benchmarks/results/$(shell $(BIN)/python -c \
 bench: $(READY)
 	$(BIN)/pip install --quiet --editable ".[benchmarks]"
 	mkdir -p $(RESULTS)
-	$(BIN)/python benchmarks/branches.py | tee $(RESULTS)/branches.txt
-	$(BIN)/python benchmarks/training_step.py | tee $(RESULTS)/training_step.txt
-	$(BIN)/python benchmarks/families.py | tee $(RESULTS)/families.txt
+	$(BIN)/python benchmarks/speed/branches.py | tee $(RESULTS)/branches.txt
+	$(BIN)/python benchmarks/speed/training_step.py | tee $(RESULTS)/training_step.txt
+	$(BIN)/python benchmarks/speed/families.py | tee $(RESULTS)/families.txt
 
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -11,6 +11,7 @@ from speechbrain.utils.distributed import ddp_barrier, if_main_process
 from mambadapter.config import Experiment, load_experiment, read_experiment, start_experiment
 from mambadapter.data.manifests import write_json
 from mambadapter.errors import DivergedError, UserError
+from mambadapter.experiments.trials import VALIDATE_ONLY
 from mambadapter.metrics.intervals import mean_and_half_width
 from mambadapter.training.result import read_result
 from mambadapter.training.selection import validation_rank
@@ -18,8 +19,6 @@ from mambadapter.training.selection import validation_rank
 logger = logging.getLogger(__name__)
 
 Train = Callable[[Experiment, bool], None]
-
-VALIDATE_ONLY = "--validate_only"
 
 
 def run(argv: Sequence[str], contract: Iterable[str], train: Train) -> None:

@@ -13,8 +13,7 @@ from typing import Any
 
 from mambadapter.data.manifests import write_json
 from mambadapter.errors import UserError, did_you_mean
-from mambadapter.experiments.run import VALIDATE_ONLY
-from mambadapter.experiments.trials import Outcome, Trial
+from mambadapter.experiments.trials import VALIDATE_ONLY, Outcome, Trial
 from mambadapter.training.selection import validation_rank
 
 _KEYS = ("tries", "each", "over", "settings")

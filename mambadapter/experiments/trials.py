@@ -17,6 +17,8 @@ from mambadapter.errors import UserError
 
 DONE, FAILED, ELSEWHERE = "done", "failed", "runs elsewhere"
 
+VALIDATE_ONLY = "--validate_only"  # a flag of every recipe: train, and test nothing
+
 SWEEP_LOG, _FAILURE, _LOCK = "sweep_log.txt", "failed.json", ".lock"
 _SHOWN = 2000  # characters of a log
 

@@ -1,7 +1,7 @@
 """On a GPU: the scan beside its peers', and a training step of every kind of method.
 
-    python benchmarks/gpu.py scans
-    python benchmarks/gpu.py steps
+    python benchmarks/speed/gpu.py scans
+    python benchmarks/speed/gpu.py steps
 
 Everything of one table runs in this process, in turn; a call is over when the GPU has finished. mamba-ssm
 and mambapy are compared with where they are installed. The models have the published shapes and random
@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from scans import mambapy_scan, scan_inputs
+from step import Step
 from timing import alternate
 from torch import Tensor
 from transformers import AutoModel
@@ -25,7 +25,6 @@ from mambadapter.budget.count import architecture_config
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.heads import PooledClassifier
 from mambadapter.methods import FullFinetuning, LinearProbe, LoRA, MambAdapters
-from mambadapter.ssm import set_backend
 from mambadapter.ssm.backends import mamba_ssm, reference
 from mambadapter.ssm.backends.triton import backend as gpu
 
@@ -82,28 +81,13 @@ def compare_scans(shape: tuple[int, int, int, int]) -> None:
         )
 
 
-class Step:
-    """One model with its optimiser; calling it trains one step."""
-
-    def __init__(self, family: str, method: Any, backend: str, half: bool) -> None:
-        torch.manual_seed(0)
-        with torch.device(DEVICE):
-            model = AutoModel.from_config(architecture_config(family))
-        self.encoder = AdaptedEncoder(model.cpu(), method).to(DEVICE).train()
-        self.head = PooledClassifier(self.encoder.width, CLASSES).to(DEVICE)
-        learning = [p for m in (self.encoder, self.head) for p in m.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(learning, lr=1e-4)
-        self.wavs = torch.randn(CLIPS, SECONDS * 16000, device=DEVICE)
-        self.labels = torch.arange(CLIPS, device=DEVICE)
-        self.backend, self.half = backend, half
-
-    def __call__(self) -> None:
-        set_backend(self.backend)
-        self.optimiser.zero_grad()
-        with torch.autocast(DEVICE, torch.bfloat16, enabled=self.half):
-            logits = self.head(*self.encoder(self.wavs))
-        F.cross_entropy(logits.float(), self.labels).backward()
-        self.optimiser.step()
+def step(family: str, method: Any, backend: str, half: bool) -> Step:
+    torch.manual_seed(0)
+    with torch.device(DEVICE):
+        model = AutoModel.from_config(architecture_config(family))
+    encoder = AdaptedEncoder(model.cpu(), method).to(DEVICE)
+    head = PooledClassifier(encoder.width, CLASSES).to(DEVICE)
+    return Step(encoder, head, CLIPS, SECONDS, backend=backend, half=half)
 
 
 def compare_steps(family: str, half: bool) -> None:
@@ -119,12 +103,12 @@ def compare_steps(family: str, half: bool) -> None:
         del methods["MambAdapter, mamba-ssm"]
     steps, memory = {}, {}
     for name, (method, backend) in methods.items():
-        step = Step(family, method, backend, half)
+        one = step(family, method, backend, half)
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
-        step()
+        one()
         memory[name] = (torch.cuda.max_memory_allocated() - before) / 2**20
-        steps[name] = finished(step)
+        steps[name] = finished(one)
     times = alternate(steps, 5, warmup=1)
     print(f"\n{family}, {'bfloat16 autocast' if half else 'float32'}")
     print(f"{'':34}{'step, ms':>10}{'x':>7}{'peak over the weights, MiB':>28}")

@@ -1,6 +1,6 @@
 """Our scan, block and branch beside their peers', at several shapes, in one process.
 
-    python benchmarks/branches.py
+    python benchmarks/speed/branches.py
 
 Ratios carry over to other machines, milliseconds do not. Needs `pip install -e ".[benchmarks]"`.
 """

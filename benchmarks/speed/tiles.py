@@ -1,6 +1,6 @@
 """On a GPU: which tiles of frames, channels and warps suit the scan.
 
-    python benchmarks/tiles.py
+    python benchmarks/speed/tiles.py
 
 Each call is replayed from a CUDA graph, so only the GPU's own time counts.
 """

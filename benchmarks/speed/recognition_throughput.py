@@ -1,6 +1,6 @@
 """Preparation of a language of Common Voice, and an epoch on it with and without dynamic batching.
 
-    python benchmarks/recognition_throughput.py /data/cv-corpus-13.0-2023-03-09 --language kab
+    python benchmarks/speed/recognition_throughput.py /data/cv-corpus-13.0-2023-03-09 --language kab
 
 The encoder is the one in the box, with MambAdapters. Without dynamic batching, batches are of the clips as
 they come, as many in each as in a dynamic batch on average. Both train in this process, in turn.
@@ -31,7 +31,7 @@ from mambadapter.encoders.bundled import BOX
 from mambadapter.heads import CTCHead
 from mambadapter.methods import MambAdapters
 
-RECIPES = Path(__file__).resolve().parents[1] / "recipes/CommonVoice"
+RECIPES = Path(__file__).resolve().parents[2] / "recipes/CommonVoice"
 HOURS = {"train": 10, "valid": 1, "test": 1}
 LONGEST = 10.0
 ROUNDS = 3

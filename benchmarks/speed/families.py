@@ -1,19 +1,18 @@
 """A training step of every family: MambAdapter beside the linear probe and full fine-tuning.
 
-    python benchmarks/families.py
+    python benchmarks/speed/families.py
 
 The published shapes with random weights, which change no time. Of one family all methods run in this
 process, in turn, on 2 clips of 5 s.
 """
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from memory import kept_mib, learning_mib
+from step import Step
 from timing import alternate, describe_machine
 from transformers import AutoModel
 
@@ -56,55 +55,27 @@ FAMILIES = {
 }
 
 
-class Step:
-    """One model with its optimiser; calling it trains one step."""
-
-    def __init__(self, family: Family, method: Any) -> None:
-        torch.manual_seed(0)
-        config = architecture_config(family.architecture)
-        model = AutoModel.from_config(config)
-        frontend = frontend_of(config, settings=family.settings)
-        self.encoder = AdaptedEncoder(encoder_of(model), method, frontend)
-        self.head = (
-            AdaptedDecoder(model.decoder, LinearProbe(norms="none"), [1, 2, 3], 4)
-            if family.decoder
-            else PooledClassifier(self.encoder.width, CLASSES)
-        )
-        self.encoder.train()
-        self.head.train()
-        learning = [p for m in self.modules for p in m.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(learning, lr=1e-4)
-        self.memory = learning_mib(learning)
-        self.wavs = torch.randn(CLIPS, SECONDS * 16000)
-        self.tokens = torch.randint(5, 1000, (CLIPS, TOKENS))
-        self.forward = self._write if family.decoder else self._classify
-
-    @property
-    def modules(self) -> tuple[AdaptedEncoder, torch.nn.Module]:
-        return self.encoder, self.head
-
-    def _classify(self) -> torch.Tensor:
-        return F.cross_entropy(self.head(*self.encoder(self.wavs)), torch.arange(CLIPS))
-
-    def _write(self) -> torch.Tensor:
-        logits = self.head(*self.encoder(self.wavs), self.tokens)
-        return F.cross_entropy(logits.flatten(0, 1), self.tokens.flatten())
-
-    def __call__(self) -> None:
-        self.optimiser.zero_grad()
-        self.forward().backward()
-        self.optimiser.step()
+def step(family: Family, method: Any) -> Step:
+    torch.manual_seed(0)
+    config = architecture_config(family.architecture)
+    model = AutoModel.from_config(config)
+    frontend = frontend_of(config, settings=family.settings)
+    encoder = AdaptedEncoder(encoder_of(model), method, frontend)
+    head = (
+        AdaptedDecoder(model.decoder, LinearProbe(norms="none"), [1, 2, 3], 4)
+        if family.decoder
+        else PooledClassifier(encoder.width, CLASSES)
+    )
+    return Step(encoder, head, CLIPS, SECONDS, tokens=TOKENS if family.decoder else 0)
 
 
 def measure(family: Family) -> dict[str, tuple[float, float]]:
     """Milliseconds of a step and MiB it keeps, of every method."""
-    steps: dict[str, Callable[[], object]] = {
-        name: Step(family, method) for name, method in METHODS.items()
-    }
+    steps = {name: step(family, method) for name, method in METHODS.items()}
     milliseconds = alternate(steps, ROUNDS, warmup=1)
     return {
-        name: (milliseconds[name], kept_mib(step.forward, step.modules) + step.memory)
-        for name, step in steps.items()
+        name: (milliseconds[name], kept_mib(of.forward, of.modules) + learning_mib(of.learning))
+        for name, of in steps.items()
     }
 
 
