@@ -71,13 +71,14 @@ class Here:
                         continue
                     bar.update()
                     yield outcome
-                # Another sweep's, or those of this one before it was killed; by now most are done.
+                # Processes of another sweep, or of this one before it was killed, ran these; most have
+                # finished by now. Each is waited for, and run here if its process died.
                 for trial in elsewhere:
                     outcome = self.one(trial)
                     bar.update()
                     yield outcome
             except BaseException:
-                # What has not started does not start; what runs goes on when the sweep starts again.
+                # Cancel the runs that wait. Those that run are resumed when the sweep is started again.
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
@@ -88,7 +89,7 @@ class Here:
         def look() -> None:
             while not ended.wait(_REFRESH):
                 shown = ", ".join(map(progress, list(self.running.values())))
-                # Written to a file, the bar is drawn once a finished run.
+                # In a log file every refresh adds a line, so there the bar waits for the next finished run.
                 bar.set_postfix_str(shown, refresh=sys.stderr.isatty())
 
         thread = threading.Thread(target=look, daemon=True)
@@ -145,7 +146,7 @@ class Submitit:
 def progress(trial: Trial) -> str:
     """What a trial that runs has done: its name and its last finished epoch."""
     epochs: list[str] = []
-    with contextlib.suppress(OSError):  # it writes while we read
+    with contextlib.suppress(OSError):  # the run may replace its logs meanwhile
         logs = sorted(trial.output.rglob("train_log.txt"), key=lambda path: path.stat().st_mtime)
         epochs = _EPOCH.findall(logs[-1].read_text(encoding="utf-8")) if logs else []
     return f"{trial.name}: " + (f"epoch {epochs[-1]} done" if epochs else "first epoch")

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mambadapter.report.collect import Cell, Collection
 
-# The same colour only with another marker.
+# Ten colours; each comes again only with another marker, so that no two styles are alike.
 _STYLES = [(f"C{number}", marker) for marker in "os^D" for number in range(10)]
 _LINES = ("-", "--", "-.", ":")
 _SIZE = (8.0, 4.8)
@@ -40,7 +40,7 @@ def score_against_parameters(collection: Collection) -> Figure:
         axes.errorbar(
             [cell.adapted for cell in points],
             means,
-            # Of two runs an interval may be wider than all that can be.
+            # With two runs an interval may reach below 0 or above the maximum: it is cut off there.
             [np.minimum(halves, means), np.minimum(halves, most - means)],
             fmt=f"{marker}-",
             color=colour,
@@ -213,5 +213,5 @@ def _called(collection: Collection, split: str) -> str:
 
 
 def _legend(figure: Figure) -> None:
-    # Beside the axes, where names cannot lie on one another however many there are.
+    # Outside of the axes, where any number of names covers no data.
     figure.legend(loc="outside right upper", fontsize="small")

@@ -1,7 +1,7 @@
 """Refuse arguments of the scans that do not fit together.
 
-Kernels walk raw memory by the sizes of their first argument: a wrong shape or length that got that far
-would be written past the end of an output, unnoticed.
+Kernels address raw memory by the sizes of their first argument. With a wrong shape or length they would
+write past the end of an output, and nothing would report it.
 """
 
 import torch
@@ -84,7 +84,7 @@ def _check_lengths(lengths: Tensor | None, batch: int, time: int) -> None:
         raise UserError(f"lengths is of {lengths.dtype}; {wanted}: give lengths.long().")
     if lengths.shape != (batch,):
         raise UserError(f"lengths has shape {tuple(lengths.shape)}; {wanted}.")
-    # Elsewhere to look at a value is to wait for the device, and PyTorch's own indexing guards the memory.
+    # On another device, reading the values would stall the host until the device has computed them.
     if lengths.device.type != "cpu":
         return
     for clip, length in enumerate(lengths.tolist()):

@@ -1,4 +1,4 @@
-"""Which scan runs: one choice a device type, made once, explicit and logged.
+"""Choose the scan that runs: once for each device type, and logged.
 
 ``auto`` takes the fastest backend that serves the device; a name takes that one or fails. Set it with
 `set_backend` or the environment variable MAMBADAPTER_SSM_BACKEND. A new backend is one more file with
@@ -126,10 +126,10 @@ def _choose(device_type: str) -> Backend:
 
 def _backend(x: Tensor) -> Backend:
     device_type = x.device.type
-    # float64 asks for the oracle; all kernels are float32.
+    # The kernels compute in float32; only the reference keeps float64.
     if x.dtype == torch.float64:
         return reference
-    # Nothing is computed there, only shapes: no choice to make or to log.
+    # On `meta` only shapes are computed, so no backend has to be chosen or logged.
     if device_type == "meta":
         return reference
     return backend_for(device_type)

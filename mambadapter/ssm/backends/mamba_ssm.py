@@ -95,23 +95,23 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     fused = _optional("causal_conv1d")
     taps = weight.shape[-1]
     if fused is not None and taps in _FUSED_TAPS:
-        return fused.causal_conv1d_fn(_loadable(x), weight.squeeze(1), bias, activation="silu")
+        return fused.causal_conv1d_fn(
+            _in_accepted_strides(x), weight.squeeze(1), bias, activation="silu"
+        )
     return F.silu(F.conv1d(F.pad(x, (taps - 1, 0)), weight, bias, groups=x.shape[1]))
 
 
-def _loadable(x: Tensor) -> Tensor:
-    """(B, D, T) as it is where causal_conv1d's vectors fit the channels of a frame, else copied.
-
-    Its channels-last kernels load up to eight channels at once, and its C++ code refuses other sizes and
-    strides; x is half of a wider tensor, and has the strides of that. Its channels-first kernels take
-    any size, but take frames to be neighbours without looking.
-    """
-    # The gradient of a single frame can come in strides that the channels-last backward refuses.
+def _in_accepted_strides(x: Tensor) -> Tensor:
+    """(B, D, T) in strides that causal_conv1d accepts: x itself, or else a channels-first copy."""
+    # Its channels-last kernels load eight channels at once and refuse strides that are no multiples of
+    # eight; x is half of a wider tensor, and has its strides. Its channels-first kernels take any size, but
+    # assume without a check that the frames of a channel are adjacent in memory.
+    # One frame is copied too: its gradient can have strides that the channels-last backward refuses.
     channels_last = x.stride(1) == 1 and x.stride(2) > 1 and x.shape[2] > 1
     steps = (x.shape[1], x.stride(0), x.stride(2), x.storage_offset())
     if channels_last and all(step % _FUSED_CHANNELS == 0 for step in steps):
         return x
-    # Not contiguous(), which leaves the strides of (1, D, 1) alone: they would still say channels last.
+    # contiguous() would return a (1, D, 1) tensor with its channels-last strides as they are.
     return x.clone(memory_format=torch.contiguous_format)
 
 

@@ -14,7 +14,9 @@ f32 = np.float32
 LOG2_E = f32(1.4426950408889634)
 ZERO, ONE, TWO = f32(0.0), f32(1.0), f32(2.0)
 
-_MAGIC = f32(12582912.0)  # 1.5 * 2^23: adding it rounds to an integer in the low bits
+_ROUNDER = f32(
+    12582912.0
+)  # 1.5 * 2^23: a number added to it is rounded to an integer, in the low bits
 _LOWEST, _HIGHEST = f32(-126.0), f32(127.0)
 _E1, _E2, _E3, _E4, _E5 = (
     f32(0.6931470036506653),
@@ -37,8 +39,8 @@ _S0, _S1, _S2, _S3, _S4 = (
 def exp2(x: Vector) -> Vector:
     """2^x for x up to 127; what would be no normal float32 number is 2^-126."""
     x = at_least(splat(_LOWEST), x)
-    shifted = x + splat(_MAGIC)
-    rest = x - (shifted - splat(_MAGIC))
+    shifted = x + splat(_ROUNDER)
+    rest = x - (shifted - splat(_ROUNDER))
     power = splat(_E5) * rest + splat(_E4)
     power = power * rest + splat(_E3)
     power = power * rest + splat(_E2)

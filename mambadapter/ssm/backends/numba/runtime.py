@@ -15,23 +15,23 @@ _SOURCES = Path(__file__).parent
 
 
 def share_threads_with_torch() -> None:
-    """Let numba take its OpenMP threads from torch's library instead of another one.
+    """Make numba use torch's OpenMP library instead of a second one.
 
-    The idle threads of each library spin in the way of the other's. With torch's symbols global, numba's
-    threading layer finds those first.
+    With two libraries, the idle threads of each spin on the cores that the other's need. Loaded globally,
+    torch's symbols are those that numba's threading layer finds first.
     """
     for library in Path(torch.__file__).with_name("lib").glob("libgomp*.so*"):
         ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
-    # The layer that shares threads comes first; the last is always there.
+    # "omp" is the layer that uses that library; "workqueue", the last, is always available.
     numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
 
 
 @contextmanager
 def caching_kernels() -> Iterator[None]:
-    """Keep what is decorated within in a folder named after the source of all kernels.
+    """Cache the kernels decorated within in a folder named after the source of all kernels.
 
-    numba's cache knows a function by its own file. A change to a function that a kernel calls, in
-    another file, would go unnoticed, and the old machine code run on.
+    numba checks the file of the cached function alone. After a change to a function that a kernel calls
+    from another file, it would run the old machine code.
     """
     before = numba.config.CACHE_DIR
     roots = [Path(before)] if before else [_SOURCES / "__pycache__", *_home_cache()]
@@ -59,8 +59,8 @@ def use_threads(clips: int) -> None:
 
 @cache
 def _launch_threads() -> None:
-    # numba starts its OpenMP threads by setting OpenMP's thread count, which is torch's as well: without
-    # this, a process told to use one thread (as torchrun does) would from here on use all cores.
+    # numba launches its threads by setting OpenMP's thread count, which torch shares: a process limited to
+    # one thread, as under torchrun, would use all cores from then on. So torch's count is set back.
     threads = torch.get_num_threads()
     numba.set_num_threads(1)
     torch.set_num_threads(threads)

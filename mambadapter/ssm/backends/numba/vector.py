@@ -1,9 +1,9 @@
 """Vectors of eight float32 numbers for numba kernels.
 
-LLVM vectorises a loop by itself only where it can prove that arrays do not overlap, and falls back to
-single numbers on what is left of the loop: all of it, for the few channels of an adapter. With a type of
-their own, vectors are what the kernels are written in. Eight numbers fill one register of AVX2; LLVM
-splits them on narrower machines.
+LLVM vectorises a loop by itself only where it can prove that arrays do not overlap, and computes the
+remainder of the loop number by number: that is the whole loop, for the few channels of an adapter. So the
+kernels are written in vectors, which have a numba type of their own. Eight numbers fill one register of
+AVX2; LLVM splits them on narrower machines.
 """
 
 import operator
@@ -59,7 +59,7 @@ for _operator, _instruction in (
 
 
 def _address(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
-    """Where args[1], an index or a tuple of them, is in args[0], an array; it must not be negative."""
+    """Pointer to the element of array args[0] at args[1], an index or a tuple; none may be negative."""
     array_type, index_type = sig.args[:2]
     values, kinds = [args[1]], [index_type]
     if isinstance(index_type, types.BaseTuple):
@@ -128,7 +128,7 @@ def broadcast(typingctx, array, index):  # noqa: ANN001, ANN201 - numba's intrin
 
 @intrinsic
 def multiply_add(typingctx, a, b, c):  # noqa: ANN001, ANN201 - numba's intrinsic protocol
-    """``a * b + c``, fused where the machine can: says which product of two joins the sum."""
+    """``a * b + c``, fused where the machine can; an explicit call fixes which product is fused."""
 
     def generate(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
         kind = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
