@@ -12,11 +12,7 @@ from mambadapter.methods.base import SideMethod, register
 from mambadapter.methods.initialisation import unit_variance_projections
 from mambadapter.validators import one_of
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
-    "gelu": F.gelu,
-    "silu": F.silu,
-}
+ACTIVATIONS: dict[str, Callable[..., Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
 
 
 class Bottleneck(nn.Module):

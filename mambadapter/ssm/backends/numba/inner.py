@@ -35,13 +35,7 @@ from mambadapter.ssm.backends.numba.vector import (
 
 @njit(inline="always")
 def _convolve(
-    xz: np.ndarray,
-    t: int,
-    length: int,
-    reverse: bool,
-    taps: np.ndarray,
-    bias: np.ndarray,
-    d: int,
+    xz: np.ndarray, t: int, length: int, reverse: bool, taps: np.ndarray, bias: np.ndarray, d: int
 ) -> Vector:
     """Causal depthwise convolution at step t of the scan; the frame of step s is s or length-1-s."""
     out = load(bias, d)
@@ -64,13 +58,11 @@ def _project(u: np.ndarray, weight: np.ndarray, out: np.ndarray, k: int) -> None
 
 
 @njit(inline="always")
-def _raw_dt(
-    projected: np.ndarray, k: int, dt_proj: np.ndarray, dt_bias: np.ndarray, d: int
-) -> Vector:
-    """Step sizes before their softplus, from the first columns of `projected`."""
+def _raw_dt(dbc: np.ndarray, k: int, dt_proj: np.ndarray, dt_bias: np.ndarray, d: int) -> Vector:
+    """Step sizes before their softplus, from the first columns of `dbc`."""
     raw_dt = load(dt_bias, d)
     for r in range(dt_proj.shape[0]):
-        raw_dt = raw_dt + broadcast(projected, (k, r)) * load(dt_proj, (r, d))
+        raw_dt = raw_dt + broadcast(dbc, (k, r)) * load(dt_proj, (r, d))
     return raw_dt
 
 
@@ -121,8 +113,8 @@ def _clip_forward(
     rank = dt_proj.shape[0]
     state = np.zeros((states, channels), np.float32)
     u = np.empty((1, channels), np.float32)
-    projected = np.empty((1, x_proj.shape[1]), np.float32)
-    b, c = projected[:, rank:], projected[:, rank + states :]
+    dbc = np.empty((1, x_proj.shape[1]), np.float32)
+    b, c = dbc[:, rank:], dbc[:, rank + states :]
     for t in range(length):
         if keep and t % CHUNK == 0:
             saved[t // CHUNK] = state
@@ -130,10 +122,10 @@ def _clip_forward(
         for d in range(0, channels, LANES):
             conv = _convolve(xz, t, length, reverse, taps, conv_bias, d)
             store(u, (0, d), conv * sigmoid(conv))
-        _project(u, x_proj, projected, 0)
+        _project(u, x_proj, dbc, 0)
         for d in range(0, channels, LANES):
             x = load(u, (0, d))
-            dt = softplus(_raw_dt(projected, 0, dt_proj, dt_bias, d))
+            dt = softplus(_raw_dt(dbc, 0, dt_proj, dt_bias, d))
             y = step_forward(state, d, dt, dt * x, load(D, d) * x, rates, b, c, 0)
             gate = load(xz, (frame, channels + d))
             store(out, (frame, d), y * gate * sigmoid(gate))
@@ -209,11 +201,11 @@ def _clip_backward(
     conv = np.empty((CHUNK, channels), np.float32)
     u = np.empty((CHUNK, channels), np.float32)
     raw_dt = np.empty((CHUNK, channels), np.float32)
-    projected = np.empty((CHUNK, x_proj.shape[1]), np.float32)
+    dbc = np.empty((CHUNK, x_proj.shape[1]), np.float32)
     bc = np.empty(2 * states * CHUNK, np.float32)
     grad_bc = np.empty(2 * states * CHUNK * LANES, np.float32)
     grad_u = np.empty((CHUNK, channels), np.float32)
-    grad_projected = np.empty((CHUNK, width), np.float32)
+    grad_dbc = np.empty((CHUNK, width), np.float32)
     for chunk in range((length + CHUNK - 1) // CHUNK - 1, -1, -1):
         start = chunk * CHUNK
         steps = min(CHUNK, length - start)
@@ -227,14 +219,14 @@ def _clip_backward(
                 x = _convolve(xz, start + k, length, reverse, taps, conv_bias, d)
                 store(conv, (k, d), x)
                 store(u, (k, d), x * sigmoid(x))
-            _project(u, x_proj, projected, k)
+            _project(u, x_proj, dbc, k)
             for n in range(states):
-                bc[bc_index(n, k)] = projected[k, rank + n]
-                bc[bc_index(n, k) + 1] = projected[k, rank + states + n]
+                bc[bc_index(n, k)] = dbc[k, rank + n]
+                bc[bc_index(n, k) + 1] = dbc[k, rank + states + n]
             for d in range(0, channels, LANES):
                 row = ROWS * CHUNK * d + k * LANES
                 x, gate = load(u, (k, d)), load(xz, (frame, channels + d))
-                raw = _raw_dt(projected, k, dt_proj, dt_bias, d)
+                raw = _raw_dt(dbc, k, dt_proj, dt_bias, d)
                 dt = softplus(raw)
                 store(raw_dt, (k, d), raw)
                 store(work, row + DT, dt)
@@ -272,9 +264,7 @@ def _clip_backward(
             for r in range(rank):
                 sums = load(grad_dt_proj, (r, d))
                 for k in range(steps):
-                    sums = sums + broadcast(projected, (k, r)) * load(
-                        work, base + k * LANES + GRAD_DT
-                    )
+                    sums = sums + broadcast(dbc, (k, r)) * load(work, base + k * LANES + GRAD_DT)
                 store(grad_dt_proj, (r, d), sums)
 
         # Back through the projections to step sizes, B and C.
@@ -284,27 +274,27 @@ def _clip_backward(
                 for d in range(0, channels, LANES):
                     grad_raw = load(work, ROWS * CHUNK * d + k * LANES + GRAD_DT)
                     sums = sums + grad_raw * load(dt_proj, (r, d))
-                grad_projected[k, r] = total(sums)
+                grad_dbc[k, r] = total(sums)
             for n in range(states):
                 slot = bc_index(n, k) * LANES
-                grad_projected[k, rank + n] = total(load(grad_bc, slot))
-                grad_projected[k, rank + states + n] = total(load(grad_bc, slot + LANES))
+                grad_dbc[k, rank + n] = total(load(grad_bc, slot))
+                grad_dbc[k, rank + states + n] = total(load(grad_bc, slot + LANES))
         for d in range(0, channels, LANES):
             for m in range(width):
                 sums = load(grad_x_proj, (m, d))
                 for k in range(steps):
-                    sums = sums + broadcast(grad_projected, (k, m)) * load(u, (k, d))
+                    sums = sums + broadcast(grad_dbc, (k, m)) * load(u, (k, d))
                 store(grad_x_proj, (m, d), sums)
 
             # Back through SiLU and convolution.
             sum_bias = load(grad_conv_bias, d)
             for k in range(steps):
-                grad_activated = load(grad_u, (k, d))
+                grad_act = load(grad_u, (k, d))
                 for m in range(width):
-                    grad_m = broadcast(grad_projected, (k, m))
-                    grad_activated = grad_activated + grad_m * load(x_proj_rows, (m, d))
+                    grad_m = broadcast(grad_dbc, (k, m))
+                    grad_act = grad_act + grad_m * load(x_proj_rows, (m, d))
                 x = load(conv, (k, d))
-                grad_conv = grad_activated * silu_slope(x, sigmoid(x))
+                grad_conv = grad_act * silu_slope(x, sigmoid(x))
                 sum_bias = sum_bias + grad_conv
                 for j in range(kernel):
                     s = start + k - (kernel - 1) + j
