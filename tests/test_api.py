@@ -1,6 +1,5 @@
 """What `import mambadapter` offers: every name, without weight, and adapters on any model."""
 
-import ast
 import subprocess
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
@@ -25,17 +24,13 @@ def test_every_public_name_is_there(name):
 
 def test_unknown_names_are_refused():
     """As of any module."""
-    with pytest.raises(AttributeError, match="no attribute 'adept'"):
+    with pytest.raises(AttributeError, match="attribute adept"):
         ma.adept  # noqa: B018
 
 
-def test_types_and_names_are_the_same_list():
-    """What type checkers see is what there is, all methods among it."""
-    tree = ast.parse(Path(ma.__file__).read_text())
-    block = next(node for node in tree.body if isinstance(node, ast.If))
-    seen = {alias.name for node in block.body for alias in node.names}
-    assert seen == set(ma.__all__) - {"__version__"}
-    assert set(METHODS) <= seen
+def test_every_method_is_public():
+    """A new file in `methods` is one line more in `__init__.pyi`."""
+    assert set(METHODS) <= set(ma.__all__)
 
 
 def test_the_import_loads_nothing_heavy():

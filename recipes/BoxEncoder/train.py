@@ -15,7 +15,7 @@ from mambadapter.config import load_experiment, recipe_main, start_experiment
 from mambadapter.data.batching import batches_by_length
 from mambadapter.data.manifests import main_first
 from mambadapter.encoders import AdaptedEncoder
-from mambadapter.methods import FullFinetuning
+from mambadapter.methods.full_finetuning import FullFinetuning
 from mambadapter.training.result import write_result
 
 
