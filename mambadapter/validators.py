@@ -1,4 +1,4 @@
-"""Refuse values of a method's knobs that cannot be, each with one message that names the knob."""
+"""Refuse values of a method's settings that cannot be, each with one message that names the setting."""
 
 import math
 from collections.abc import Iterable
@@ -20,31 +20,31 @@ def check_types(method: Any) -> None:
             raise UserError(f"{field.name}={value!r} is impossible: give a name.")
 
 
-def one_of(knob: str, value: Any, known: Iterable[str]) -> None:
+def one_of(setting: str, value: Any, known: Iterable[str]) -> None:
     """Refuse a name that is not among the known ones."""
     if value not in known:
-        raise UserError(f"{knob}: '{value}' is unknown; {did_you_mean(value, known)}.")
+        raise UserError(f"{setting}: '{value}' is unknown; {did_you_mean(value, known)}.")
 
 
-def positive_integer(knob: str, value: Any) -> None:
+def positive_integer(setting: str, value: Any) -> None:
     """Refuse what is no whole number of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UserError(f"{knob}={value!r} is impossible: give a whole number of at least 1.")
+        raise UserError(f"{setting}={value!r} is impossible: give a whole number of at least 1.")
 
 
-def odd(knob: str, value: Any) -> None:
+def odd(setting: str, value: Any) -> None:
     """Refuse what is no odd number: a centred convolution has a middle."""
-    positive_integer(knob, value)
+    positive_integer(setting, value)
     if value % 2 == 0:
         raise UserError(
-            f"{knob}={value} has no middle; give an odd number, {value - 1} or {value + 1}."
+            f"{setting}={value} has no middle; give an odd number, {value - 1} or {value + 1}."
         )
 
 
-def probability(knob: str, value: float) -> None:
+def probability(setting: str, value: float) -> None:
     """Refuse what is no probability below 1."""
     if not 0 <= value < 1:
-        raise UserError(f"{knob}={value} is no probability below 1; give 0 to 0.99.")
+        raise UserError(f"{setting}={value} is no probability below 1; give 0 to 0.99.")
 
 
 def _is_number(value: Any) -> bool:

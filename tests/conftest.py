@@ -27,13 +27,15 @@ ENCODERS = [*WAVEFORM_ENCODERS, "ast", "whisper"]
 SLOW = ("training", "methods", "recipes", "experiments", "ssm")
 
 
-def pytest_collection_modifyitems(items):
-    """Mark what `make check` leaves to `make test`; leave out what needs a GPU where there is none."""
+def pytest_collection_modifyitems(config, items):
+    """Mark what `make check` leaves to `make test`; deselect what needs a GPU where there is none."""
     for item in items:
         if item.path.parent.name in SLOW:
             item.add_marker("slow")
-        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
-            item.add_marker(pytest.mark.skip(reason="there is no GPU"))
+    if not torch.cuda.is_available():
+        gpu = [item for item in items if item.get_closest_marker("gpu")]
+        config.hook.pytest_deselected(items=gpu)
+        items[:] = [item for item in items if item not in set(gpu)]
 
 
 @pytest.fixture(scope="session", autouse=True)

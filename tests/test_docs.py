@@ -143,8 +143,8 @@ def test_sweeps_and_reports_are_planned(command, recipe, monkeypatch, capsys):
 
 def test_the_papers_column_is_in_the_documents(capsys):
     methods = (ROOT / "docs/methods.md").read_text()
-    for knobs in ([], ["placement=houlsby"], ["shared=false"]):
-        cli.main(["budget", "--encoder", "ast", *knobs])
+    for settings in ([], ["placement=houlsby"], ["shared=false"]):
+        cli.main(["budget", "--encoder", "ast", *settings])
         assert capsys.readouterr().out.split()[-1] in methods
 
 
@@ -197,7 +197,7 @@ def test_settings_are_read_as_a_recipe_reads_them(capsys):
     assert "give true or false" in capsys.readouterr().err
 
 
-def test_the_menu_in_the_code_is_the_one_in_the_yaml():
+def test_the_menu_is_the_yamls():
     menu = load_hyperpyyaml((ROOT / "hparams/adapters.yaml").read_text())
     assert {name: entry["method"] for name, entry in menu.items()} == MENU
 
@@ -208,15 +208,13 @@ def test_docstring_examples(name):
 
 
 @pytest.mark.parametrize(("document", "command"), TABLES)
-def test_tables_of_results_are_what_the_report_of_the_saved_runs_prints(
-    document, command, monkeypatch
-):
+def test_tables_are_reports_of_saved_runs(document, command, monkeypatch):
     monkeypatch.chdir(ROOT)
     arguments = cli.parser().parse_args(shlex.split(command)[1:])
     assert to_markdown(collect([arguments.source])) in document.read_text()
 
 
-def test_saved_runs_are_in_the_documents_and_say_nothing_of_the_machine_they_ran_on():
+def test_saved_runs_are_documented_and_name_no_machine():
     shown = {command.split()[2] for _, command in TABLES}
     for path in ROOT.glob("recipes/**/saved_runs/*.jsonl"):
         assert str(path.relative_to(ROOT)) in shown or path.stem == "pretraining"

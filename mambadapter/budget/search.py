@@ -62,7 +62,7 @@ def fit_to_budget(
     Parameters
     ----------
     method : Method
-        One of `mambadapter.methods`; all its knobs but the size stay.
+        One of `mambadapter.methods`; all its settings but the size stay.
     source : str or Mapping[str, Any]
         The encoder: hub name, folder, or a name in `mambadapter.budget.count.ARCHITECTURES`; or a mapping
         with one of these as its ``source``.
@@ -138,13 +138,13 @@ def neighbours(method: Method, count: Counter, budget: int, count_norms: bool = 
         sized = replace(method, **size)
         return Fit(sized, count(sized).budgeted(count_norms), budget)
 
-    knob = method.size
-    if knob is None:
+    setting = method.size
+    if setting is None:
         return [fit()]
     # Counts grow about evenly with the size: go where the line through the last two leads.
     below, above, size, last = 0, None, 1, (0, 0)
     while above is None or above - below > 1:
-        trained = fit(**{knob: size}).count
+        trained = fit(**{setting: size}).count
         if trained >= budget:
             above = size
         else:
@@ -153,4 +153,4 @@ def neighbours(method: Method, count: Counter, budget: int, count_norms: bool = 
         last = size, trained
         size += math.ceil((budget - trained) / max(slope, 1))
         size = max(size, below + 1) if above is None else min(max(size, below + 1), above - 1)
-    return [fit(**{knob: size}) for size in (below, above) if size >= 1]
+    return [fit(**{setting: size}) for size in (below, above) if size >= 1]

@@ -19,10 +19,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.run(arguments)
     except Exception as error:
-        told = user_error(error)
-        if told is None:
+        shown = user_error(error)
+        if shown is None:
             raise
-        print(f"error: {told}", file=sys.stderr)
+        print(f"error: {shown}", file=sys.stderr)
         return 2
     return 0
 

@@ -33,7 +33,10 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--without_norms", action="store_true", help="leave the LayerNorms out of the budgets"
     )
     parser.add_argument(
-        "settings", nargs="*", metavar="knob=value", help="for instance placement=houlsby rank=24"
+        "settings",
+        nargs="*",
+        metavar="setting=value",
+        help="for instance placement=houlsby rank=24",
     )
     parser.set_defaults(run=run)
 
@@ -75,7 +78,7 @@ def _print_budgets(arguments: argparse.Namespace) -> None:
 
 
 def _method(name: str, pairs: Sequence[str], lenient: bool = False) -> "Method":
-    """A method of the menu with some knobs changed; lenient: only those that it has."""
+    """A method of the menu with some settings changed; lenient: only those that it has."""
     from dataclasses import fields, replace
 
     from mambadapter.config.overrides import parse_value
@@ -88,12 +91,12 @@ def _method(name: str, pairs: Sequence[str], lenient: bool = False) -> "Method":
     anywhere = {field.name for other in MENU.values() for field in fields(other)}
     settings = {}
     for pair in pairs:
-        knob, separator, value = pair.partition("=")
-        if lenient and separator and knob in anywhere - set(known):
+        key, separator, value = pair.partition("=")
+        if lenient and separator and key in anywhere - set(known):
             continue
-        if not separator or knob not in known:
+        if not separator or key not in known:
             raise UserError(
-                f"'{pair}' is no setting of {name} of the form knob=value; {did_you_mean(knob, known)}."
+                f"'{pair}' is no setting of {name} of the form setting=value; {did_you_mean(key, known)}."
             )
-        settings[knob] = parse_value(value)
+        settings[key] = parse_value(value)
     return replace(method, **settings)

@@ -170,11 +170,11 @@ def recipe_main(main: Callable[..., None]) -> Callable[..., None]:
         try:
             main(*args, **kwargs)
         except Exception as error:
-            told = user_error(error)
-            if told is None:
+            shown = user_error(error)
+            if shown is None:
                 raise
             # A process that loads data hands its errors over as one text, its traceback in front.
-            message = str(told).rpartition(f"{UserError.__module__}.{UserError.__name__}: ")[2]
+            message = str(shown).rpartition(f"{UserError.__module__}.{UserError.__name__}: ")[2]
             print(f"error: {message.strip()}", file=sys.stderr)
             sys.exit(2)
         if torch.distributed.is_available() and torch.distributed.is_initialized():

@@ -45,7 +45,7 @@ class Recipe:
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe's YAML, and what it extends.
 
-    A key of a file that extends changes what it extends as the same key on the command line would; a knob
+    A key of a file that extends changes what it extends as the same key on the command line would; a setting
     such as ``adapter.rank`` is one of the method that this file chooses, or else the one it extends. What is
     a ``!PLACEHOLDER`` there may become anything, a tagged value or an ``!include:`` from the folder of the
     file that says it among them.

@@ -1,7 +1,7 @@
 """The command line: run options for SpeechBrain, everything else a change to the YAML.
 
 ``--key value`` and ``--key=value`` change a key; dots go down (``--adapters.lora.lr 0.001``);
-``--adapter.rank 24`` means the chosen entry of the menu, wherever in it that knob is. A value has the type
+``--adapter.rank 24`` means the chosen entry of the menu, wherever in it that setting is. A value has the type
 of the one it replaces.
 """
 
@@ -169,7 +169,7 @@ def apply_changes(
     replaced: dict[tuple[str, ...], Any] = {}
     last = dict(changes)  # of a key given twice; each is measured by what the YAML says
     for dotted, text in sorted(last.items(), key=lambda change: "." in change[0]):
-        # The choice comes before its knobs.
+        # The choice comes before its settings.
         first, *below = dotted.split(".")
         if first not in tree:
             known = [*tree, *(HELP_TEXTS.keys() - _REFUSED.keys())]
@@ -228,7 +228,7 @@ def _fitting(dotted: str, text: str, replaced: Any, nested: bool = False) -> Any
 
 
 def _down_to(tree: CommentedMap, key: str, below: list[str], folder: Path) -> list[str]:
-    """The path of a knob below the menu: the chosen entry, then the entry's own keys or its method's."""
+    """The path of a setting below the menu: the chosen entry, then the entry's own keys or its method's."""
     name, menu = str(tree[key]), included_file(tree[_CHOSEN[key]], folder) or tree[_CHOSEN[key]]
     if not isinstance(menu, Mapping):
         raise UserError(f"{_CHOSEN[key]}: {menu!r} is no menu of names and their settings.")
@@ -237,11 +237,11 @@ def _down_to(tree: CommentedMap, key: str, below: list[str], folder: Path) -> li
     entry = menu[name]
     method = entry.get("method", {})
     if below[0] not in entry and isinstance(method, dict):
-        knobs = [k for k in entry if k != "method"] + list(method)
+        settings = [k for k in entry if k != "method"] + list(method)
         if below[0] not in method:
             raise UserError(
-                f"--{key}.{'.'.join(below)}: '{name}' has no knob '{below[0]}'; "
-                f"{did_you_mean(below[0], knobs)}."
+                f"--{key}.{'.'.join(below)}: '{name}' has no setting '{below[0]}'; "
+                f"{did_you_mean(below[0], settings)}."
             )
         return [name, "method", *below]
     return [name, *below]

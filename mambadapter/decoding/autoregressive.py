@@ -1,4 +1,4 @@
-"""Greedy writing with a decoder: at each step the likeliest token."""
+"""Greedy decoding: at each step the likeliest token."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from mambadapter.encoders.decoder import AdaptedDecoder
 
 
 @torch.no_grad()
-def write_greedily(
+def decode_greedily(
     decoder: AdaptedDecoder, memory: Tensor, frames: Tensor, limit: int
 ) -> list[list[int]]:
     """Write what a batch of clips says.

@@ -152,7 +152,7 @@ def run_search(
         settings = {key: _proposed(asked, key, of) for key, of in group.search.over.items()}
         outcome = execute(group.attempt(settings))
         result = outcome.trial.read()
-        told = ", ".join(f"{key} {value}" for key, value in settings.items())
+        values = ", ".join(f"{key} {value}" for key, value in settings.items())
         if result is None:
             study.tell(asked, state=_failed())
             tried.append({"settings": settings, "failed": outcome.log})
@@ -161,7 +161,7 @@ def run_search(
             study.tell(asked, _score(valid))
             tried.append({"settings": settings, "valid": valid})
         score = outcome.status if result is None else f"validation {_shown(valid)}"
-        say(f"{group.name}, try {number} of {group.search.tries}: {told}: {score}")
+        say(f"{group.name}, try {number} of {group.search.tries}: {values}: {score}")
     finished = [one for one in tried if "valid" in one]
     if not finished:
         return tried[-1]["failed"]

@@ -112,10 +112,10 @@ class Sweep:
         """For each run its values of the lists, and all that it changes."""
         for combination in itertools.product(*self.cross.values()):
             chosen = dict(zip(self.cross, combination, strict=True))
-            told = {"recipe": recipe, **chosen}
-            if any(_has(told, excluded) for excluded in self.exclude):
+            point = {"recipe": recipe, **chosen}
+            if any(_has(point, excluded) for excluded in self.exclude):
                 continue
-            added = [changes for condition, changes in self.where if _has(told, condition)]
+            added = [changes for condition, changes in self.where if _has(point, condition)]
             merged: dict[str, Any] = dict(self.settings)
             for key, value in chosen.items():
                 values = self.cross[key]
@@ -128,11 +128,11 @@ class Sweep:
         # Several processes make other batches, so another run; of one nothing is said.
         together = [self.processes] if self.processes > 1 else []
         digest = short_digest([self.hparams, changes, *together])
-        told = [
-            str(chosen[key] if isinstance(values, Mapping) else changes.get(key, ""))
-            for key, values in self.cross.items()
+        values = [
+            str(chosen[key] if isinstance(listed, Mapping) else changes.get(key, ""))
+            for key, listed in self.cross.items()
         ]
-        name = "-".join([recipe.name, *(Path(part).name for part in told if part), digest])
+        name = "-".join([recipe.name, *(Path(part).name for part in values if part), digest])
         output = self.output / name
         return Trial(
             name, recipe, changes, output, self.hparams, self.script, processes=self.processes

@@ -12,7 +12,7 @@ from mambadapter.errors import UserError
 PLACEMENTS = {"pfeiffer": ("ffn",), "houlsby": ("attention", "ffn")}
 
 
-def placed(encoder: AdaptedStack, placement: str) -> list[Sublayer]:
+def insertion_points(encoder: AdaptedStack, placement: str) -> list[Sublayer]:
     """The sub-layers that a placement adapts; an error if there is none."""
     places = [s for s in encoder.sublayers if s.kind in PLACEMENTS[placement]]
     if not places:
@@ -28,7 +28,7 @@ def insert_at_each(
     branch: Callable[[Sublayer], nn.Module],
 ) -> None:
     """Insert a branch at every place of a placement, and set the chosen LayerNorms free."""
-    places = placed(encoder, placement)
+    places = insertion_points(encoder, placement)
     for place in places:
         encoder.insert(
             place.name,

@@ -11,7 +11,7 @@ from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.methods.base import SideMethod
 from mambadapter.methods.initialisation import official_projections, unit_variance_projections
-from mambadapter.methods.placement import insert_at_each, placed
+from mambadapter.methods.placement import insert_at_each, insertion_points
 from mambadapter.validators import one_of
 
 
@@ -29,7 +29,7 @@ class SharedProjections(SideMethod):
 
     def adapt(self, encoder: AdaptedStack) -> None:
         """Insert the branches and set free what learns."""
-        places = placed(encoder, self.placement)
+        places = insertion_points(encoder, self.placement)
         pair = self._projections(encoder.width, places) if self.shared else None
 
         def make(place: Sublayer) -> nn.Module:

@@ -12,7 +12,7 @@ from mambadapter.data.manifests import main_first, transcription_datasets
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.experiments.run import run
 from mambadapter.heads import CTCHead
-from mambadapter.inference import TRANSCRIPTION, save_package
+from mambadapter.inference.package import TRANSCRIPTION, save_package
 from mambadapter.training.ctc import CTCBrain
 from mambadapter.training.result import write_result
 

@@ -11,7 +11,7 @@ from mambadapter.data.batching import batches_by_length
 from mambadapter.data.manifests import main_first, text_datasets
 from mambadapter.encoders.speech_to_text import load_speech_to_text, parts
 from mambadapter.experiments.run import run
-from mambadapter.inference import save_writer
+from mambadapter.inference import save_whisper_package
 from mambadapter.training.result import write_result
 from mambadapter.training.seq2seq import Seq2SeqBrain
 
@@ -64,7 +64,7 @@ def train(experiment: Experiment, test: bool) -> None:
     brain.restore_best()
     if test:
         brain.evaluate(datasets["test"], test_loader_kwargs=loaders["test"])
-    save_writer(
+    save_whisper_package(
         experiment.folder / "adapter",
         whisper,
         hparams["source"],

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mambadapter.decoding.autoregressive import write_greedily
+from mambadapter.decoding.autoregressive import decode_greedily
 from mambadapter.encoders.speech_to_text import SpeechToText
 from mambadapter.text import TextRules
 from mambadapter.training.recognition import RecognitionBrain
@@ -48,7 +48,7 @@ class Seq2SeqBrain(RecognitionBrain):
 
     def _write(self, memory: Tensor, frames: Tensor, batch: Any) -> None:
         decoder, limit = self.whisper.decoder, self.hparams.longest_text
-        written = write_greedily(decoder, memory, frames, limit)
+        written = decode_greedily(decoder, memory, frames, limit)
         texts = [self.rules.normalise(self.whisper.decode(tokens)).text for tokens in written]
         self.rates.append(batch.id, texts, batch.text)
 

@@ -91,9 +91,9 @@ def test_modules_and_formula_agree(architecture, method):
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("placement", ["pfeiffer", "houlsby"])
 def test_the_ablation_lacks_the_blocks_and_nothing_else(shared, placement):
-    knobs = {"placement": placement, "shared": shared, "rank": 9}
+    settings = {"placement": placement, "shared": shared, "rank": 9}
     count = counter("wavlm-large")
-    ablated, whole = (count(method(**knobs)) for method in (IdentityBottlenecks, MambAdapters))
+    ablated, whole = (count(method(**settings)) for method in (IdentityBottlenecks, MambAdapters))
     assert ablated.layer_norm == whole.layer_norm
     points = 24 * (2 if placement == "houlsby" else 1)
     assert whole.adapter - ablated.adapter == points * mamba_parameters(9, 16, 4, 2)
@@ -122,7 +122,7 @@ def test_full_finetuning_is_everything():
     assert full.adapter == 0
 
 
-def test_every_encoder_on_the_menu_can_be_counted_without_its_weights():
+def test_every_encoder_is_counted_without_weights():
     for name in YAML().load(ENCODERS.read_text()):
         assert name == "box" or name in ARCHITECTURES
         assert stack_shape(name).layers in (4, 6, 12, 24, 32)

@@ -133,7 +133,7 @@ def test_a_file_that_changes_nothing_is_the_recipe(folder):
         ("data_folder: /elsewhere", ()),  # load gives --data_folder /data
     ],
 )
-def test_the_command_line_wins_as_if_the_file_had_not_spoken(folder, changes, options):
+def test_the_command_line_wins_over_the_file(folder, changes, options):
     """Types too are measured by the recipe: `lr: 1` does not make lr a whole number."""
     extending = load(quick(folder, changes), *options)
     plain = load(folder / "train.yaml", *options)
@@ -141,7 +141,7 @@ def test_the_command_line_wins_as_if_the_file_had_not_spoken(folder, changes, op
     assert extending.hparams["data_folder"] == "/data"
 
 
-def test_a_files_knobs_are_of_the_method_it_chooses(folder):
+def test_a_files_settings_are_of_its_method(folder):
     path = quick(folder, "adapter.rank: 24")
     assert load(path).hparams["method"] == MambAdapters(rank=24)
     other = load(path, "--adapter", "linear_probe")
@@ -156,7 +156,7 @@ def test_texts_stay_texts(folder, tmp_path, monkeypatch):
         assert hparams["output_folder"] == meant
 
 
-def test_paths_are_those_of_the_files_that_say_them(folder, tmp_path, monkeypatch):
+def test_paths_are_relative_to_their_file(folder, tmp_path, monkeypatch):
     elsewhere = tmp_path / "mine"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
@@ -180,7 +180,10 @@ def test_a_placeholder_quotes_the_recipes_comment(folder):
             "batch_sise: 16",
             r"there is no key 'batch_sise' in .*train\.yaml; did you mean 'batch_size'",
         ),
-        ("adapter.rnk: 24", r"adapter\.rnk: 'mambadapter' has no knob 'rnk'; did you mean 'rank'"),
+        (
+            "adapter.rnk: 24",
+            r"adapter\.rnk: 'mambadapter' has no setting 'rnk'; did you mean 'rank'",
+        ),
         ("loader_options.batch: 3", "no key 'batch' there; did you mean 'batch_size'"),
         ("batch_size: many", "batch_size: 'many' is not a whole number, as 128"),
         ("batch_size: '16'", "batch_size: ''16'' is not a whole number"),
@@ -197,7 +200,7 @@ def test_a_placeholder_quotes_the_recipes_comment(folder):
         ("batch_size: [16", "is not valid YAML"),
     ],
 )
-def test_a_wrong_change_is_refused_by_the_files_name(folder, changes, message):
+def test_wrong_changes_name_the_file(folder, changes, message):
     with pytest.raises(UserError, match=rf"(?s)quickstart\.yaml.*{message}") as refused:
         load(quick(folder, changes))
     assert ": --" not in str(refused.value)
@@ -239,7 +242,7 @@ def test_a_placeholder_may_become_a_tagged_value(folder):
     assert included_file(node, folder) == {"code": "ab"}
 
 
-def test_a_file_that_is_not_there_or_holds_nothing(folder):
+def test_missing_and_empty_files_are_named(folder):
     with pytest.raises(UserError, match=r"quickstart\.yaml extends .*trian\.yaml, which does not"):
         load(quick(folder, "", base="trian.yaml"))
     (folder / "empty.yaml").write_text("# nothing\n")

@@ -11,7 +11,7 @@ from mambadapter.encoders import AdaptedEncoder
 from mambadapter.methods import FullFinetuning, LinearProbe
 
 
-def test_a_waveform_gets_another_speed_and_its_padding_stays_in_proportion():
+def test_speed_changes_keep_padding_in_proportion():
     augmentation = waveform_augmentation(16000)
     lens = torch.tensor([1.0, 0.5])
     lengths = set()
@@ -29,7 +29,8 @@ def test_a_waveform_gets_another_speed_and_its_padding_stays_in_proportion():
     assert lengths == {15239, 16000, 16843}  # 105, 100 and 95 % of the speed
 
 
-def test_what_it_draws_is_a_function_of_pytorchs_and_pythons_random_state():
+def test_draws_follow_the_random_state():
+    """What it draws is a function of PyTorch's and Python's random state."""
     augmentation = waveform_augmentation(16000)
     wavs, lens = torch.randn(2, 16000), torch.ones(2)
 

@@ -96,7 +96,7 @@ def test_nothing_is_decoded_twice(copy, tmp_path, monkeypatch):
     assert decoded == [name]
 
 
-def test_hours_are_a_fixed_part_drawn_by_the_seed(release, tmp_path):
+def test_hours_are_drawn_by_the_seed(release, tmp_path):
     three_seconds = {"train": 6 / 3600, "valid": 1, "test": 1}
     first, again, other = (
         set(read(prepare(release, tmp_path, name, hours=three_seconds, seed=seed)["train"]))
@@ -180,9 +180,7 @@ DAMAGES = {
 @pytest.mark.parametrize(
     ("damage", "reason"), DAMAGES.items(), ids=lambda d: getattr(d, "__name__", "")
 )
-def test_a_clip_that_cannot_be_used_is_left_out_named_and_counted(
-    copy, tmp_path, caplog, damage, reason
-):
+def test_unusable_clips_are_named_and_counted(copy, tmp_path, caplog, damage, reason):
     name = damage(copy)
     manifests = prepare(copy, tmp_path)
     assert left_out(tmp_path) == {name: reason}
@@ -190,7 +188,7 @@ def test_a_clip_that_cannot_be_used_is_left_out_named_and_counted(
     assert f"train: left out 1 ({reason.partition(':')[0]})" in caplog.text
 
 
-def test_what_is_scored_keeps_foreign_characters_and_long_texts(copy, tmp_path):
+def test_scored_texts_keep_foreign_characters_and_length(copy, tmp_path):
     name = edit(copy, "test.tsv", 0, sentence="Yiwen 23 señor")
     edit(copy, "dev.tsv", 0, sentence="yiwen sin kraḍ kuẓ " * 6)
     manifests = prepare(copy, tmp_path)

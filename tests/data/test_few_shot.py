@@ -18,7 +18,7 @@ def of(label, entries):
     return {name for name, entry in entries.items() if entry["label"] == label}
 
 
-def test_so_many_of_each_class_in_the_manifests_order():
+def test_shots_are_in_the_manifests_order():
     entries = manifest(dog=20, rain=12, siren=10)
     drawn = draw_shots(entries, 7, seed=1)
     assert {label: len(of(label, drawn)) for label in ("dog", "rain", "siren")} == {
@@ -29,7 +29,7 @@ def test_so_many_of_each_class_in_the_manifests_order():
     assert draw_shots(entries, None, seed=1) == entries
 
 
-def test_the_draw_depends_on_the_seed_and_the_class_alone():
+def test_shots_depend_on_seed_and_class_alone():
     entries = manifest(dog=30, rain=30)
     drawn = draw_shots(entries, 5, seed=1)
     assert drawn == draw_shots(dict(reversed(entries.items())), 5, seed=1)
@@ -44,6 +44,7 @@ def test_five_shots_are_among_ten():
     assert set(draw_shots(entries, 5, seed=3)) < set(draw_shots(entries, 10, seed=3))
 
 
-def test_too_many_shots_name_the_class_and_how_many_there_are():
+def test_too_many_shots_name_the_class():
+    """And how many clips it has."""
     with pytest.raises(UserError, match="class 'rain' has 3 training clips; give at most 3"):
         draw_shots(manifest(dog=9, rain=3), 4, seed=0)

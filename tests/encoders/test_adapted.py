@@ -52,7 +52,8 @@ def test_starts_as_the_frozen_model(encoder_folder, method):
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-def test_a_clip_alone_and_in_a_padded_batch_give_the_same_logits(encoder_folder, method):
+def test_padding_changes_no_logits(encoder_folder, method):
+    """A clip alone and in a padded batch."""
     encoder = perturb(AdaptedEncoder.from_pretrained(encoder_folder, method)).eval()
     head = PooledClassifier(encoder.width, 5)
     wavs = waveforms()
@@ -91,7 +92,8 @@ def test_only_branches_and_chosen_norms_learn(encoder_folder):
     assert len(backbone) == 2 * (2 * layers + 1)  # weight and bias: two a layer, and the final one
 
 
-def test_frozen_prefix_builds_no_graph_whatever_train_is_called_on(encoder_folder):
+def test_the_frozen_prefix_builds_no_graph(encoder_folder):
+    """Whatever `train` is called on."""
     encoder = AdaptedEncoder.from_pretrained(encoder_folder, METHODS["pfeiffer"])
     seen = {}
 
@@ -143,7 +145,8 @@ def test_a_deep_copy_is_independent(encoder_folder):
     assert not torch.allclose(twin(wavs)[0], before, atol=1e-3)
 
 
-def test_projections_are_shared_within_an_encoder_and_never_between(encoder_folders):
+def test_projections_are_shared_within_one_encoder(encoder_folders):
+    """And never between two."""
     first, second = (
         AdaptedEncoder.from_pretrained(encoder_folders["wav2vec2"], METHODS["pfeiffer"])
         for _ in "ab"
@@ -155,7 +158,7 @@ def test_projections_are_shared_within_an_encoder_and_never_between(encoder_fold
     assert next(iter(wider.branches.values())).down.out_features == 6
 
 
-def test_the_backbones_parameter_names_stay_those_of_the_checkpoint(encoder_folder):
+def test_backbone_parameters_keep_their_names(encoder_folder):
     plain = AutoModel.from_pretrained(encoder_folder)
     encoder = AdaptedEncoder.from_pretrained(encoder_folder, METHODS["houlsby"])
     assert set(encoder.backbone.state_dict()) == set(plain.state_dict())
@@ -181,7 +184,7 @@ def test_what_enters_the_mamba_block_has_unit_variance(encoder_folder):
 
 @pytest.mark.parametrize("initialisation", ["unit_variance", "official"])
 def test_the_ablation_differs_in_the_mamba_blocks_alone(encoder_folder, initialisation):
-    knobs = {"rank": 4, "placement": "houlsby", "initialisation": initialisation}
+    settings = {"rank": 4, "placement": "houlsby", "initialisation": initialisation}
 
     def state(method):
         torch.manual_seed(0)
@@ -190,7 +193,7 @@ def test_the_ablation_differs_in_the_mamba_blocks_alone(encoder_folder, initiali
         return encoder.state_dict(), {n for n in learning if ".mamba." not in n}
 
     (full, learning), (ablated, still_learning) = (
-        state(kind(**knobs)) for kind in (MambAdapters, IdentityBottlenecks)
+        state(kind(**settings)) for kind in (MambAdapters, IdentityBottlenecks)
     )
     assert learning == still_learning
     assert set(ablated) == {name for name in full if ".mamba." not in name}
@@ -222,7 +225,7 @@ def test_too_short_a_clip_is_refused(encoder_folders):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("settings", "message"),
     [
         ({"rank": 0}, "rank=0 is impossible"),
         ({"rank": 2.5}, "rank=2.5 is impossible"),
@@ -234,6 +237,6 @@ def test_too_short_a_clip_is_refused(encoder_folders):
         ({"rank": 1, "expand": 0.5}, "no inner channel"),
     ],
 )
-def test_impossible_settings_are_refused(knobs, message):
+def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
-        MambAdapters(**knobs)
+        MambAdapters(**settings)

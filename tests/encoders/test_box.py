@@ -42,7 +42,8 @@ def test_it_is_on_the_menu():
     assert choose_source(menu, "box") == BOX
 
 
-def test_a_package_names_it_and_not_where_it_is_installed(tmp_path):
+def test_a_package_does_not_say_where(tmp_path):
+    """It names the encoder in the box, not where that is installed."""
     method = MambAdapters(rank=4)
     encoder = AdaptedEncoder.from_pretrained(BOX, method)
     modules = {"encoder": encoder, "head": PooledClassifier(encoder.width, 2)}
@@ -62,7 +63,7 @@ def features(source, files):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_probe_on_it_beats_one_on_its_random_twin(corpus, tmp_path, seed):
+def test_a_probe_beats_one_on_random_weights(corpus, tmp_path, seed):
     files = sorted(corpus.glob("[!_]*/*.wav"))
     words = [file.parent.name for file in files]
     held_out = set((corpus / "testing_list.txt").read_text().split())

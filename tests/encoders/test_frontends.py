@@ -42,7 +42,7 @@ def test_asts_spectrograms_are_those_of_transformers(max_length):
     torch.testing.assert_close(got, expected["input_values"], rtol=1e-4, atol=1e-4)
 
 
-def test_asts_logits_are_those_of_transformers_with_its_head(encoder_folders):
+def test_asts_logits_are_those_of_transformers(encoder_folders):
     folder = encoder_folders["ast"]
     plain = ASTForAudioClassification.from_pretrained(folder).eval()
     extract = ASTFeatureExtractor.from_pretrained(folder)
@@ -59,7 +59,7 @@ def test_asts_logits_are_those_of_transformers_with_its_head(encoder_folders):
     assert frames.tolist() == [1, 1]
 
 
-def test_tokens_stand_moment_after_moment_or_band_after_band(encoder_folders):
+def test_tokens_go_by_time_or_by_band(encoder_folders):
     wavs = torch.stack(clips(0.4, 0.4))
     hidden = {}
     for order in ("time", "frequency"):
@@ -90,7 +90,8 @@ def test_positions_that_grow_linearly_still_do_when_interpolated():
     torch.testing.assert_close(resized, expected.expand(bands, new))
 
 
-def test_another_length_takes_the_checkpoints_weights_and_fewer_tokens(encoder_folders):
+def test_another_length_keeps_the_weights(encoder_folders):
+    """And has fewer tokens."""
     source = {"source": encoder_folders["ast"], "max_length": 26}
     encoder = AdaptedEncoder.from_pretrained(source, LinearProbe()).eval()
     hidden, frames = encoder(torch.stack(clips(0.5)))
@@ -141,7 +142,8 @@ def test_whispers_spectrograms_are_those_of_transformers(mel_bins):
     assert inputs["attention_mask"].sum(1).tolist() == [15, 50, 126]
 
 
-def test_what_enters_whispers_layers_is_the_same_short_or_padded_to_thirty_seconds(encoder_folders):
+def test_whispers_layers_see_no_thirty_second_padding(encoder_folders):
+    """What enters them is the same, short or padded to thirty seconds."""
     entered = {}
     for padding in ("clip", "full"):
         source = {"source": encoder_folders["whisper"], "padding": padding}

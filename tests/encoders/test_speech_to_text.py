@@ -10,7 +10,7 @@ from transformers import (
 )
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
-from mambadapter.decoding.autoregressive import write_greedily
+from mambadapter.decoding.autoregressive import decode_greedily
 from mambadapter.encoders.speech_to_text import load_speech_to_text
 from mambadapter.errors import UserError
 from mambadapter.methods import MENU, LinearProbe
@@ -99,7 +99,7 @@ def test_greedy_texts_are_transformers_own(folder, wavs, adapted):
         with torch.no_grad():
             logits = plain(input_features=features, decoder_input_ids=expected).logits
         expected = torch.cat([expected, logits[:, -1].argmax(-1)[:, None]], dim=1)
-    texts = write_greedily(whisper.decoder, *whisper.encoder(wavs), limit=12)
+    texts = decode_greedily(whisper.decoder, *whisper.encoder(wavs), limit=12)
     for text, row in zip(texts, expected[:, 4:].tolist(), strict=True):
         end = row.index(whisper.decoder.end) if whisper.decoder.end in row else len(row)
         assert text == row[:end]
@@ -118,13 +118,13 @@ def test_generation_is_transformers_generate(folder, wavs):
         plain, features.input_features, decoder_input_ids=start, max_new_tokens=10, do_sample=False,
         num_beams=1,
     )  # fmt: skip
-    texts = write_greedily(decoder, *whisper.encoder.eval()(wavs), limit=10)
+    texts = decode_greedily(decoder, *whisper.encoder.eval()(wavs), limit=10)
     for text, row in zip(texts, expected[:, 4:].tolist(), strict=True):
         assert text == row[: len(text)]
         assert len(text) == 10 or row[len(text)] == decoder.end
 
 
-def test_a_language_that_it_knows_gets_no_new_token(folder):
+def test_known_languages_get_no_new_token(folder):
     known = load_speech_to_text(folder, "fr", FROZEN).decoder
     new = load_speech_to_text(folder, "rw", FROZEN).decoder
     assert known.language is None
@@ -153,13 +153,13 @@ def test_only_a_multilingual_whisper_will_do(folder, encoder_folders, tmp_path):
         load_speech_to_text(str(tmp_path), "kab", FROZEN)
 
 
-def test_a_text_longer_than_the_decoder_writes_is_refused(folder, wavs):
+def test_texts_too_long_are_refused(folder, wavs):
     whisper = load_speech_to_text(folder, "kab", FROZEN)
     memory, frames = whisper.encoder(wavs)
     with pytest.raises(UserError, match="81 tokens; this decoder writes at most 80"):
         whisper.decoder(memory, frames, torch.zeros(3, 81, dtype=torch.long))
     assert all(
-        len(text) <= 76 for text in write_greedily(whisper.decoder, memory, frames, limit=100)
+        len(text) <= 76 for text in decode_greedily(whisper.decoder, memory, frames, limit=100)
     )
 
 
@@ -178,5 +178,5 @@ def test_it_learns_to_write_a_text(folder, wavs, adapt):
         logits = decoder(*encoder(wavs[:1]), read, read_lengths)
         torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten()).backward()
         optimiser.step()
-    (text,) = write_greedily(decoder, *encoder(wavs[:1]), limit=40)
+    (text,) = decode_greedily(decoder, *encoder(wavs[:1]), limit=40)
     assert whisper.decode(text) == TEXTS[0]

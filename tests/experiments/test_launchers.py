@@ -22,7 +22,8 @@ def sweep_file(tmp_path):
 
 
 @pytest.mark.parametrize("launcher", ["debug", "local"])
-def test_submitted_runs_are_done_once_and_a_failure_is_told(sweep_file, launcher, capsys):
+def test_submitted_runs_are_done_once(sweep_file, launcher, capsys):
+    """And a failure is told."""
     sweep = read_sweep(sweep_file)
     counts = run_sweep(sweep, jobs=2, launcher=launcher)
     assert (counts["done"], counts["failed"]) == (2, 2)
@@ -41,7 +42,7 @@ def test_a_search_is_submitted_too(sweep_file):
     assert len(list((sweep.output / "search").glob("*/result.json"))) == 2
 
 
-def test_a_cluster_that_is_not_there_and_an_option_it_does_not_know(tmp_path, monkeypatch):
+def test_absent_clusters_and_unknown_options_are_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="--launcher slurm: "):
         Submitit("slurm", tmp_path / "jobs", 1, {})
@@ -49,7 +50,7 @@ def test_a_cluster_that_is_not_there_and_an_option_it_does_not_know(tmp_path, mo
         Submitit("local", tmp_path / "jobs", 1, {"slrum_partition": "gpu"})
 
 
-def test_the_progress_of_a_run_is_its_last_epoch(tmp_path):
+def test_progress_is_the_last_epoch(tmp_path):
     trial = Trial("one", tmp_path, {}, tmp_path)
     assert progress(trial) == "one: first epoch"
     (tmp_path / "lr/0.1").mkdir(parents=True)

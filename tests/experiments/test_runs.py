@@ -66,7 +66,8 @@ def test_one_run_is_one_run(command, tmp_path):
     assert "folds" not in result_of(tmp_path)
 
 
-def test_validate_only_leaves_the_test_to_the_same_command_without_it(command, tmp_path):
+def test_validate_only_leaves_the_test_for_later(command, tmp_path):
+    """The same command without it then tests what was trained."""
     trainer = Trainer(valid=lambda config: config["lr"])
     run([*command, "--validate_only"], CONTRACT, trainer)
     assert trainer.calls == [(1, 0.005, False)]
@@ -76,7 +77,7 @@ def test_validate_only_leaves_the_test_to_the_same_command_without_it(command, t
     assert "test" in result_of(tmp_path)["metrics"]
 
 
-def test_validate_only_tests_no_winner_of_a_search_and_no_folds(command, tmp_path):
+def test_validate_only_tests_no_search_or_fold(command, tmp_path):
     trainer = Trainer(valid=lambda config: config["lr"])
     with pytest.raises(UserError, match="give --test_fold 1"):
         run([*command, "--test_fold", "all", "--validate_only"], CONTRACT, trainer)
@@ -104,7 +105,7 @@ def test_all_folds_and_their_mean(command, tmp_path):
     assert result["config"]["test_fold"] == "all"
 
 
-def test_a_fold_that_is_done_is_not_run_again(command, tmp_path):
+def test_finished_folds_are_not_run_again(command, tmp_path):
     interrupted = Trainer(fails=[4])
     with pytest.raises(KeyboardInterrupt):
         run([*command, "--test_fold", "all"], CONTRACT, interrupted)
@@ -117,19 +118,20 @@ def test_a_fold_that_is_done_is_not_run_again(command, tmp_path):
     assert result_of(tmp_path)["metrics"]["test"]["accuracy"] == pytest.approx(0.53)
 
 
-def test_another_setting_does_not_take_over_the_folds_of_the_first(command):
+def test_other_settings_have_their_own_folds(command):
     run([*command, "--test_fold", "all"], CONTRACT, Trainer())
     with pytest.raises(UserError, match="holds another experiment"):
         run([*command, "--test_fold", "all", "--batch_size", "7"], CONTRACT, Trainer())
 
 
-def test_learning_rates_are_a_factor_of_two_apart_around_the_menus():
+def test_learning_rates_double_around_the_menus():
     assert candidates(0.005, 5) == [0.00125, 0.0025, 0.005, 0.01, 0.02]
     assert candidates(0.01, 2) == [0.00707, 0.0141]
     assert candidates(0.01, 1) == [0.01]
 
 
-def test_the_best_on_validation_is_tested_and_no_other(command, tmp_path):
+def test_only_the_best_is_tested(command, tmp_path):
+    """The best on validation."""
     by_lr = {0.0025: 0.4, 0.005: 0.7, 0.01: 0.6}
     trainer = Trainer(valid=lambda config: by_lr[config["lr"]])
     run([*command, "--lr_search", "3"], CONTRACT, trainer)
@@ -144,7 +146,8 @@ def test_the_best_on_validation_is_tested_and_no_other(command, tmp_path):
         assert "test" not in result_of(tmp_path, "lr", lr)["metrics"]
 
 
-def test_of_equal_learning_rates_the_smallest_wins_and_an_edge_is_said(command, tmp_path, caplog):
+def test_ties_choose_the_smallest_learning_rate(command, tmp_path, caplog):
+    """And a best one at the edge of the grid is said."""
     run([*command, "--lr_search", "3"], CONTRACT, Trainer())
     assert result_of(tmp_path)["lr"] == 0.0025
     assert "at the edge" in (tmp_path / "run/log.txt").read_text()
@@ -164,7 +167,7 @@ def test_a_search_that_was_killed_goes_on(command):
     assert trainer.calls == [(1, 0.01, False), (1, 0.01, True)]
 
 
-def test_a_learning_rate_that_diverges_loses_and_ends_nothing(command, tmp_path):
+def test_a_diverging_learning_rate_only_loses(command, tmp_path):
     run([*command, "--lr_search", "3"], CONTRACT, Trainer(diverges=[0.01]))
     search = result_of(tmp_path)["lr_search"]
     assert search[2] == {"lr": 0.01, "diverged": "The loss is nan"}
@@ -203,7 +206,8 @@ def test_impossible_settings_are_refused(command, arguments, message):
         run([*command, *arguments], CONTRACT, Trainer())
 
 
-def test_weight_decay_may_be_a_fraction_where_the_yaml_says_zero(command, tmp_path):
+def test_weight_decay_may_be_a_fraction(command, tmp_path):
+    """Though the YAML says 0, an integer."""
     text = RECIPE.read_text().replace("weight_decay: 0.1", "weight_decay: 0")
     text = text.replace("../../../hparams", str(RECIPES.parent / "hparams"))
     (tmp_path / "zero.yaml").write_text(text)
@@ -215,7 +219,7 @@ def test_weight_decay_may_be_a_fraction_where_the_yaml_says_zero(command, tmp_pa
     assert seen == [0.1]
 
 
-def test_folds_in_one_process_are_the_folds_alone_to_the_bit(command, tmp_path, monkeypatch):
+def test_folds_together_are_the_folds_alone(command, tmp_path, monkeypatch):
     """With fresh weights each, in any order, and at the size that fits the budget."""
     monkeypatch.chdir(RECIPES / "ESC50")
     recipe = load_module(RECIPES / "ESC50/train.py")

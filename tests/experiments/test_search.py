@@ -44,7 +44,7 @@ def records(sweep):
     return {group.name: json.loads(group.record.read_text()) for group in sweep.groups()}
 
 
-def test_every_method_gets_the_best_of_its_own_tries(sweep_file, capsys):
+def test_methods_get_their_own_best_tries(sweep_file, capsys):
     sweep = read_sweep(sweep_file)
     assert sweep.ready() == []
     assert run_sweep(sweep, jobs=2)["done"] == 8
@@ -68,7 +68,8 @@ def test_every_method_gets_the_best_of_its_own_tries(sweep_file, capsys):
     assert "8 tries on validation data for each of 2 searches" in capsys.readouterr().out
 
 
-def test_a_try_tests_nothing_and_is_at_the_first_values_of_the_other_lists(sweep_file):
+def test_tries_test_nothing(sweep_file):
+    """They are at the first values of the lists that are not searched."""
     sweep = read_sweep(sweep_file)
     run_sweep(sweep)
     results = [
@@ -82,7 +83,8 @@ def test_a_try_tests_nothing_and_is_at_the_first_values_of_the_other_lists(sweep
     }
 
 
-def test_a_search_that_was_stopped_goes_on_with_the_same_tries(sweep_file, tmp_path):
+def test_a_stopped_search_goes_on(sweep_file, tmp_path):
+    """With the same tries."""
     sweep = read_sweep(sweep_file)
     run_sweep(sweep)
     whole = records(sweep)
@@ -97,7 +99,8 @@ def test_a_search_that_was_stopped_goes_on_with_the_same_tries(sweep_file, tmp_p
     assert sorted(starts(sweep.output / "search").values()) == [1] * 8 + [2] * 8
 
 
-def test_a_try_that_fails_loses_and_a_group_without_one_that_works_is_told(sweep_file, capsys):
+def test_failed_tries_lose(sweep_file, capsys):
+    """And a group in which every try fails is told."""
     text = sweep_file.read_text().replace("[lora, bottleneck]", "[lora, broken]")
     sweep_file.write_text(text.replace("tries: 8", "tries: 2"))
     counts = run_sweep(read_sweep(sweep_file))
@@ -132,7 +135,7 @@ def test_a_wrong_search_is_refused(sweep_file, change, message):
         read_sweep(sweep_file)
 
 
-def test_settings_may_be_chosen_from_a_list_and_whole_numbers_from_a_range(sweep_file):
+def test_lists_and_whole_numbers_are_searched(sweep_file):
     text = sweep_file.read_text().replace("tries: 8", "tries: 4")
     over = "adapter.alpha: [0.1, 1.0]\n        batch_size: {low: 4, high: 64, log: true}\n        adapter.lr:"
     sweep_file.write_text(text.replace("adapter.lr:", over))

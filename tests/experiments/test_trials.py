@@ -33,7 +33,7 @@ def trial(recipe, tmp_path, adapter):
     return Trial(adapter, recipe, {"adapter": adapter, "seed": 3}, tmp_path / "out" / adapter)
 
 
-def test_what_is_missing_is_run_and_what_is_there_is_not(recipe, tmp_path):
+def test_only_missing_results_are_run(recipe, tmp_path):
     trials = [trial(recipe, tmp_path, name) for name in ("a", "b", "c")]
     trials[1].result.parent.mkdir(parents=True)
     trials[1].result.write_text('"done before"')
@@ -59,7 +59,8 @@ def test_a_trial_may_have_another_yaml(recipe, tmp_path):
     assert one.read()["yaml"] == "hparams/quickstart.yaml"
 
 
-def test_half_a_result_is_none_and_a_second_try_forgets_the_failure(recipe, tmp_path):
+def test_half_a_result_is_none(recipe, tmp_path):
+    """And a second try forgets the failure."""
     one = trial(recipe, tmp_path, "a")
     one.result.parent.mkdir(parents=True)
     one.result.write_text('{"half": ')

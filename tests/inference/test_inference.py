@@ -76,7 +76,7 @@ def test_another_encoder_is_refused(encoder_folders, tmp_path, clip, capsys):
     assert "clip.wav: " in capsys.readouterr().out
 
 
-def test_an_embedding_that_checkpoints_lack_makes_no_other_encoder(encoder_folders, tmp_path):
+def test_absent_embeddings_make_no_other_encoder(encoder_folders, tmp_path):
     """transformers draws the mask embedding at random where a checkpoint has none."""
     folder = Path(shutil.copytree(encoder_folders["wav2vec2"], tmp_path / "finetuned"))
     weights = load_file(str(folder / "model.safetensors"))

@@ -76,7 +76,8 @@ def in_our_order(encoder, hidden):
     return torch.cat([hidden[:, :2], patches], dim=1)
 
 
-def test_it_starts_as_the_frozen_encoder_where_it_promises_to(any_encoder_folder, name, method):
+def test_it_starts_as_the_frozen_encoder(any_encoder_folder, name, method):
+    """Where it promises to."""
     wavs, _ = waveforms()
     plain = encoder_of(AutoModel.from_pretrained(any_encoder_folder).eval())
     extract = AutoFeatureExtractor.from_pretrained(any_encoder_folder)
@@ -96,9 +97,8 @@ def test_it_starts_as_the_frozen_encoder_where_it_promises_to(any_encoder_folder
     assert torch.allclose(start, frozen, rtol=1e-4, atol=1e-5) == method.starts_as_frozen
 
 
-def test_only_what_it_promises_learns_and_gradient_reaches_all_of_it(
-    any_encoder_folder, name, method
-):
+def test_gradient_reaches_what_learns(any_encoder_folder, name, method):
+    """All of what the method promises to train, and nothing else."""
     encoder, head = build(any_encoder_folder, method)
     assert learning(encoder) == promised(name, encoder)
     assert bool(len(encoder.branches)) == (name not in ENCODER_ONLY)
@@ -112,7 +112,8 @@ def test_only_what_it_promises_learns_and_gradient_reaches_all_of_it(
             assert parameter.grad.abs().max() > 1e-9, parameter_name
 
 
-def test_twenty_steps_leave_what_is_frozen_as_it_was_to_the_bit(any_encoder_folder, method):
+def test_frozen_parameters_stay_to_the_bit(any_encoder_folder, method):
+    """Over twenty steps."""
     encoder, head = build(any_encoder_folder, method)
     modules = nn.ModuleDict({"encoder": encoder, "head": head}).train()
     before = {n: p.detach().clone() for n, p in modules.named_parameters()}
@@ -126,9 +127,8 @@ def test_twenty_steps_leave_what_is_frozen_as_it_was_to_the_bit(any_encoder_fold
         assert torch.equal(parameter, before[name]) != parameter.requires_grad, name
 
 
-def test_saved_and_loaded_into_a_fresh_model_it_gives_the_same_to_the_bit(
-    any_encoder_folder, method, tmp_path
-):
+def test_saved_and_loaded_it_gives_the_same(any_encoder_folder, method, tmp_path):
+    """To the bit, in a fresh model."""
     encoder, head = build(any_encoder_folder, method)
     moved(encoder).train()
     encoder(*waveforms())  # moves BatchNorm's statistics
@@ -153,7 +153,8 @@ def test_its_count_is_that_of_the_formula(any_encoder_folder, method):
     assert counted.adapter == by_formula.adapter
 
 
-def test_a_clip_alone_and_in_a_padded_batch_give_the_same(any_encoder_folder, method):
+def test_padding_changes_nothing(any_encoder_folder, method):
+    """A clip alone and in a padded batch."""
     encoder, head = build(any_encoder_folder, method)
     moved(encoder).eval()
     wavs, lens = waveforms()
@@ -202,7 +203,7 @@ def test_gradient_checkpointing_changes_neither_gradients_nor_statistics(
         assert torch.equal(one, other)
 
 
-def test_evaluation_is_deterministic_and_the_proof_of_life_passes(any_encoder_folder, method):
+def test_evaluation_is_deterministic_and_method_alive(any_encoder_folder, method):
     encoder, head = build(any_encoder_folder, method)
     prove_alive(encoder, head)
     moved(encoder).eval()

@@ -10,7 +10,7 @@ from support.formulas import EncoderShape, trained_count
 from transformers import WhisperForConditionalGeneration
 
 from mambadapter.budget.count import count_parameters
-from mambadapter.decoding.autoregressive import write_greedily
+from mambadapter.decoding.autoregressive import decode_greedily
 from mambadapter.encoders.speech_to_text import load_speech_to_text
 from mambadapter.encoders.trained import load_trained, trained_tensors
 from mambadapter.errors import UserError
@@ -80,7 +80,8 @@ def promised(name, decoder):
     return branches | {f"backbone.{n}" for n in names} | {"language"}
 
 
-def test_it_starts_as_whispers_own_decoder_where_it_promises_to(folder, name, method):
+def test_it_starts_as_whispers_own_decoder(folder, name, method):
+    """Where it promises to."""
     plain = WhisperForConditionalGeneration.from_pretrained(folder).eval()
     decoder = build(folder, method, language="fr").eval()
     tokens, _ = written(decoder)
@@ -97,7 +98,8 @@ def test_it_starts_as_whispers_own_decoder_where_it_promises_to(folder, name, me
     assert torch.allclose(start, frozen, rtol=1e-4, atol=1e-4) == decoder.starts_as_frozen
 
 
-def test_only_what_it_promises_learns_and_gradient_reaches_all_of_it(folder, name, method):
+def test_gradient_reaches_what_learns(folder, name, method):
+    """All of what the method promises to train, and nothing else."""
     decoder = build(folder, method)
     assert learning(decoder) == promised(name, decoder)
     moved(decoder).train()
@@ -109,7 +111,8 @@ def test_only_what_it_promises_learns_and_gradient_reaches_all_of_it(folder, nam
             assert parameter.grad.abs().max() > 1e-9, parameter_name
 
 
-def test_twenty_steps_leave_what_is_frozen_as_it_was_to_the_bit(folder, method):
+def test_frozen_parameters_stay_to_the_bit(folder, method):
+    """Over twenty steps."""
     decoder = build(folder, method).train()
     before = {n: p.detach().clone() for n, p in decoder.named_parameters()}
     optimiser = torch.optim.AdamW(decoder.parameters(), lr=0.01, weight_decay=0.1)
@@ -121,7 +124,8 @@ def test_twenty_steps_leave_what_is_frozen_as_it_was_to_the_bit(folder, method):
         assert torch.equal(parameter, before[name]) != parameter.requires_grad, name
 
 
-def test_saved_and_loaded_into_a_fresh_model_it_gives_the_same_to_the_bit(folder, method, tmp_path):
+def test_saved_and_loaded_it_gives_the_same(folder, method, tmp_path):
+    """To the bit, in a fresh model."""
     decoder = moved(build(folder, method)).train()
     scores(decoder)  # moves BatchNorm's statistics
     tensors = trained_tensors({"head": decoder})
@@ -152,7 +156,8 @@ def test_no_token_sees_those_after_it(folder, method):
     assert not torch.allclose(two[:, 10:], one[:, 10:], atol=1e-2)
 
 
-def test_a_text_alone_and_in_a_padded_batch_get_the_same_scores(folder, method):
+def test_padding_changes_no_scores(folder, method):
+    """A text alone and in a padded batch."""
     decoder = moved(build(folder, method)).eval()
     tokens, lengths = written(decoder)
     memory, frames = heard()
@@ -195,10 +200,11 @@ def test_gradient_checkpointing_changes_neither_gradients_nor_statistics(folder,
         assert torch.equal(one, other)
 
 
-def test_writing_is_deterministic_and_is_what_the_scores_say(folder, method):
+def test_decoding_is_what_the_scores_say(folder, method):
+    """Every time."""
     decoder = moved(build(folder, method)).eval()
-    texts = write_greedily(decoder, *heard(), limit=8)
-    assert texts == write_greedily(decoder, *heard(), limit=8)
+    texts = decode_greedily(decoder, *heard(), limit=8)
+    assert texts == decode_greedily(decoder, *heard(), limit=8)
     for clip, text in enumerate(texts):
         tokens = torch.tensor([[*decoder.start, *text]])
         one = slice(clip, clip + 1)

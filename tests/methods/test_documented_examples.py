@@ -10,10 +10,10 @@ import pytest
 import torch
 from support.formulas import EncoderShape, trained_count
 from test_contract import (  # noqa: F401
-    test_a_clip_alone_and_in_a_padded_batch_give_the_same,
-    test_only_what_it_promises_learns_and_gradient_reaches_all_of_it,
-    test_saved_and_loaded_into_a_fresh_model_it_gives_the_same_to_the_bit,
-    test_twenty_steps_leave_what_is_frozen_as_it_was_to_the_bit,
+    test_frozen_parameters_stay_to_the_bit,
+    test_gradient_reaches_what_learns,
+    test_padding_changes_nothing,
+    test_saved_and_loaded_it_gives_the_same,
 )
 from transformers import UniSpeechConfig, UniSpeechModel
 
@@ -81,8 +81,8 @@ def any_encoder_folder(request, encoder_folders):
 
 def test_the_documented_method_can_be_chosen_and_counted(checkout, tmp_path, capsys):
     line = [checkout, "--data_folder", "/data", "--output_root", tmp_path / "results"]
-    knobs = ["--adapter", "gated_bottleneck", "--adapter.rank", "4", "--encoder", "box"]
-    hparams = load_experiment([*map(str, line), *knobs], contract(CLASSIFICATION)).hparams
+    settings = ["--adapter", "gated_bottleneck", "--adapter.rank", "4", "--encoder", "box"]
+    hparams = load_experiment([*map(str, line), *settings], contract(CLASSIFICATION)).hparams
     assert hparams["method"] == methods.METHODS["GatedBottlenecks"](rank=4)
     assert hparams["lr"] == 0.005
     assert cli.main(["budget", "--adapter", "gated_bottleneck", "--encoder", "ast"]) == 0

@@ -39,7 +39,7 @@ def test_the_papers_formula(parts):
     torch.testing.assert_close(without(x), up(mamba(down(x))))
 
 
-def test_the_ablation_is_the_same_formula_with_the_identity_for_mamba(parts):
+def test_the_ablation_has_identity_for_mamba(parts):
     down, up, _, _, alpha = parts
     x = torch.randn(2, 20, WIDTH)
     same = MambAdapter(down, up, IdentityMixer(), alpha=alpha).eval()
@@ -54,7 +54,8 @@ def test_the_ablation_is_the_same_formula_with_the_identity_for_mamba(parts):
     torch.testing.assert_close(got, alpha * up(nn.functional.dropout(down(x), 0.5)))
 
 
-def test_bidirectional_adds_a_scan_of_each_clips_valid_frames_turned_round(parts):
+def test_bidirectional_adds_a_scan_of_reversed_frames(parts):
+    """Of each clip's valid frames."""
     down, up, mamba, backward, _ = parts
     branch = MambAdapter(down, up, mamba, backward).eval()
     x = torch.randn(1, 20, WIDTH)
@@ -83,7 +84,7 @@ def rms(x):
     return x.square().mean().sqrt().item()
 
 
-def test_our_start_leaves_the_mamba_path_alive_and_the_official_one_does_not():
+def test_our_initialisation_keeps_the_mamba_alive():
     """What reaches W_up decides whether its gradient, and then the block's, is of any size."""
     torch.manual_seed(0)
     norm = nn.LayerNorm(768)
@@ -104,7 +105,7 @@ def test_our_start_leaves_the_mamba_path_alive_and_the_official_one_does_not():
     assert official < 1e-6
 
 
-def test_the_official_start_is_that_of_the_papers_code():
+def test_official_initialisation_is_the_papers_code():
     torch.manual_seed(0)
     down, up, mamba = nn.Linear(768, 64), nn.Linear(64, 768), Mamba(64)
     kept = {name: getattr(mamba, name).clone() for name in ("A_log", "D")}

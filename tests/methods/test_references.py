@@ -36,7 +36,7 @@ def waveforms():
 
 @pytest.mark.parametrize("targets", [("q", "v"), TARGETS], ids=len)
 @pytest.mark.parametrize("method", [LoRA, DoRA])
-def test_low_rank_changes_equal_a_model_with_changed_weights(any_encoder_folder, method, targets):
+def test_low_rank_changes_equal_changed_weights(any_encoder_folder, method, targets):
     """In transformers' own forward, WavLM's functional attention included, where PEFT's LoRA is a no-op."""
     plain = encoder_of(AutoModel.from_pretrained(any_encoder_folder).eval())
     # Other families as transformers has them.
@@ -108,7 +108,7 @@ def test_prompts_are_frames_in_front_of_the_others(encoder_folder, deep):
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_prefixes_are_keys_and_values_that_every_frame_sees(encoder_folder):
+def test_every_frame_sees_the_prefixes(encoder_folder):
     encoder = adapted(encoder_folder, PrefixTuning(length=3))
     attention = encoder.layers[1].attention
     prefix = encoder.branches["layer1_prefix"]
@@ -147,7 +147,7 @@ def test_prefixes_are_keys_and_values_that_every_frame_sees(encoder_folder):
     torch.testing.assert_close(seen["output"], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_weighted_sum_is_that_of_transformers_hidden_states(encoder_folder):
+def test_weighted_sum_is_of_transformers_hidden_states(encoder_folder):
     encoder = adapted(encoder_folder, WeightedSum())
     plain = AutoModel.from_pretrained(encoder_folder).eval()
     with torch.no_grad():

@@ -4,16 +4,16 @@ import ctypes.util
 import json
 import math
 import re
-import subprocess
-import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile as sf
 import torch
 from safetensors.torch import load_file
+from support import warm
 from support.recipe_run import RECIPES
 
 from mambadapter.errors import UserError
@@ -30,7 +30,8 @@ def recipe_on_the_path(monkeypatch):
     monkeypatch.syspath_prepend(str(RECIPE))
 
 
-def test_every_kind_of_sound_is_finite_full_scale_and_a_function_of_the_generator():
+def test_sounds_are_finite_and_reproducible():
+    """Full scale, and a function of the generator."""
     from sounds import KINDS, make_sound
 
     assert len(KINDS) >= 30
@@ -170,7 +171,7 @@ def test_speech_is_labelled_where_it_is_loud(tmp_path):
 
 
 @needs_espeak
-def test_the_corpus_is_the_same_when_made_again_and_goes_on_where_it_was(tmp_path, monkeypatch):
+def test_the_corpus_is_reproducible_and_resumes(tmp_path, monkeypatch):
     import box_prepare
 
     monkeypatch.setattr(
@@ -195,7 +196,8 @@ def test_the_corpus_is_the_same_when_made_again_and_goes_on_where_it_was(tmp_pat
         box_prepare.prepare_box(tmp_path / "two", utterances=4, sounds=2)
 
 
-def test_a_crash_in_the_synthesiser_is_an_error_and_not_a_wait(tmp_path, monkeypatch):
+def test_a_synthesiser_crash_is_an_error(tmp_path, monkeypatch):
+    """Not a wait."""
     import os
 
     import box_prepare
@@ -207,7 +209,7 @@ def test_a_crash_in_the_synthesiser_is_an_error_and_not_a_wait(tmp_path, monkeyp
         box_prepare.prepare_box(tmp_path, utterances=1, sounds=1)
 
 
-def test_ctc_loss_is_the_mean_over_phones_of_pytorchs():
+def test_ctc_loss_is_pytorchs_per_phone():
     from objectives import ctc_loss
 
     torch.manual_seed(0)
@@ -266,42 +268,42 @@ TINY = {
 def start(data, output, **changes):
     settings = {**TINY, "data_folder": data, "output_folder": output, **changes}
     options = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
-    return subprocess.Popen(
-        [sys.executable, "train.py", "hparams/train.yaml", *options,
-         "--noprogressbar", "--ckpt_interval_steps", "1",
-         "--device", "cpu"],  # a GPU may add in another order, and the test wants the same bits
-        cwd=RECIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    arguments = [
+        "train.py", "hparams/train.yaml", *options, "--noprogressbar", "--ckpt_interval_steps", "1",
+        "--device", "cpu",  # a GPU may add in another order, and the test wants the same bits
+    ]  # fmt: skip
+    return warm.start(arguments, f"{output}.log", cwd=RECIPE)
 
 
-def finish(process):
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output[-2000:]
+def pretrain(data, output, **changes):
+    process = start(data, output, **changes)
+    process.join(timeout=300)
+    assert process.exitcode == 0, Path(f"{output}.log").read_text()[-2000:]
 
 
 def test_pretraining_by_ctc_learns(tmp_path):
     write_parts(tmp_path / "data", TINY["utterances"], TINY["sounds"], 1986)
-    finish(start(tmp_path / "data", tmp_path / "run", phone_objective="ctc"))
+    pretrain(tmp_path / "data", tmp_path / "run", phone_objective="ctc")
     result = json.loads((tmp_path / "run/result.json").read_text())
     assert math.isfinite(result["metrics"]["test"]["loss"])
     losses = re.findall(r"train loss: (\S+)", (tmp_path / "run/train_log.txt").read_text())
     assert float(losses[-1]) < float(losses[0])
 
 
-def test_pretraining_that_was_killed_ends_with_the_same_checkpoint(tmp_path):
+def test_killed_pretraining_ends_with_the_same_checkpoint(tmp_path):
     from mambadapter.encoders.loading import load_pretrained
 
     write_parts(tmp_path / "data", TINY["utterances"], TINY["sounds"], 1986)
-    finish(start(tmp_path / "data", tmp_path / "whole"))
+    pretrain(tmp_path / "data", tmp_path / "whole")
 
     killed = start(tmp_path / "data", tmp_path / "killed")
     while not len(list(tmp_path.glob("killed/save/CKPT*"))) > 1:
-        assert killed.poll() is None, killed.stdout.read()[-2000:]
+        assert killed.is_alive(), Path(f"{tmp_path}/killed.log").read_text()[-2000:]
         time.sleep(0.05)
     killed.kill()
-    killed.wait()
+    killed.join()
     assert not (tmp_path / "killed/encoder").exists()
-    finish(start(tmp_path / "data", tmp_path / "killed"))
+    pretrain(tmp_path / "data", tmp_path / "killed")
 
     weights = [
         load_file(tmp_path / run / "encoder/model.safetensors") for run in ("whole", "killed")

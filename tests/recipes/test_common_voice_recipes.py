@@ -60,7 +60,7 @@ def test_text_survives_from_the_tables_to_the_alignments(
     assert not hasattr(Classifier, "transcribe")
 
 
-def test_a_search_for_the_learning_rate_is_decided_by_the_error_rates(tmp_path, encoder_folders):
+def test_error_rates_decide_the_learning_rate(tmp_path, encoder_folders):
     release = write_small_release(tmp_path / "cv", "kab")
     done = run(
         "CommonVoice/kab", "--data_folder", release, "--encoder", encoder_folders["wav2vec2"],

@@ -37,7 +37,8 @@ def copy(small_esc50, tmp_path):
 
 
 @pytest.mark.parametrize("test_fold", [1, 2, 3, 4, 5])
-def test_one_fold_tests_the_next_validates_the_others_train(small_esc50, tmp_path, test_fold):
+def test_folds_test_validate_and_train(small_esc50, tmp_path, test_fold):
+    """One tests, the next validates, the others train."""
     manifests = esc50.prepare_esc50(small_esc50, tmp_path, test_fold)
     splits = names(manifests)
     folds = {
@@ -162,7 +163,7 @@ def test_an_unknown_test_fold_is_refused(small_esc50, tmp_path, test_fold):
         esc50.prepare_esc50(small_esc50, tmp_path, test_fold)
 
 
-def test_a_wrong_folder_is_refused_with_the_right_one(copy, tmp_path):
+def test_wrong_folders_name_the_right_one(copy, tmp_path):
     with pytest.raises(UserError, match="There is no folder .*nowhere; give data_folder"):
         esc50.prepare_esc50(tmp_path / "nowhere", tmp_path / "m", 1)
     for wrong in (copy.parent, copy / "audio"):

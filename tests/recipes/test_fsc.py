@@ -163,7 +163,7 @@ def test_a_manifest_that_was_deleted_is_written_again(copy, tmp_path):
     assert fsc.prepare_fsc(copy, tmp_path / "m")["valid"].read_text() == before
 
 
-def test_a_wrong_folder_is_refused_with_the_right_one(copy, tmp_path):
+def test_wrong_folders_name_the_right_one(copy, tmp_path):
     with pytest.raises(UserError, match="There is no folder .*nowhere"):
         fsc.prepare_fsc(tmp_path / "nowhere", tmp_path / "m")
     for wrong in (copy.parent, copy / "data"):

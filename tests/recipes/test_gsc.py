@@ -102,7 +102,7 @@ def test_a_damaged_corpus_is_refused(copy, tmp_path, damage, message):
         gsc.prepare_gsc(copy, tmp_path / "m")
 
 
-def test_a_wrong_folder_is_refused_with_the_right_one(copy, tmp_path):
+def test_wrong_folders_name_the_right_one(copy, tmp_path):
     with pytest.raises(UserError, match="There is no folder .*nowhere"):
         gsc.prepare_gsc(tmp_path / "nowhere", tmp_path / "m")
     with pytest.raises(UserError, match="is not Speech Commands.*Did you mean .*speech_commands"):

@@ -60,7 +60,8 @@ def copy(small_us8k, tmp_path):
 
 
 @pytest.mark.parametrize("test_fold", [1, 4, 10])
-def test_one_fold_tests_the_next_validates_the_others_train(small_us8k, tmp_path, test_fold):
+def test_folds_test_validate_and_train(small_us8k, tmp_path, test_fold):
+    """One tests, the next validates, the others train."""
     manifests = us8k.prepare_us8k(small_us8k, tmp_path, test_fold)
     folds = {
         split: {name.split("/")[1].removeprefix("fold") for name in found}
@@ -150,7 +151,7 @@ def test_a_damaged_corpus_is_refused(copy, tmp_path, damage, message):
         us8k.prepare_us8k(copy, tmp_path / "m", 1)
 
 
-def test_a_wrong_folder_is_refused_with_the_right_one(copy, tmp_path):
+def test_wrong_folders_name_the_right_one(copy, tmp_path):
     for wrong in (copy.parent, copy / "audio"):
         with pytest.raises(
             UserError, match=r"is not UrbanSound8K: .* Did you mean .*UrbanSound8K\?"
@@ -158,7 +159,7 @@ def test_a_wrong_folder_is_refused_with_the_right_one(copy, tmp_path):
             us8k.prepare_us8k(wrong, tmp_path / "m", 1)
 
 
-def test_the_recipe_from_end_to_end_with_few_shots(small_us8k, encoder_folders, tmp_path):
+def test_the_recipe_with_few_shots(small_us8k, encoder_folders, tmp_path):
     settings = [
         "--data_folder", small_us8k, "--encoder", encoder_folders["wav2vec2"],
         "--output_folder", tmp_path / "run", "--number_of_epochs", 1, "--batch_size", 8,

@@ -60,7 +60,8 @@ def test_runs_are_gathered_by_what_sets_them_apart(tmp_path):
     assert [len(cell.runs) for cell in found.cells] == [2, 3, 3]
 
 
-def test_a_learning_rate_that_was_set_is_a_column_and_one_that_was_found_is_none(tmp_path):
+def test_set_learning_rates_are_a_column(tmp_path):
+    """Those that a search found are none."""
     for search, columns in ((0, ("adapter", "lr")), (3, ("adapter",))):
         folder = tmp_path / str(search)
         paths = write(
@@ -82,7 +83,8 @@ def test_searched_and_given_rates_share_a_row(tmp_path):
     assert [len(cell.runs) for cell in cells] == [1, 3]
 
 
-def test_folds_are_means_inside_seeds_and_intervals_are_scipys(tmp_path):
+def test_folds_are_averaged_within_seeds(tmp_path):
+    """And intervals are scipy's."""
     generator = np.random.default_rng(0)
     scores = generator.uniform(0.4, 0.9, (4, 5))
     paths = write(
@@ -150,7 +152,7 @@ def test_corrections_and_intervals_are_statsmodels(tmp_path):
         assert (mean - half, mean + half) == pytest.approx(interval)
 
 
-def test_pairs_that_all_differ_by_the_same_are_not_tested(tmp_path):
+def test_constant_differences_are_not_tested(tmp_path):
     paths = write(
         tmp_path,
         *(result("lora", seed, 0.5 + seed / 10) for seed in range(3)),
@@ -166,14 +168,15 @@ def test_pairs_that_all_differ_by_the_same_are_not_tested(tmp_path):
     assert [one.p_corrected for one in comparisons[:-1]] == holm(tested)
 
 
-def test_an_interval_is_drawn_no_wider_than_what_can_be(tmp_path):
+def test_intervals_are_drawn_within_possible_values(tmp_path):
     paths = write(tmp_path, result("lora", 1, 0.05), result("lora", 2, 0.95))
     figure = score_against_parameters(collect(paths))
     low, high = figure.axes[0].dataLim.intervaly
     assert (low, high) == pytest.approx((0, 100))
 
 
-def test_a_method_keeps_its_colour_and_no_two_curves_look_the_same(tmp_path):
+def test_methods_keep_their_own_looks(tmp_path):
+    """A method keeps its colour, and no two curves look the same."""
     names, budgets = [f"method{n}" for n in range(5)], (100, 200, 300, 400)
     runs = []
     for name in names:
@@ -241,7 +244,7 @@ def swept(tmp_path):
     return path
 
 
-def test_the_report_of_a_sweep_is_one_page_with_everything_in_it(swept, tmp_path, capsys):
+def test_a_report_is_one_whole_page(swept, tmp_path, capsys):
     assert cli.main(["report", str(tmp_path / "out"), "--sweep", str(swept)]) == 0
     assert "| lora |" in capsys.readouterr().out
     report = tmp_path / "out/report"
@@ -268,7 +271,7 @@ def test_what_is_missing_or_broken_is_named(swept, tmp_path):
     assert "result.json cannot be read" in page
 
 
-def test_a_report_of_a_resumed_sweep_is_that_of_a_whole_one(swept, tmp_path):
+def test_resumed_sweeps_report_as_whole_ones(swept, tmp_path):
     def tables():
         cli.main(["report", str(tmp_path / "out")])
         return [
@@ -284,7 +287,7 @@ def test_a_report_of_a_resumed_sweep_is_that_of_a_whole_one(swept, tmp_path):
     assert tables() == whole
 
 
-def test_a_file_of_runs_is_reported_as_their_folder_is(swept, tmp_path):
+def test_files_report_as_their_folders(swept, tmp_path):
     out, again = tmp_path / "out", tmp_path / "again"
     assert cli.main(["report", str(out)]) == 0
     lines = out / "report/runs.jsonl"
@@ -300,7 +303,8 @@ def test_a_file_of_runs_is_reported_as_their_folder_is(swept, tmp_path):
     assert found.unreadable == (f"{lines}, line 19",)
 
 
-def test_a_single_run_has_its_own_interval_and_each_recipe_its_best(tmp_path):
+def test_single_runs_have_their_own_intervals(tmp_path):
+    """And each recipe its best."""
     one, two, other = (
         result(name, 1, score) for name, score in (("a", 0.5), ("b", 0.6), ("a", 0.4))
     )
@@ -317,7 +321,7 @@ def test_a_single_run_has_its_own_interval_and_each_recipe_its_best(tmp_path):
     ]
 
 
-def test_encoders_that_differ_by_the_seed_are_one_setting(tmp_path):
+def test_encoders_by_seed_are_one_setting(tmp_path):
     paths = write(
         tmp_path,
         *(result("a", seed, 0.5, encoder=f"x/random-{seed}") for seed in (1, 2, 3)),

@@ -112,7 +112,8 @@ def test_lengths_that_no_clip_has_are_refused(function, lengths, message):
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8])
 @pytest.mark.parametrize("lengths", [[50, 20], [0, 50], [0, 0]])
-def test_lengths_of_every_integer_type_up_to_the_last_frame(function, dtype, lengths):
+def test_lengths_of_every_integer_type(function, dtype, lengths):
+    """Up to the last frame."""
     arguments = {**FUNCTIONS[function](), "lengths": torch.tensor(lengths, dtype=dtype)}
     for reverse in (False, True):
         output = function(**arguments, reverse=reverse)

@@ -64,7 +64,7 @@ def test_scan_matrices_are_marked_against_decay():
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("settings", "message"),
     [
         ({"d_model": 0}, "d_model=0 is impossible"),
         ({"d_model": 4, "d_state": 0}, "d_state=0 is impossible"),
@@ -73,9 +73,9 @@ def test_scan_matrices_are_marked_against_decay():
         ({"d_model": 4, "dt_init": "rand"}, "dt_init: 'rand' is unknown"),
     ],
 )
-def test_impossible_sizes_are_refused(knobs, message):
+def test_impossible_sizes_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
-        Mamba(**knobs)
+        Mamba(**settings)
 
 
 def test_gradients_have_the_layout_of_their_parameters():

@@ -30,7 +30,8 @@ def fresh_choice(monkeypatch):
     mamba_ssm._optional.cache_clear()
 
 
-def test_a_cpu_gets_the_cpu_kernels_and_says_so_once(caplog):
+def test_a_cpu_gets_the_cpu_kernels(caplog):
+    """And says so once."""
     caplog.set_level(logging.INFO, "mambadapter")
     for _ in range(3):
         Mamba(4)(torch.randn(1, 5, 4))
@@ -114,7 +115,7 @@ def test_report_names_every_backend():
     assert set(report) == {"cpu", "triton", "mamba_ssm", "reference"}
 
 
-def assert_loadable(x):
+def assert_convolvable(x):
     """What csrc/causal_conv1d.cpp checks of (B, D, T), and what its kernels rely on unchecked."""
     assert x.stride(1) == 1 or x.stride(2) == 1
     if x.stride(1) == 1 and x.stride(2) > 1:
@@ -154,7 +155,7 @@ def fake_peers(monkeypatch, calls):
                          return_final_states=False, final_states_out=None, activation=None):  # fmt: skip
         assert activation == "silu"
         assert weight.shape[0] == x.shape[1]
-        assert_loadable(x)
+        assert_convolvable(x)
         calls.append("conv")
         padded = F.pad(x, (weight.shape[1] - 1, 0))
         return F.silu(F.conv1d(padded, weight[:, None], bias, groups=x.shape[1]))
@@ -196,8 +197,8 @@ def half_of(*shape, channels=24, skipped=0):
 
 def test_whole_vectors_of_channels_are_not_copied():
     x = half_of(2, 20, 48)
-    assert_loadable(x)
-    assert mamba_ssm._loadable(x) is x
+    assert_convolvable(x)
+    assert mamba_ssm._in_accepted_strides(x) is x
 
 
 @pytest.mark.parametrize(
@@ -215,9 +216,9 @@ def test_whole_vectors_of_channels_are_not_copied():
     ids=["channels", "frame", "offset", "one frame", "a gradient", "one", "repeated", "turned"],
 )
 def test_other_layouts_are_copied_for_the_convolution(x):
-    got = mamba_ssm._loadable(x)
+    got = mamba_ssm._in_accepted_strides(x)
     assert got.stride(2) == 1
-    assert_loadable(got)
+    assert_convolvable(got)
     assert torch.equal(got, x)
 
 

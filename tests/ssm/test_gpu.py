@@ -145,7 +145,7 @@ def test_nothing_is_kept_without_gradients():
         assert gpu.selective_scan(**inputs).grad_fn is None
 
 
-def test_a_block_on_a_gpu_agrees_with_the_cpu():
+def test_blocks_agree_on_gpu_and_cpu():
     if DEVICE == "cpu":
         pytest.skip("there is no GPU; everything above ran in Triton's interpreter")
     torch.manual_seed(0)

@@ -99,11 +99,11 @@ BLOCKS = [{"d_conv": 4}, {"d_conv": 8, "d_state": 7}, {"expand": 3}]
 
 
 @pytest.mark.parametrize("double", [False, True], ids=["cpu", "reference"])
-@pytest.mark.parametrize(("knobs", "reverse"), itertools.product(BLOCKS, [False, True]))
-def test_padding_never_leaks(knobs, reverse, double):
+@pytest.mark.parametrize(("settings", "reverse"), itertools.product(BLOCKS, [False, True]))
+def test_padding_never_leaks(settings, reverse, double):
     torch.manual_seed(0)
     dtype = torch.float64 if double else torch.float32
-    block = Mamba(6, **knobs).to(dtype)
+    block = Mamba(6, **settings).to(dtype)
     lengths = torch.tensor([30, 17, 1])
     x = torch.randn(3, 30, 6, dtype=dtype, requires_grad=True)
     spoilt = x.detach().clone()
@@ -184,7 +184,7 @@ def test_autocast_inputs_keep_their_dtype():
     assert selective_scan(**inputs).dtype == torch.bfloat16
 
 
-def test_softplus_gate_and_exp_are_accurate_over_their_range():
+def test_softplus_gate_and_exp_are_accurate():
     """One channel, one state, one step: y = dt B C u silu(z) shows each function by itself."""
     x = torch.linspace(-30, 30, 4001).reshape(-1, 1, 1)
     one = torch.ones(4001, 1, 1)
@@ -197,7 +197,7 @@ def test_softplus_gate_and_exp_are_accurate_over_their_range():
     assert (gate.double() - silu).abs().max() < 4e-6
 
 
-def test_compiled_kernels_are_kept_apart_for_every_version_of_their_source(tmp_path):
+def test_kernels_are_cached_for_each_source(tmp_path):
     """numba alone would look at a kernel's own file only, and run old code on."""
     (tmp_path / "cpu_scan.py").write_text("kernel")
     (tmp_path / "cpu_math.py").write_text("called by it")

@@ -2,13 +2,14 @@
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import soundfile as sf
+
+from support import warm
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -35,8 +36,11 @@ def write_noise(path, rate, seed, seconds=0.4):
 
 
 def run(recipe, *arguments, launch=("train.py",), hparams="hparams/train.yaml"):
+    """Run a recipe; `launch` may begin with ``-m`` and a launcher of several processes."""
+    command = [*launch, hparams, *map(str, arguments), "--noprogressbar"]
+    if launch[0] != "-m":
+        return warm.run(command, cwd=RECIPES / recipe)
     return subprocess.run(
-        [sys.executable, *launch, hparams, *map(str, arguments), "--noprogressbar"],
+        [sys.executable, *command],
         cwd=RECIPES / recipe, capture_output=True, text=True, check=False, timeout=300,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip

@@ -97,7 +97,7 @@ def test_an_alphabet_is_what_it_should_be():
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("settings", "message"),
     [
         ({"alphabet": "aba"}, r"'a' \(U\+0061 LATIN SMALL LETTER A\) is there twice"),
         ({"alphabet": "aB"}, r"'B' .* is no lower-case letter"),
@@ -105,9 +105,9 @@ def test_an_alphabet_is_what_it_should_be():
         ({"alphabet": "ab", "look_alikes": {"x": "c"}}, r"'x' becomes 'c' .*not in the alphabet"),
     ],
 )
-def test_impossible_rules_are_refused(knobs, message):
+def test_impossible_rules_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
-        TextRules(**knobs)
+        TextRules(**settings)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

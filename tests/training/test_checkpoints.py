@@ -29,7 +29,7 @@ def save_three(rank, folder):
     distributed.destroy_process_group()
 
 
-def test_every_process_sees_a_checkpoint_once_it_is_saved(tmp_path):
+def test_every_process_sees_a_saved_checkpoint(tmp_path):
     context = multiprocessing.spawn(save_three, (tmp_path,), nprocs=2, join=False)
     deadline = time.monotonic() + 90
     try:

@@ -77,7 +77,8 @@ def folder(encoder_folders):
     return encoder_folders["wav2vec2"]
 
 
-def test_it_learns_reports_and_writes_right_to_left_alignments(folder, tmp_path):
+def test_it_learns_and_writes_alignments(folder, tmp_path):
+    """Right-to-left scripts as well."""
     brain, counter, _ = build(folder, tmp_path, number_of_epochs=15)
     fit(brain, counter, clips=24)
     brain.evaluate(dataset(6, 200), test_loader_kwargs={"batch_size": 3})
@@ -171,7 +172,8 @@ def test_error_rates_of_random_texts_are_jiwers():
     assert error_rate(stats_of(*texts, list))[0] == pytest.approx(jiwer.cer(*texts))
 
 
-def test_the_interval_holds_the_rate_and_narrows_with_more_utterances():
+def test_intervals_narrow_with_more_utterances():
+    """And hold the rate."""
     few = error_rate(stats_of(REFERENCES, HYPOTHESES, list))
     many = error_rate(stats_of(REFERENCES * 40, HYPOTHESES * 40, list))
     assert few[1] < few[0] < few[2]
@@ -235,7 +237,7 @@ ngram 2=2
 """
 
 
-def test_a_language_model_decides_between_words_that_sound_alike(tmp_path):
+def test_a_language_model_decides_between_homophones(tmp_path):
     """The second word's last letter is heard as a a little more than as b; after "ba" comes "ab"."""
     for package in ("kenlm", "pygtrie"):
         pytest.importorskip(package, reason="needs KenLM: pip install -e '.[language-model]'")

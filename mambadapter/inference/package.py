@@ -1,0 +1,197 @@
+"""Adapter packages: a trained adapter in a small folder, and what is made from one.
+
+A package holds ``adapter.safetensors`` (what was trained, KBs to MBs) and ``adapter.json`` (which
+encoder, which method, which labels); the frozen encoder stays where it was.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safetensors.torch import load_file, save_file
+from speechbrain.utils.distributed import if_main_process
+from torch import nn
+
+from mambadapter.data.manifests import write_json
+from mambadapter.encoders import AdaptedEncoder
+from mambadapter.encoders.fingerprint import frozen_fingerprint
+from mambadapter.encoders.loading import split_source
+from mambadapter.encoders.speech_to_text import SpeechToText
+from mambadapter.encoders.trained import load_trained, written_tensors
+from mambadapter.errors import UserError
+from mambadapter.methods import method_from_dict, method_to_dict
+from mambadapter.methods.base import Method
+from mambadapter.text import TextRules
+
+_Head = TypeVar("_Head", bound=nn.Module)
+
+_WEIGHTS, _CARD = "adapter.safetensors", "adapter.json"
+# The task that a package's card names, and the command that uses such a package.
+CLASSIFICATION, TRANSCRIPTION, SEQ2SEQ = "classification", "transcription", "writing"
+_COMMANDS = {CLASSIFICATION: "predict", TRANSCRIPTION: "transcribe", SEQ2SEQ: "transcribe"}
+
+
+def save_package(
+    folder: str | Path,
+    modules: Mapping[str, nn.Module],
+    source: str | Mapping[str, Any],
+    method: Method,
+    labels: Sequence[str],
+    task: str = CLASSIFICATION,
+) -> Path:
+    """Write an adapter package; only the main process does.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Made if it does not exist.
+    modules : Mapping[str, nn.Module]
+        ``encoder`` and ``head``, trained.
+    source : str or Mapping[str, Any]
+        Hub name or folder of the frozen encoder, or a mapping with that and the settings of its frontend.
+    method : Method
+        The method that adapted it.
+    labels : Sequence[str]
+        What the head's outputs stand for, in their order: class names, or characters.
+    task : str
+        ``classification`` or ``transcription``.
+
+    Returns
+    -------
+    Path
+        The folder.
+    """
+    about = {"task": task, "labels": list(labels), "lstm": _lstm_units(modules["head"])}
+    return _save(Path(folder), modules, source, method, about)
+
+
+def save_whisper_package(
+    folder: str | Path,
+    whisper: SpeechToText,
+    source: str | Mapping[str, Any],
+    method: Method,
+    *,
+    language: str,
+    rules: TextRules,
+    adapt: str,
+    longest_text: int,
+) -> Path:
+    """Write an adapter package of a Whisper; only the main process does.
+
+    Parameters
+    ----------
+    folder, source, method
+        As in `save_package`.
+    whisper : SpeechToText
+        The model, trained.
+    language : str
+        Its code.
+    rules : TextRules
+        By which texts are normalised.
+    adapt : str
+        What the method adapts: ``encoder``, ``decoder`` or ``both``.
+    longest_text : int
+        Tokens that are written at most.
+
+    Returns
+    -------
+    Path
+        The folder.
+    """
+    about = {
+        "task": SEQ2SEQ,
+        "language": language,
+        "rules": {**asdict(rules), "look_alikes": dict(rules.look_alikes)},
+        "adapt": adapt,
+        "longest_text": longest_text,
+    }
+    modules = {"encoder": whisper.encoder, "head": whisper.decoder}
+    return _save(Path(folder), modules, source, method, about)
+
+
+def _save(
+    folder: Path,
+    modules: Mapping[str, nn.Module],
+    source: str | Mapping[str, Any],
+    method: Method,
+    about: Mapping[str, Any],
+) -> Path:
+    if not if_main_process():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    # Whole or not at all, as the card is.
+    partial = folder / f"{_WEIGHTS}.partial"
+    save_file(written_tensors(modules), str(partial))
+    partial.replace(folder / _WEIGHTS)
+    source, settings = split_source(source)
+    card = {
+        # A folder must be found again from wherever the package is used.
+        "encoder": str(Path(source).resolve()) if Path(source).is_dir() else source,
+        "encoder_settings": settings,
+        "encoder_fingerprint": frozen_fingerprint(modules["encoder"].get_submodule("backbone")),
+        "method": method_to_dict(method),
+        **about,
+    }
+    write_json(folder / _CARD, card)
+    return folder
+
+
+def load_package(
+    folder: str | Path,
+    source: str | None,
+    task: str,
+    make_head: Callable[[int, Mapping[str, Any]], _Head],
+) -> tuple[AdaptedEncoder, _Head, tuple[str, ...]]:
+    """Rebuild what `save_package` wrote, for one task."""
+    folder, card = open_package(folder, task)
+    where = encoder_source(card, source)
+    encoder = AdaptedEncoder.from_pretrained(where, method_from_dict(card["method"]))
+    head = make_head(encoder.width, card)
+    load_weights(folder, card, where["source"], {"encoder": encoder, "head": head})
+    return encoder, head, tuple(card["labels"])
+
+
+def open_package(folder: str | Path, task: str | None = None) -> tuple[Path, dict[str, Any]]:
+    """A package and its card; a run's output folder will do for its package."""
+    folder = Path(folder)
+    if not (folder / _CARD).is_file() and (folder / "adapter" / _CARD).is_file():
+        folder = folder / "adapter"
+    if not (folder / _CARD).is_file():
+        raise UserError(
+            f"{folder} holds no {_CARD}; give the `adapter` folder that a recipe wrote in its "
+            "output folder."
+        )
+    card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
+    if task not in (None, card["task"]):
+        raise UserError(
+            f"{folder} was trained for {card['task']}, not for {task}; use `mambadapter "
+            f"{_COMMANDS[card['task']]}`."
+        )
+    return folder, card
+
+
+def encoder_source(card: Mapping[str, Any], source: str | None) -> dict[str, Any]:
+    """Where the frozen encoder is, and its settings; older packages have none."""
+    return {"source": source or card["encoder"], **card.get("encoder_settings", {})}
+
+
+def load_weights(
+    folder: Path, card: Mapping[str, Any], source: str, modules: Mapping[str, nn.Module]
+) -> None:
+    """Put the trained weights into freshly built modules, if these are the ones they belong to."""
+    backbone = modules["encoder"].get_submodule("backbone")
+    if frozen_fingerprint(backbone) != card["encoder_fingerprint"]:
+        raise UserError(
+            f"'{source}' is not the encoder this adapter was trained on ({card['encoder']}): its "
+            "frozen weights differ."
+        )
+    load_trained(modules, load_file(str(folder / _WEIGHTS)), str(folder / _WEIGHTS))
+    for module in modules.values():
+        module.eval()
+
+
+def _lstm_units(head: nn.Module) -> int:
+    lstm = getattr(head, "lstm", None)
+    return 0 if lstm is None else lstm.hidden_size

@@ -1,0 +1,127 @@
+"""Recognisers made from packages."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mambadapter.data.audio import read_clip
+from mambadapter.decoding.autoregressive import decode_greedily
+from mambadapter.decoding.ctc import greedy_texts
+from mambadapter.encoders import AdaptedEncoder
+from mambadapter.encoders.speech_to_text import SpeechToText, load_speech_to_text
+from mambadapter.heads import CTCHead
+from mambadapter.inference.package import (
+    SEQ2SEQ,
+    TRANSCRIPTION,
+    encoder_source,
+    load_package,
+    load_weights,
+    open_package,
+)
+from mambadapter.methods import method_from_dict
+from mambadapter.text import TextRules
+from mambadapter.text.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Transcriber:
+    """A trained recogniser for audio files.
+
+    Attributes
+    ----------
+    encoder : AdaptedEncoder
+        The encoder.
+    head : CTCHead
+        The head.
+    vocabulary : Vocabulary
+        What it writes.
+
+    Example
+    -------
+    >>> transcriber = Transcriber.from_package("results/run/adapter")  # doctest: +SKIP
+    >>> transcriber.transcribe("clip.mp3")  # doctest: +SKIP
+    'yiwen sin'
+    """
+
+    encoder: AdaptedEncoder
+    head: CTCHead
+    vocabulary: Vocabulary
+
+    @classmethod
+    def from_package(cls, folder: str | Path, source: str | None = None) -> "Transcriber":
+        """Rebuild a recogniser from a package; arguments and errors as for `Classifier.from_package`."""
+        encoder, head, labels = load_package(
+            folder, source, TRANSCRIPTION,
+            lambda width, card: CTCHead(width, len(card["labels"]), card["lstm"]),
+        )  # fmt: skip
+        return cls(encoder, head, Vocabulary(labels))
+
+    @torch.inference_mode()
+    def transcribe(self, path: str | Path) -> str:
+        """Recognise one audio file of any rate, format and number of channels, by greedy decoding.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+
+        Returns
+        -------
+        str
+            The text, by the rules of the language it was trained on.
+        """
+        wav = read_clip(path, self.encoder.sample_rate)
+        hidden, frames = self.encoder(wav[None])
+        return greedy_texts(self.vocabulary, self.head(hidden, frames), frames)[0]
+
+
+@dataclass(frozen=True)
+class WhisperTranscriber:
+    """A trained Whisper for audio files.
+
+    Attributes
+    ----------
+    whisper : SpeechToText
+        The model.
+    rules : TextRules
+        By which what it writes is normalised.
+    longest_text : int
+        Tokens that it writes at most.
+
+    Example
+    -------
+    >>> transcriber = WhisperTranscriber.from_package("results/run/adapter")  # doctest: +SKIP
+    >>> transcriber.transcribe("clip.mp3")  # doctest: +SKIP
+    'yiwen sin'
+    """
+
+    whisper: SpeechToText
+    rules: TextRules
+    longest_text: int
+
+    @classmethod
+    def from_package(cls, folder: str | Path, source: str | None = None) -> "WhisperTranscriber":
+        """Rebuild a Whisper from a package; arguments and errors as for `Classifier.from_package`."""
+        folder, card = open_package(folder, SEQ2SEQ)
+        where, method = encoder_source(card, source), method_from_dict(card["method"])
+        whisper = load_speech_to_text(where, card["language"], method, card["adapt"])
+        modules = {"encoder": whisper.encoder, "head": whisper.decoder}
+        load_weights(folder, card, where["source"], modules)
+        return cls(whisper, TextRules(**card["rules"]), card["longest_text"])
+
+    @torch.inference_mode()
+    def transcribe(self, path: str | Path) -> str:
+        """Recognise one audio file of any rate, format and number of channels, as a `Transcriber`."""
+        encoder, decoder = self.whisper.encoder, self.whisper.decoder
+        wav = read_clip(path, encoder.sample_rate)
+        hidden, frames = encoder(wav[None])
+        (tokens,) = decode_greedily(decoder, hidden, frames, self.longest_text)
+        return self.rules.normalise(self.whisper.decode(tokens)).text
+
+
+def recogniser(folder: str | Path, source: str | None = None) -> Transcriber | WhisperTranscriber:
+    """Rebuild whichever recogniser a package holds; arguments and errors as for `Classifier.from_package`."""
+    _, card = open_package(folder)
+    kind = WhisperTranscriber if card["task"] == SEQ2SEQ else Transcriber
+    return kind.from_package(folder, source)
