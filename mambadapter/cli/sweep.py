@@ -1,6 +1,7 @@
 """`mambadapter sweep`: run what a sweep file plans."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from mambadapter.errors import UserError
@@ -33,17 +34,10 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the sweep; an error if a run failed."""
-    from mambadapter.config.overrides import parse_value
     from mambadapter.experiments.sweep import run_sweep
     from mambadapter.experiments.sweep_file import read_sweep
     from mambadapter.experiments.trials import FAILED, SWEEP_LOG
 
-    options = {}
-    for pair in arguments.launcher_options:
-        key, separator, value = pair.partition("=")
-        if not separator:
-            raise UserError(f"'{pair}' is no option of the form key=value.")
-        options[key] = parse_value(value)
     if arguments.jobs is not None and arguments.jobs < 1:
         raise UserError("--jobs: give at least 1.")
     counts = run_sweep(
@@ -51,10 +45,22 @@ def run(arguments: argparse.Namespace) -> None:
         jobs=arguments.jobs,
         launcher=arguments.launcher,
         dry_run=arguments.dry_run,
-        options=options,
+        options=_options(arguments.launcher_options),
     )
     if counts[FAILED]:
         raise UserError(
             f"{counts[FAILED]} runs failed; {SWEEP_LOG} in each one's folder says why. Mend it, and start "
             "the sweep again: only what is not done will run."
         )
+
+
+def _options(pairs: Sequence[str]) -> dict[str, str | int]:
+    options = {}
+    for pair in pairs:
+        from mambadapter.config.overrides import parse_value
+
+        key, separator, value = pair.partition("=")
+        if not separator:
+            raise UserError(f"'{pair}' is no option of the form key=value.")
+        options[key] = parse_value(value)
+    return options

@@ -32,8 +32,8 @@ from mambadapter.config.files import tag_of
 from mambadapter.config.logs import start_logging
 from mambadapter.config.overrides import apply_changes, parse_command_line
 from mambadapter.config.schema import KEYS
-from mambadapter.data.manifests import write_json
 from mambadapter.errors import UserError, user_error
+from mambadapter.utils.files import write_json
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import numpy as np
 import soundfile
 
 from mambadapter.data.audio import SHORTEST_SECONDS
-from mambadapter.data.manifests import write_json
 from mambadapter.errors import UserError
+from mambadapter.utils.files import write_json
 
 logger = logging.getLogger(__name__)
 

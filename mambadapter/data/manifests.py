@@ -1,7 +1,6 @@
 """Manifests: one JSON file a split, from clip to wav and label or text, and the datasets made of them."""
 
 import json
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from mambadapter.data.audio import Clip, audio_pipeline
 from mambadapter.data.few_shot import draw_shots
 from mambadapter.errors import UserError
 from mambadapter.text.vocabulary import Vocabulary
+from mambadapter.utils.files import write_json
 
 
 def write_manifest(
@@ -31,16 +31,6 @@ def write_manifest(
         for clip, label in zip(clips, labels, strict=True)
     }
     return write_json(path, entries)
-
-
-def write_json(path: str | Path, content: Any) -> Path:
-    """Write a JSON file atomically: a killed run leaves the old file or the new one, never half."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    partial.replace(path)
-    return path
 
 
 def check_splits(labels: Mapping[str, Collection[str]], source: Path) -> None:

@@ -36,7 +36,7 @@ def main() -> None:
     started = time.time()
     transformers.utils.logging.disable_progress_bar()
     shutil.rmtree(FOLDER, ignore_errors=True)
-    corpus = write_corpus(FOLDER / "speech_commands", speakers=50, takes=1).resolve()
+    corpus = write_corpus(FOLDER / "speech_commands", speakers=30, takes=1).resolve()
     twin = write_random_twin(FOLDER / "random_encoder").resolve()
     print(f"Wrote a corpus of synthetic words to {corpus}")
     print("The encoder is the one in the box: frozen, pretrained on synthetic speech and sounds.")
@@ -65,7 +65,7 @@ def main() -> None:
 
 def planned(corpus: Path, twin: Path) -> list[Trial]:
     """The recipe's quickstart, as a user would run it: the probe of a random encoder, then the menu."""
-    shared = {"data_folder": corpus, "number_of_epochs": 5}
+    shared = {"data_folder": corpus, "number_of_epochs": 4}
     settings = {RANDOM: {**shared, "adapter": "linear_probe", "encoder": twin}}
     for adapter in YAML(typ="rt").load(MENU):
         changes = FULL_FINETUNING if adapter == "full_finetuning" else {}

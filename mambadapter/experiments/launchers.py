@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from tqdm import tqdm
 
 from mambadapter.errors import UserError
@@ -41,6 +40,8 @@ class Here:
         self.threads = max((os.cpu_count() or 1) // (jobs * processes), 1)
         self.running: dict[str, Trial] = {}
         self.gpus: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        import torch  # where a job of a cluster does not wait for it
+
         available = torch.cuda.device_count()
         shares = available // processes
         for index in range(jobs):

@@ -9,12 +9,12 @@ import numpy as np
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from mambadapter.config import Experiment, load_experiment, read_experiment, start_experiment
-from mambadapter.data.manifests import write_json
 from mambadapter.errors import DivergedError, UserError
 from mambadapter.experiments.trials import VALIDATE_ONLY
 from mambadapter.metrics.intervals import mean_and_half_width
 from mambadapter.training.result import read_result
 from mambadapter.training.selection import validation_rank
+from mambadapter.utils.files import write_json
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mambadapter.data.manifests import write_json
 from mambadapter.errors import UserError, did_you_mean
 from mambadapter.experiments.trials import VALIDATE_ONLY, Outcome, Trial
 from mambadapter.training.selection import validation_rank
+from mambadapter.utils.files import write_json
 
 _KEYS = ("tries", "each", "over", "settings")
 _RANGE_KEYS = ("low", "high", "log")

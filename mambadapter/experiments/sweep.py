@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from statistics import median
 
-import torch
 from tqdm import tqdm
 
 from mambadapter.experiments.launchers import LAUNCHERS, Here, Launcher, Submitit
@@ -27,7 +26,10 @@ def run_sweep(
     one_of("launcher", launcher, LAUNCHERS)
     trials = sweep.trials()
     missing = [trial for trial in trials if not trial.done]
-    jobs = jobs or max(torch.cuda.device_count() // sweep.processes, 1)
+    if jobs is None:
+        import torch
+
+        jobs = max(torch.cuda.device_count() // sweep.processes, 1)
     print(
         f"{sweep.name}: {len(trials)} runs, {len(trials) - len(missing)} of them done, in {sweep.output}"
     )

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mambadapter.data.manifests import write_json
 from mambadapter.errors import UserError
+from mambadapter.utils.files import write_json
 
 DONE, FAILED, ELSEWHERE = "done", "failed", "runs elsewhere"
 

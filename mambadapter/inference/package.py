@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save_file
 from speechbrain.utils.distributed import if_main_process
 from torch import nn
 
-from mambadapter.data.manifests import write_json
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.fingerprint import frozen_fingerprint
 from mambadapter.encoders.loading import split_source
@@ -24,6 +23,7 @@ from mambadapter.errors import UserError
 from mambadapter.methods import method_from_dict, method_to_dict
 from mambadapter.methods.base import Method
 from mambadapter.text import TextRules
+from mambadapter.utils.files import write_json
 
 _Head = TypeVar("_Head", bound=nn.Module)
 

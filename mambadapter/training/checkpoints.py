@@ -1,6 +1,6 @@
 """Checkpoints that hold what was trained, and nothing of the frozen encoder."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,16 @@ class WholeCheckpointer(Checkpointer):
         # rest, and deleting is collective.
         ddp_barrier()
         return checkpoint
+
+    def save_and_keep_only(
+        self, *args: Any, importance_keys: Sequence[Callable[[Checkpoint], Any]] = (), **kwargs: Any
+    ) -> None:
+        """Save, and delete what is not worth keeping.
+
+        SpeechBrain appends to its default list of keys at every call, and reads every checkpoint for each
+        entry: saves within an epoch would get slower and slower.
+        """
+        super().save_and_keep_only(*args, importance_keys=[*importance_keys], **kwargs)
 
     def _save_checkpoint_metafile(self, fpath: Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return super()._save_checkpoint_metafile(_unmarked(fpath), *args, **kwargs)

@@ -14,11 +14,11 @@ from speechbrain.utils.distributed import if_main_process
 
 from mambadapter import __version__
 from mambadapter.config import Experiment
-from mambadapter.data.manifests import write_json
 from mambadapter.errors import UserError
 from mambadapter.methods import method_to_dict
 from mambadapter.methods.base import Method
 from mambadapter.training.brain import EncoderBrain
+from mambadapter.utils.files import write_json
 from mambadapter.utils.versions import package_versions
 
 

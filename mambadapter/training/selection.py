@@ -1,8 +1,10 @@
 """Which of two epochs, or of two learning rates, did better on validation data."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from speechbrain.utils.checkpoints import Checkpoint
+if TYPE_CHECKING:
+    from speechbrain.utils.checkpoints import Checkpoint
 
 
 def validation_rank(metrics: Mapping[str, float]) -> tuple[float, ...]:
@@ -18,11 +20,11 @@ def validation_rank(metrics: Mapping[str, float]) -> tuple[float, ...]:
     return metrics.get("accuracy", float("-inf")), -loss
 
 
-def is_ranked(checkpoint: Checkpoint) -> bool:
+def is_ranked(checkpoint: "Checkpoint") -> bool:
     """Whether a checkpoint has validation metrics: it ends an epoch."""
     return "accuracy" in checkpoint.meta or "wer" in checkpoint.meta
 
 
-def checkpoint_rank(checkpoint: Checkpoint) -> tuple[float, ...]:
+def checkpoint_rank(checkpoint: "Checkpoint") -> tuple[float, ...]:
     """`validation_rank` of a checkpoint."""
     return validation_rank(checkpoint.meta)

@@ -15,8 +15,8 @@ from languages import LANGUAGES, write_text
 from scipy.signal import resample
 from sounds import KINDS, SAMPLE_RATE, make_sound
 
-from mambadapter.data.manifests import write_json
 from mambadapter.errors import UserError
+from mambadapter.utils.files import write_json
 
 logger = logging.getLogger(__name__)
 

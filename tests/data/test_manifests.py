@@ -7,8 +7,9 @@ import pytest
 import soundfile as sf
 
 from mambadapter.data.audio import inspect_clips
-from mambadapter.data.manifests import classification_datasets, write_json, write_manifest
+from mambadapter.data.manifests import classification_datasets, write_manifest
 from mambadapter.errors import UserError
+from mambadapter.utils.files import write_json
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from support.recipe_run import RECIPES, load_module
 from support.small_esc50 import write_small_esc50
 
 from mambadapter.config.schema import CLASSIFICATION, contract
-from mambadapter.data.manifests import write_json
 from mambadapter.errors import DivergedError, UserError
 from mambadapter.experiments.run import candidates, run
+from mambadapter.utils.files import write_json
 
 CONTRACT = contract(CLASSIFICATION)
 RECIPE = RECIPES / "ESC50/hparams/train.yaml"

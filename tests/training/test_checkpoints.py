@@ -41,3 +41,19 @@ def test_every_process_sees_a_saved_checkpoint(tmp_path):
     assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)] == [
         [[1], [2], [3]]
     ] * 2
+
+
+def test_every_save_reads_as_little_as_the_first(tmp_path, monkeypatch):
+    """SpeechBrain's default list of keys grows at every call, and all checkpoints are read for each."""
+    checkpointer = WholeCheckpointer(tmp_path, recoverables={"model": nn.Linear(1, 1)})
+    looks = []
+    find = checkpointer.find_checkpoints
+    monkeypatch.setattr(
+        checkpointer, "find_checkpoints", lambda **options: looks.append(1) or find(**options)
+    )
+    counts = []
+    for _ in range(4):
+        checkpointer.save_and_keep_only(end_of_epoch=False)
+        counts.append(len(looks))
+        looks.clear()
+    assert len(set(counts)) == 1

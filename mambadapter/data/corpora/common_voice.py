@@ -12,9 +12,9 @@ from pathlib import Path
 
 from mambadapter.data.corpora.preparation import find_corpus, require_file, warn_of_overlap
 from mambadapter.data.durations import DurationCache
-from mambadapter.data.manifests import write_json
 from mambadapter.errors import UserError
 from mambadapter.text import TextRules
+from mambadapter.utils.files import write_json
 
 logger = logging.getLogger(__name__)
 

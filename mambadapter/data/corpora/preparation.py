@@ -11,8 +11,9 @@ from itertools import combinations
 from pathlib import Path, PurePosixPath
 
 from mambadapter.data.audio import inspect_clips
-from mambadapter.data.manifests import check_splits, write_json, write_manifest
+from mambadapter.data.manifests import check_splits, write_manifest
 from mambadapter.errors import UserError
+from mambadapter.utils.files import write_json
 
 logger = logging.getLogger(__name__)
 
