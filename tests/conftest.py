@@ -26,23 +26,12 @@ ENCODERS = [*WAVEFORM_ENCODERS, "ast", "whisper"]
 # Folders whose tests train, or cross every method with every encoder.
 SLOW = ("training", "methods", "recipes", "experiments", "ssm")
 
-# Of these, files that go many ways through lines that other tests reach: every pair, every fold, every kill.
-EXHAUSTIVE = (
-    "test_contract",
-    "test_decoder_contract",
-    "test_classification",
-    "test_runs",
-    "test_launchers",
-)
-
 
 def pytest_collection_modifyitems(config, items):
-    """Mark what `make check` and coverage leave out; deselect what needs a GPU where there is none."""
+    """Mark what `make check` leaves to `make test`; deselect what needs a GPU where there is none."""
     for item in items:
         if item.path.parent.name in SLOW:
             item.add_marker("slow")
-        if item.path.stem in EXHAUSTIVE:
-            item.add_marker("exhaustive")
     if not torch.cuda.is_available():
         gpu = [item for item in items if item.get_closest_marker("gpu")]
         config.hook.pytest_deselected(items=gpu)
