@@ -48,6 +48,7 @@ $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --no-compile --editable ".[dev]"
+	-$(BIN)/python -m compileall -q -j 0 $(VENV)/lib  # on all cores; pip would on one
 	touch $(READY)
 
 clean:
