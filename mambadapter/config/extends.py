@@ -22,23 +22,12 @@ _KEY = "extends"
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe's YAML before the command line changes it.
+    """A recipe's YAML before the command line changes it."""
 
-    Attributes
-    ----------
-    path : Path
-        The file at the end of the chain of ``extends``, beside which its includes lie.
-    text : str
-        What all files of the chain hold, the extending one first.
-    tree : CommentedMap
-        The last file, loaded, with the changes of those that extend it.
-    replaced : dict[tuple[str, ...], Any]
-        The values that these changes replaced, by path; for `apply_changes`.
-    """
-
-    path: Path
-    text: str
-    tree: CommentedMap
+    path: Path  # the file at the end of the chain of ``extends``, beside which its includes lie
+    text: str  # what all files of the chain hold, the extending one first
+    tree: CommentedMap  # the last file, loaded, with the changes of those that extend it
+    # The values that these changes replaced, by path; for `apply_changes`.
     replaced: dict[tuple[str, ...], Any]
 
 

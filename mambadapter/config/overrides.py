@@ -56,21 +56,11 @@ _RUN_OPTION_TYPES = {
 
 @dataclass(frozen=True)
 class CommandLine:
-    """A command line, taken apart.
+    """A command line, taken apart."""
 
-    Attributes
-    ----------
-    hparams_file : Path
-        The YAML.
-    run_opts : RunOptions
-        SpeechBrain's options.
-    changes : list of (str, str)
-        Dotted keys and what was written for them, in order.
-    """
-
-    hparams_file: Path
-    run_opts: RunOptions
-    changes: list[tuple[str, str]]
+    hparams_file: Path  # the YAML
+    run_opts: RunOptions  # SpeechBrain's options
+    changes: list[tuple[str, str]]  # dotted keys and what was written for them, in order
 
 
 def parse_command_line(argv: Sequence[str]) -> CommandLine:

@@ -22,18 +22,10 @@ _FRAMES_LEEWAY = 8 * 1152
 
 @dataclass(frozen=True)
 class Measured:
-    """What decoding a clip found.
+    """What decoding a clip found."""
 
-    Attributes
-    ----------
-    seconds : float
-        Its length; 0 where it cannot be read.
-    problem : str
-        Why it cannot be used; empty if it can.
-    """
-
-    seconds: float
-    problem: str = ""
+    seconds: float  # its length; 0 where it cannot be read
+    problem: str = ""  # why it cannot be used; empty if it can
 
 
 class DurationCache:

@@ -55,18 +55,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Cell:
-    """The runs of one setting, over seeds and folds.
+    """The runs of one setting, over seeds and folds."""
 
-    Attributes
-    ----------
-    labels : tuple[Any, ...]
-        The setting, by the report's columns.
-    runs : tuple[Run, ...]
-        In the order of seeds and folds.
-    """
-
-    labels: tuple[Any, ...]
-    runs: tuple[Run, ...]
+    labels: tuple[Any, ...]  # the setting, by the report's columns
+    runs: tuple[Run, ...]  # in the order of seeds and folds
 
     def scores(self, metric: str) -> dict[Any, float]:
         """A test metric by seed: the mean over the folds of each, where there are several."""
@@ -91,24 +83,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Collection:
-    """What a folder of results holds.
+    """What a folder of results holds."""
 
-    Attributes
-    ----------
-    columns : tuple[str, ...]
-        The settings that set the cells apart.
-    cells : tuple[Cell, ...]
-        Sorted by their labels.
-    metrics : tuple[str, ...]
-        The test metric that is reported, then others that papers report and all runs have.
-    unreadable : tuple[str, ...]
-        Where a result could not be read.
-    """
-
-    columns: tuple[str, ...]
-    cells: tuple[Cell, ...]
+    columns: tuple[str, ...]  # the settings that set the cells apart
+    cells: tuple[Cell, ...]  # sorted by their labels
+    # The test metric that is reported, then others that papers report and all runs have.
     metrics: tuple[str, ...]
-    unreadable: tuple[str, ...] = field(default=())
+    unreadable: tuple[str, ...] = field(default=())  # where a result could not be read
 
     @property
     def metric(self) -> str:

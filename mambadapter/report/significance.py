@@ -11,27 +11,15 @@ from mambadapter.report.collect import Cell
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two cells on the runs that both have.
-
-    Attributes
-    ----------
-    one, other : Cell
-        The cells.
-    pairs : int
-        Seeds and folds that both have.
-    difference : float
-        Mean of the first less that of the second.
-    p : float
-        Of a paired t-test; nan where every pair differs by the same, of which the test says nothing.
-    p_corrected : float
-        By Holm's method over all comparisons of the report that have a p (Holm 1979).
-    """
+    """Two cells on the runs that both have."""
 
     one: Cell
     other: Cell
-    pairs: int
-    difference: float
+    pairs: int  # seeds and folds that both have
+    difference: float  # mean of the first less that of the second
+    # Of a paired t-test; nan where every pair differs by the same, of which the test says nothing.
     p: float
+    # By Holm's method over all comparisons of the report that have a p (Holm 1979).
     p_corrected: float
 
 

@@ -15,18 +15,10 @@ _MARKS = {**dict.fromkeys(_APOSTROPHES, "'"), **dict.fromkeys(_HYPHENS, "-")}
 
 @dataclass(frozen=True)
 class Normalised:
-    """A sentence by a language's rules.
+    """A sentence by a language's rules."""
 
-    Attributes
-    ----------
-    text : str
-        Lower-case words with single spaces.
-    outside : str
-        Its characters that are not in the alphabet, such as digits, each once, in order.
-    """
-
-    text: str
-    outside: str
+    text: str  # lower-case words with single spaces
+    outside: str  # its characters that are not in the alphabet, such as digits, each once, in order
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,4 @@
-"""Adapt a frozen speech encoder to the 31 intents of Fluent Speech Commands.
-
-python train.py hparams/train.yaml --data_folder /path/to/fluent_speech_commands_dataset
-python train.py hparams/train.yaml --data_folder ... --adapter linear_probe
-torchrun --nproc_per_node 2 train.py hparams/train.yaml --data_folder ...
-"""
+"""Adapt a frozen speech encoder to the 31 intents of Fluent Speech Commands. See README.md."""
 
 import sys
 

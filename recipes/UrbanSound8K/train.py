@@ -1,9 +1,4 @@
-"""Adapt a frozen speech encoder to the 10 kinds of urban sound of UrbanSound8K.
-
-python train.py hparams/train.yaml --data_folder /path/to/UrbanSound8K --test_fold 1
-python train.py hparams/train.yaml --data_folder ... --adapter linear_probe
-torchrun --nproc_per_node 2 train.py hparams/train.yaml --data_folder ...
-"""
+"""Adapt a frozen speech encoder to the 10 kinds of urban sound of UrbanSound8K. See README.md."""
 
 import sys
 

@@ -23,21 +23,11 @@ SAMPLE_RATE = 16000  # of the encoders; here it only decides whether the log spe
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """An audio file as a corpus lists it.
+    """An audio file as a corpus lists it."""
 
-    Attributes
-    ----------
-    name : str
-        Path below the corpus, with slashes.
-    split : str
-        ``train``, ``valid`` or ``test``.
-    label : str
-        Its class.
-    """
-
-    name: str
-    split: str
-    label: str
+    name: str  # path below the corpus, with slashes
+    split: str  # ``train``, ``valid`` or ``test``
+    label: str  # its class
 
 
 def find_corpus(
