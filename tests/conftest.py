@@ -27,6 +27,12 @@ ENCODERS = [*WAVEFORM_ENCODERS, "ast", "whisper"]
 SLOW = ("training", "methods", "recipes", "experiments", "ssm")
 
 
+def pytest_configure(config):
+    """Where coverage is measured, `support.warm` traces the recipes too."""
+    if config.getoption("cov_source", None):
+        os.environ["TRACED"] = "1"
+
+
 def pytest_collection_modifyitems(config, items):
     """Mark what `make check` leaves to `make test`; deselect what needs a GPU where there is none."""
     for item in items:

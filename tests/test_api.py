@@ -73,7 +73,7 @@ def test_other_encoders_and_methods_are_refused(encoder_folders, tmp_path):
         ma.load(file, encoder=ma.adapt(encoder_folders["hubert"], ma.LoRA(rank=2)))
 
 
-@pytest.mark.no_cover
+@pytest.mark.exhaustive
 def test_the_minimal_example_learns_and_reloads(tmp_path, monkeypatch):
     """In at most 80 lines, and what it saves gives the same accuracy again."""
     assert len(MINIMAL.read_text().splitlines()) <= 80

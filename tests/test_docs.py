@@ -96,7 +96,7 @@ def test_there_are_commands_to_run():
 
 
 @pytest.mark.parametrize(("command", "recipe"), TRAINING)
-@pytest.mark.no_cover
+@pytest.mark.exhaustive
 def test_training_commands_are_accepted(command, recipe, monkeypatch, tmp_path):
     """Everything up to the training itself, which other tests run."""
     words = [word for word in shlex.split(command) if word != "..."]
@@ -121,7 +121,7 @@ def test_training_commands_are_accepted(command, recipe, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(("command", "recipe"), COUNTING)
-@pytest.mark.no_cover
+@pytest.mark.exhaustive
 def test_counting_commands_run(command, recipe, capsys):
     assert cli.main(shlex.split(command)[1:]) == 0
     lines = capsys.readouterr().out.splitlines()

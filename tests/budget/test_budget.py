@@ -140,7 +140,7 @@ NEAREST = {
 
 
 @pytest.mark.parametrize(("pair", "ranks"), NEAREST.items(), ids=str)
-@pytest.mark.no_cover
+@pytest.mark.exhaustive
 def test_the_rank_nearest_to_a_budget(pair, ranks):
     encoder, method = pair
     budgets = (50_000, 100_000, 300_000, 600_000, 1_100_000)

@@ -139,7 +139,7 @@ def test_abbreviated_run_options_are_not_swallowed(recipe):
     assert load(recipe, "--log", "elsewhere").hparams["log"] == "elsewhere"
 
 
-@pytest.mark.no_cover
+@pytest.mark.exhaustive
 def test_settings_are_in_the_digest_machines_not(recipe):
     """Every setting makes another experiment; where and how fast it runs does not."""
 
@@ -555,7 +555,7 @@ CLASSIFYING = ["ESC50", "FluentSpeechCommands", "GoogleSpeechCommands", "UrbanSo
         ("ctc", "recipes/CommonVoice/kab", "quickstart.yaml", "lora"),
     ],
 )
-@pytest.mark.no_cover
+@pytest.mark.exhaustive
 def test_every_recipe_and_method_loads(task, folder, name, adapter, monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(Path(folder).resolve()))
     path = f"{folder}/hparams/{name}"

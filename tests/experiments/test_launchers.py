@@ -9,8 +9,8 @@ from mambadapter.experiments.sweep import run_sweep
 from mambadapter.experiments.sweep_file import read_sweep
 from mambadapter.experiments.trials import Trial
 
-# Many ways through lines that other tests reach: `make coverage` does not trace them.
-pytestmark = pytest.mark.no_cover
+# Many ways through lines that other tests reach: untraced in `make coverage`.
+pytestmark = pytest.mark.exhaustive
 
 pytest.importorskip("submitit", reason="needs submitit: pip install -e '.[sweeps]'")
 

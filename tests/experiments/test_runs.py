@@ -14,8 +14,8 @@ from mambadapter.errors import DivergedError, UserError
 from mambadapter.experiments.run import candidates, run
 from mambadapter.utils.files import write_json
 
-# Many ways through lines that other tests reach: `make coverage` does not trace them.
-pytestmark = pytest.mark.no_cover
+# Many ways through lines that other tests reach: untraced in `make coverage`.
+pytestmark = pytest.mark.exhaustive
 
 CONTRACT = contract(CLASSIFICATION)
 RECIPE = RECIPES / "ESC50/hparams/train.yaml"

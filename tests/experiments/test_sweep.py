@@ -95,7 +95,7 @@ where:
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "hparams/sweeps").glob("*.yaml")), ids=lambda p: p.stem
 )
-@pytest.mark.no_cover
+@pytest.mark.exhaustive
 def test_our_sweeps_are_accepted_by_their_recipes(path, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     trials = read_sweep(path).trials()
@@ -137,7 +137,7 @@ COUNTS = {
 
 
 @pytest.mark.parametrize("name", COUNTS)
-@pytest.mark.no_cover
+@pytest.mark.exhaustive
 def test_the_papers_sweeps_train_what_it_prints(name, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     seen = {}
@@ -224,7 +224,7 @@ def test_half_a_result_is_run_again(sweep_file):
     assert [starts(trial) for trial in sweep.trials()] == [1, 1, 1, 1, 2, 1, 1, 1, 1]
 
 
-@pytest.mark.no_cover
+@pytest.mark.exhaustive
 def test_killed_midway_nothing_is_lost_or_repeated(tmp_path, recipe):
     body = "settings: {seconds: 0.6}\ncross: {adapter: [lora, bottleneck], seed: [1, 2, 3]}\n"
     path = write_sweep(tmp_path / "s.yaml", recipe, tmp_path / "out", body)
@@ -245,7 +245,7 @@ def test_killed_midway_nothing_is_lost_or_repeated(tmp_path, recipe):
     assert [starts(trial) for trial in sweep.trials()] == [1] * 6
 
 
-@pytest.mark.no_cover
+@pytest.mark.exhaustive
 def test_two_sweeps_in_one_folder_share_the_work(tmp_path, recipe):
     body = "settings: {seconds: 0.3}\ncross: {adapter: [lora, bottleneck], seed: [1, 2]}\n"
     path = write_sweep(tmp_path / "s.yaml", recipe, tmp_path / "out", body)

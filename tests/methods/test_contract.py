@@ -27,8 +27,8 @@ from mambadapter.encoders.trained import load_trained, trained_tensors
 from mambadapter.methods import MENU, method_from_dict, method_to_dict
 from mambadapter.training.sanity_check import prove_alive
 
-# Many ways through lines that other tests reach: `make coverage` does not trace them.
-pytestmark = pytest.mark.no_cover
+# Many ways through lines that other tests reach: untraced in `make coverage`.
+pytestmark = pytest.mark.exhaustive
 
 
 @pytest.fixture(params=MENU)

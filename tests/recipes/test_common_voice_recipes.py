@@ -60,7 +60,7 @@ def test_text_survives_from_the_tables_to_the_alignments(
     assert not hasattr(Classifier, "transcribe")
 
 
-@pytest.mark.no_cover
+@pytest.mark.exhaustive
 def test_error_rates_decide_the_learning_rate(tmp_path, encoder_folders):
     release = write_small_release(tmp_path / "cv", "kab")
     done = run(
@@ -123,7 +123,7 @@ def test_ctc_on_whispers_encoder_and_not_on_ast(tmp_path, encoder_folders):
     ("script", "hparams", "encoder"),
     [("train.py", "hparams/train.yaml", "wav2vec2"), ("train_seq2seq.py", "hparams/seq2seq.yaml", "whisper")],
 )  # fmt: skip
-@pytest.mark.no_cover
+@pytest.mark.exhaustive
 def test_two_processes_run_a_recipe(tmp_path, encoder_folders, script, hparams, encoder):
     release = write_small_release(tmp_path / "cv", "kab")
     launch = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script)

@@ -20,7 +20,7 @@ HEAD = re.compile(
 @pytest.mark.parametrize(
     "path", sorted(ROOT.glob("recipes/**/quickstart.yaml")), ids=lambda path: path.parts[-3]
 )
-@pytest.mark.no_cover
+@pytest.mark.exhaustive
 def test_quick_starts_score_what_they_say(path, monkeypatch, tmp_path):
     head = HEAD.search(path.read_text())
     folder = path.parents[1]

@@ -169,7 +169,7 @@ def test_a_file_that_breaks_while_training_is_named(settings, corpus, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.no_cover
+@pytest.mark.exhaustive
 def test_two_processes_run_the_recipe(settings, tmp_path):
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "train.py"]
     options = ["--device", "cpu", "--distributed_backend", "gloo", "--adapter.rank", 4]

@@ -1,6 +1,7 @@
 """Scripts in processes of their own that need not import torch again: forked from one that has."""
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import runpy
@@ -8,6 +9,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import coverage
+
+ROOT = Path(__file__).parents[2]
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
@@ -57,6 +62,23 @@ def _run(arguments, output, errors, cwd, environment):
     sys.argv = arguments
     sys.path.insert(0, str(Path(arguments[0]).resolve().parent))
     try:
-        runpy.run_path(arguments[0], run_name="__main__")
+        with _traced() if "TRACED" in environment else contextlib.nullcontext():
+            runpy.run_path(arguments[0], run_name="__main__")
     finally:
         atexit._run_exitfuncs()  # which multiprocessing would leave out
+
+
+@contextlib.contextmanager
+def _traced():
+    tracer = coverage.Coverage(
+        config_file=str(ROOT / "pyproject.toml"),
+        data_file=str(ROOT / ".coverage"),
+        data_suffix=True,
+        source=[str(ROOT / "mambadapter"), str(ROOT / "recipes")],
+    )
+    tracer.start()
+    try:
+        yield
+    finally:
+        tracer.stop()
+        tracer.save()

@@ -26,8 +26,8 @@ from mambadapter.training.optimisation import cosine_factor, weight_decay_groups
 from mambadapter.training.selection import checkpoint_rank, validation_rank
 from mambadapter.training.stopwatch import Stopwatch
 
-# Many ways through lines that other tests reach: `make coverage` does not trace them.
-pytestmark = pytest.mark.no_cover
+# Many ways through lines that other tests reach: untraced in `make coverage`.
+pytestmark = pytest.mark.exhaustive
 
 SCRIPT = Path(tiny_run.__file__)
 
