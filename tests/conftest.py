@@ -36,7 +36,7 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(config, items):
     """Mark what `make check` leaves to `make test`; deselect what needs a GPU where there is none."""
     for item in items:
-        if item.path.parent.name in SLOW:
+        if item.path.parent.name in SLOW or item.get_closest_marker("exhaustive"):
             item.add_marker("slow")
     if not torch.cuda.is_available():
         gpu = [item for item in items if item.get_closest_marker("gpu")]
