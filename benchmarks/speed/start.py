@@ -13,6 +13,10 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
+from timing import describe_machine
+
+from mambadapter.demo import write_corpus
+
 RECIPE = Path(__file__).parents[2] / "recipes/GoogleSpeechCommands"
 RUNS = 5
 
@@ -57,12 +61,11 @@ def timed_start(corpus: str, output_folder: str) -> dict[str, float]:
 
 def main() -> None:
     """Print the median of every stage, and their sum."""
-    from mambadapter.demo import write_corpus
-
     with tempfile.TemporaryDirectory() as folder:
         corpus = str(write_corpus(f"{folder}/corpus", speakers=10, takes=1))
         runs = [timed_start(corpus, f"{folder}/run{i}") for i in range(RUNS + 1)][1:]
     medians = {name: median(run[name] for run in runs) for name in runs[0]}
+    print(describe_machine())
     for name, seconds in medians.items():
         print(f"{name:<28}{seconds:6.2f} s")
     print(f"{'from the command to a step':<28}{median(sum(run.values()) for run in runs):6.2f} s")

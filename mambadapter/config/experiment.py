@@ -114,9 +114,7 @@ def read_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
     check_top_level(tree, recipe.text, [*_OWN_KEYS, *contract])
 
     config = _definition(tree, path, line.run_opts)
-    # By the names of classes and functions, not of their modules: code that moves is no other experiment.
-    defined = re.sub(r'"(!\w+:)[\w.]+\.', r'"\1', json.dumps(config, sort_keys=True))
-    digest = hashlib.sha256(defined.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(_written(config).encode()).hexdigest()[:8]
     if tree["output_folder"] == "auto":
         chosen = [Path(str(tree[key])).name for key in ("encoder", "adapter") if key in tree]
         name = "-".join([*chosen, f"seed{tree['seed']}", digest])
@@ -200,6 +198,11 @@ def _definition(tree: CommentedMap, path: Path, run_opts: RunOptions) -> dict[st
     return {**config, "run_options": run}
 
 
+def _written(config: dict[str, Any]) -> str:
+    """By the names of classes and functions, not of their modules: code that moves is no other experiment."""
+    return re.sub(r'"(!\w+:)[\w.]+\.', r'"\1', json.dumps(config, sort_keys=True))
+
+
 def _resolve(tree: CommentedMap, path: Path) -> io.StringIO:
     stream = io.StringIO(_dump(tree))
     stream.name = str(path)  # HyperPyYAML looks for included files beside it
@@ -242,12 +245,12 @@ def _check_folder(folder: Path, digest: str, config: dict[str, Any]) -> None:
     there = json.loads(record.read_text(encoding="utf-8"))
     if there["digest"] == digest:
         return
-    old, new = _flat(there["config"]), _flat(config)
+    old, new = (_flat(json.loads(_written(each))) for each in (there["config"], config))
     changed = [
         f"{key}: {old.get(key, 'absent')} -> {new.get(key, 'absent')}"
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
-    ]
+    ] or ["of another version of this toolkit"]
     raise UserError(
         f"{folder} holds another experiment ({'; '.join(changed[:5])}{'; ...' if len(changed) > 5 else ''}). "
         "Give another --output_folder, or delete this one."

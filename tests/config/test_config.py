@@ -180,6 +180,21 @@ def test_a_folder_that_holds_another_experiment_is_refused(recipe, tmp_path):
     assert (folder / "hyperparams.yaml").is_file()
 
 
+def test_code_that_moved_is_no_difference(recipe, tmp_path):
+    """Nor is it named where an older version wrote the folder."""
+    folder = tmp_path / "run"
+    start_experiment(load(recipe, "--output_folder", str(folder)))
+    record = folder / "experiment.json"
+    moved = record.read_text().replace("mambadapter.methods.", "mambadapter.adapters.")
+    assert moved != record.read_text()
+    record.write_text(moved)
+    load(recipe, "--output_folder", str(folder))
+    digest = json.loads(moved)["digest"]
+    record.write_text(moved.replace(digest, "00000000"))
+    with pytest.raises(UserError, match=r"\(of another version of this toolkit\)"):
+        load(recipe, "--output_folder", str(folder))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
