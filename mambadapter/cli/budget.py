@@ -81,8 +81,8 @@ def _method(name: str, pairs: Sequence[str], lenient: bool = False) -> "Method":
     """A method of the menu with some settings changed; lenient: only those that it has."""
     from dataclasses import fields, replace
 
-    from mambadapter.config.overrides import parse_value
     from mambadapter.methods import MENU
+    from mambadapter.utils.values import parse_value
 
     if name not in MENU:
         raise UserError(f"--adapter: '{name}' is not on the menu; {did_you_mean(name, MENU)}.")

@@ -55,10 +55,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _options(pairs: Sequence[str]) -> dict[str, str | int]:
+    from mambadapter.utils.values import parse_value
+
     options = {}
     for pair in pairs:
-        from mambadapter.config.overrides import parse_value
-
         key, separator, value = pair.partition("=")
         if not separator:
             raise UserError(f"'{pair}' is no option of the form key=value.")

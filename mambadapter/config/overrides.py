@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
@@ -20,6 +19,7 @@ from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 from mambadapter.config.files import included_file, tag_of
 from mambadapter.config.schema import kind_of
 from mambadapter.errors import UserError, did_you_mean
+from mambadapter.utils.values import parse_value
 
 # `--adapter.rank` goes down from the key on the right, at the entry that the key on the left names.
 _CHOSEN = {"adapter": "adapters", "encoder": "encoders"}
@@ -136,16 +136,6 @@ def _number(kind: type, text: str, least: float = -math.inf) -> Any:
     except ValueError:
         return None
     return value if math.isfinite(value) and value >= least else None
-
-
-def parse_value(text: str) -> Any:
-    """Read a value as YAML, and numbers such as ``1e-3`` always as numbers."""
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            continue
-    return YAML(typ="safe", pure=True).load(text)
 
 
 def apply_changes(

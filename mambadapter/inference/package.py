@@ -23,7 +23,7 @@ from mambadapter.errors import UserError
 from mambadapter.methods import method_from_dict, method_to_dict
 from mambadapter.methods.base import Method
 from mambadapter.text import TextRules
-from mambadapter.utils.files import write_json
+from mambadapter.utils.files import whole_file, write_json
 
 _Head = TypeVar("_Head", bound=nn.Module)
 
@@ -120,11 +120,8 @@ def _save(
 ) -> Path:
     if not if_main_process():
         return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    # Whole or not at all, as the card is.
-    partial = folder / f"{_WEIGHTS}.partial"
-    save_file(written_tensors(modules), str(partial))
-    partial.replace(folder / _WEIGHTS)
+    with whole_file(folder / _WEIGHTS) as partial:
+        save_file(written_tensors(modules), str(partial))
     source, settings = split_source(source)
     card = {
         # A folder must be found again from wherever the package is used.
