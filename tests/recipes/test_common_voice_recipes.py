@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from support.recipe_run import RECIPES, run
 from support.small_common_voice import read_table, write_small_release
+from support.warm import TWO_PROCESSES
 
 from mambadapter import cli
 from mambadapter.inference import Classifier, Transcriber
@@ -126,12 +127,11 @@ def test_ctc_on_whispers_encoder_and_not_on_ast(tmp_path, encoder_folders):
 @pytest.mark.exhaustive
 def test_two_processes_run_a_recipe(tmp_path, encoder_folders, script, hparams, encoder):
     release = write_small_release(tmp_path / "cv", "kab")
-    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script)
     done = run(
         "CommonVoice/kab", "--data_folder", release, "--encoder", encoder_folders[encoder],
         "--output_root", tmp_path, "--output_folder", tmp_path / "run", "--number_of_epochs", 2,
         "--batch_seconds", 4, "--num_workers", 0, "--device", "cpu", "--distributed_backend", "gloo",
-        launch=launch, hparams=hparams,
+        launch=(*TWO_PROCESSES, script), hparams=hparams,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads((tmp_path / "run/result.json").read_text())

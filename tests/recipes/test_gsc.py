@@ -10,6 +10,7 @@ import pytest
 import soundfile as sf
 from support.recipe_run import read
 from support.recipe_run import run as run_recipe
+from support.warm import TWO_PROCESSES
 
 from mambadapter.data.corpora import preparation
 from mambadapter.data.corpora import speech_commands as gsc
@@ -171,9 +172,8 @@ def test_a_file_that_breaks_while_training_is_named(settings, corpus, tmp_path):
 
 @pytest.mark.exhaustive
 def test_two_processes_run_the_recipe(settings, tmp_path):
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "train.py"]
     options = ["--device", "cpu", "--distributed_backend", "gloo", "--adapter.rank", 4]
-    done = run(*settings, *options, launch=launch)
+    done = run(*settings, *options, launch=(*TWO_PROCESSES, "train.py"))
     assert done.returncode == 0, done.stderr[-3000:]
     (folder,) = tmp_path.glob("wavlm-mambadapter-seed1986-*")
     result = json.loads((folder / "result.json").read_text())

@@ -2,8 +2,6 @@
 
 import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +34,5 @@ def write_noise(path, rate, seed, seconds=0.4):
 
 
 def run(recipe, *arguments, launch=("train.py",), hparams="hparams/train.yaml"):
-    """Run a recipe; `launch` may begin with ``-m`` and a launcher of several processes."""
-    command = [*launch, hparams, *map(str, arguments), "--noprogressbar"]
-    if launch[0] != "-m":
-        return warm.run(command, cwd=RECIPES / recipe)
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=RECIPES / recipe, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+    """Run a recipe; `launch` may begin with `warm.TWO_PROCESSES`."""
+    return warm.run([*launch, hparams, *arguments, "--noprogressbar"], cwd=RECIPES / recipe)

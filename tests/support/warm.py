@@ -39,8 +39,18 @@ def start(arguments, output, errors=None, cwd=None, **environment):
     return process
 
 
+# Before a script: launch it as two processes.
+TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+
+
 def run(arguments, cwd=None, timeout=300, **environment):
     """As `subprocess.run` of ``python ARGUMENTS`` would, with what it printed."""
+    arguments = [*map(str, arguments)]
+    if arguments[0] == "-m":  # a launcher starts processes of its own
+        return subprocess.run(
+            [sys.executable, *arguments], cwd=cwd, env={**os.environ, **environment},
+            capture_output=True, text=True, check=False, timeout=timeout,
+        )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         output, errors = Path(folder, "output"), Path(folder, "errors")
         process = start(arguments, output, errors, cwd, **environment)

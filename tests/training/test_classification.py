@@ -1,9 +1,6 @@
 """Training that can be trusted: resumes, repeats, selects on validation, stops on nonsense."""
 
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -184,17 +181,6 @@ def test_time_goes_on_when_a_run_is_resumed(tmp_path):
     assert 100 <= first.seconds < 110
 
 
-def child(arguments, **environment):
-    return subprocess.run(
-        arguments,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full, of Linux")
 def test_a_full_disk_loses_nothing(folder, tmp_path):
     """And is told in one line."""
@@ -234,15 +220,7 @@ def test_a_fold_carries_nothing_into_the_next(folder, tmp_path):
 
 
 def test_two_gloo_processes_train_and_agree(folder, tmp_path):
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-    ]
-    done = child([*launch, str(SCRIPT), folder, str(tmp_path), "1"], OMP_NUM_THREADS="1")
+    done = warm.run([*warm.TWO_PROCESSES, SCRIPT, folder, tmp_path, "1"], OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr[-3000:]
     ranks = [torch.load(tmp_path / "seed1" / f"rank{rank}.pt") for rank in (0, 1)]
     assert_same(ranks[0]["weights"], ranks[1]["weights"])
