@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,8 @@ from mambadapter.config.extends import read_recipe
 from mambadapter.config.files import tag_of
 from mambadapter.config.logs import start_logging
 from mambadapter.config.overrides import apply_changes, parse_command_line
-from mambadapter.config.schema import KEYS
+from mambadapter.config.schema import KEYS, kind_of
+from mambadapter.config.texts import hide, show_all
 from mambadapter.errors import UserError, user_error
 from mambadapter.utils.files import write_json
 
@@ -112,6 +114,7 @@ def read_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
     check_placeholders(tree, recipe.text)
     check_menus(tree, path.parent)
     check_top_level(tree, recipe.text, [*_OWN_KEYS, *contract])
+    _settle_texts(tree)
 
     config = _definition(tree, path, line.run_opts)
     digest = hashlib.sha256(_written(config).encode()).hexdigest()[:8]
@@ -120,7 +123,7 @@ def read_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
         name = "-".join([*chosen, f"seed{tree['seed']}", digest])
         tree["output_folder"] = str(Path(tree["output_root"]) / name)
     _check_folder(Path(tree["output_folder"]), digest, config)
-    resolved = _resolve(tree, path).getvalue()
+    resolved = _resolve(tree, path)
     folder = Path(str(tree["output_folder"]))
     return Experiment(line.hparams_file, line.run_opts, resolved, folder, config, digest)
 
@@ -189,7 +192,7 @@ def _definition(tree: CommentedMap, path: Path, run_opts: RunOptions) -> dict[st
     for key in omitted & neutral.keys():
         if (stand_in := KEYS[key].neutral) is not None:
             neutral[key] = stand_in
-    resolved = YAML().load(_resolve(neutral, path).getvalue())
+    resolved = YAML().load(_resolve(neutral, path))
     check_calls(resolved)
     run = {name: run_opts[name] for name in _RUN_OPTIONS if name in run_opts.overridden_args}
     # Each process takes batches of its own.
@@ -203,15 +206,39 @@ def _written(config: dict[str, Any]) -> str:
     return re.sub(r'"(!\w+:)[\w.]+\.', r'"\1', json.dumps(config, sort_keys=True))
 
 
-def _resolve(tree: CommentedMap, path: Path) -> io.StringIO:
+def _settle_texts(tree: CommentedMap) -> None:
+    """Expand ``~``, which not every shell does and no YAML, and refuse paths and names that no YAML can hold."""
+    for key, value in tree.items():
+        kind = kind_of(str(key))
+        if not kind.text or not isinstance(value, str):
+            continue
+        strange = [c for c in value if unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n"]
+        if strange:
+            raise UserError(
+                f"{key}: {ascii(value)} holds characters that no YAML can ({ascii(strange[0])}); rename it, "
+                "or give a link to it."
+            )
+        if kind.path and value.startswith("~"):
+            tree[key] = os.path.expanduser(value)
+
+
+def _resolve(tree: CommentedMap, path: Path) -> str:
+    """The YAML without references; paths and names in it are as they were given."""
+    tree = YAML().load(_dump(tree))
+    hidden = False
+    for key, value in tree.items():
+        if kind_of(str(key)).text and isinstance(value, str):
+            tree[key] = hide(value)
+            hidden |= tree[key] != value
     stream = io.StringIO(_dump(tree))
     stream.name = str(path)  # HyperPyYAML looks for included files beside it
     try:
-        return resolve_references(stream)
+        resolved = resolve_references(stream).getvalue()
     except UserError:
         raise
     except (ValueError, KeyError, ImportError, OSError) as error:
         raise UserError(f"{path}: {_plain_message(error)}") from error
+    return _dump(show_all(YAML().load(resolved))) if hidden else resolved
 
 
 def _dump(tree: CommentedMap) -> str:

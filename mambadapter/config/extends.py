@@ -1,14 +1,11 @@
 """A YAML that extends another: ``extends: train.yaml``, and what is different from there."""
 
-import io
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.tag import Tag
 from speechbrain.utils.run_opts import HELP_TEXTS
 
@@ -57,10 +54,10 @@ def _read(path: Path, above: tuple[Path, ...]) -> Recipe:
             extended.tree[key] = _from_folder(value, path.parent)
         else:
             _check_key(path, base, str(key), extended.tree)
-            changes.append((str(key), _text(path, key, value)))
+            changes.append((str(key), _plain(path, key, value)))
     try:
         replaced = apply_changes(
-            extended.tree, changes, extended.path.parent, before=extended.replaced
+            extended.tree, changes, extended.path.parent, extended.replaced, typed=False
         )
     except UserError as error:
         # The messages speak of options; in a file the same names stand without dashes.
@@ -107,8 +104,8 @@ def _check_key(path: Path, base: Path, key: str, extended: CommentedMap) -> None
     )
 
 
-def _text(path: Path, key: Any, value: Any) -> str:
-    """A value as it would stand on the command line."""
+def _plain(path: Path, key: Any, value: Any) -> Any:
+    """A value without a tag, or keys of its own."""
     if tag_of(value):
         raise UserError(
             f"{path}: {key} has the tag {tag_of(value)}; a file that extends may only give plain values."
@@ -118,9 +115,4 @@ def _text(path: Path, key: Any, value: Any) -> str:
         raise UserError(
             f"{path}: {key} holds keys of its own; write each by its dots, as in `{key}.{below}: VALUE`."
         )
-    if isinstance(value, CommentedSeq):
-        value.fa.set_flow_style()
-    stream, writer = io.StringIO(), YAML()
-    writer.width = sys.maxsize  # on one line, as a message about it is
-    writer.dump(value, stream)
-    return stream.getvalue().removesuffix("...\n").strip()
+    return value

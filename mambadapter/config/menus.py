@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mambadapter.config.texts import show
 from mambadapter.errors import UserError, did_you_mean
 
 
@@ -19,8 +20,9 @@ def choose_source(menu: Mapping[str, Any], name: str) -> str | dict[str, Any]:
     if name in menu:
         entry = menu[name]
         return dict(entry) if entry.keys() - {"source"} else entry["source"]
-    if Path(name).expanduser().is_dir():
-        return str(Path(name).expanduser())
+    if Path(show(name)).is_dir():
+        return name
+    name = show(name)
     raise UserError(
         f"encoder: '{name}' is neither on the menu nor a folder; {did_you_mean(name, menu)}."
     )

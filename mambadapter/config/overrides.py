@@ -1,8 +1,8 @@
 """The command line: run options for SpeechBrain, everything else a change to the YAML.
 
 ``--key value`` and ``--key=value`` change a key; dots go down (``--adapters.lora.lr 0.001``);
-``--adapter.rank 24`` means the chosen entry of the menu, wherever in it that setting is. A value has the type
-of the one it replaces.
+``--adapter.rank 24`` means the chosen entry of the menu, wherever in it that setting is. A path or a name is
+what was typed, to the letter; any other value is read as YAML, and has the type of the one it replaces.
 """
 
 import math
@@ -17,7 +17,7 @@ from ruamel.yaml.scalarbool import ScalarBoolean
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
 from mambadapter.config.files import included_file, tag_of
-from mambadapter.config.schema import kind_of
+from mambadapter.config.schema import KEYS, kind_of
 from mambadapter.errors import UserError, did_you_mean
 from mambadapter.utils.values import parse_value
 
@@ -140,12 +140,14 @@ def _number(kind: type, text: str, least: float = -math.inf) -> Any:
 
 def apply_changes(
     tree: CommentedMap,
-    changes: Iterable[tuple[str, str]],
+    changes: Iterable[tuple[str, Any]],
     folder: Path,
     before: Mapping[tuple[str, ...], Any] | None = None,
+    typed: bool = True,
 ) -> dict[tuple[str, ...], Any]:
-    """Change a YAML tree in place, reaching into included files."""
+    """Change a YAML tree in place, reaching into included files; what was `typed` is still to be read."""
     before = before or {}
+    read = _read if typed else _given
     replaced: dict[tuple[str, ...], Any] = {}
     last = dict(changes)  # of a key given twice; each is measured by what the YAML says
     for dotted, text in sorted(last.items(), key=lambda change: "." in change[0]):
@@ -159,51 +161,63 @@ def apply_changes(
             first = _CHOSEN[first]
         if not below:
             old = replaced[first,] = before.get((first,), tree[first])
-            tree[first] = _fitting(dotted, text, old)
+            tree[first] = read(dotted, text, old)
         elif included := included_file(tree[first], folder):
-            value = _fitting(dotted, text, _value_at(included, below, dotted), nested=True)
+            value = read(dotted, text, _value_at(included, below, dotted))
             tree[first] = _overriding(tree[first], below, value)
         else:
             path, now = (first, *below), _value_at(tree[first], below, dotted)
             old = replaced[path] = before.get(path, now)
-            _set(tree[first], below, _fitting(dotted, text, old, nested=True))
+            _set(tree[first], below, read(dotted, text, old))
     return replaced
 
 
-def _fitting(dotted: str, text: str, replaced: Any, nested: bool = False) -> Any:
-    """What was written for a key, if it is of the type of the value it replaces.
+def _read(dotted: str, text: str, replaced: Any) -> Any:
+    """What was typed for a key.
 
-    YAML reads ``no``, ``off`` and ``ture`` as texts, which Python takes for true.
+    A path or a name is that text: as YAML, ``/data/my #1 corpus`` would be another folder.
     """
+    kind = kind_of(dotted)
+    if kind.text:
+        return None if text == "null" and kind.fits(None, {}) else text
+    if dotted not in KEYS and isinstance(replaced, str) and not tag_of(replaced):
+        return text
     try:
         value = parse_value(text)
     except YAMLError as error:
         raise UserError(
             f"--{dotted}: '{text}' is not valid YAML; put it in quotes, and these in others."
         ) from error
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return _given(dotted, text if isinstance(value, str) else value, replaced, shown=text)
+
+
+def _given(dotted: str, value: Any, replaced: Any, shown: str | None = None) -> Any:
+    """A value, if it is of the type of the one it replaces.
+
+    YAML reads ``no``, ``off`` and ``ture`` as texts, which Python takes for true.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool | ScalarBoolean)
     kind = kind_of(dotted)
-    if text == kind.word:
-        return text
-    nested = nested or kind.fraction
-    if tag_of(replaced):  # such as !PLACEHOLDER: says nothing of the type
-        return value
-    if isinstance(replaced, bool | ScalarBoolean):
-        fits, wanted = isinstance(value, bool), "true or false"
+    # Below the top level the class that gets it knows better: 2 may stand for a float.
+    fraction = "." in dotted or kind.fraction
+    if kind.text:
+        fits, wanted = kind.fits(value, {}), kind.wanted.format(value=value)
+    elif tag_of(replaced) or (kind.word is not None and value == kind.word):
+        return value  # a tag such as !PLACEHOLDER says nothing of the type
+    elif isinstance(replaced, bool | ScalarBoolean):
+        fits, wanted = isinstance(value, bool | ScalarBoolean), "true or false"
     elif isinstance(replaced, int):
-        # Below the top level the class that gets it knows better: 2 may stand for a float.
-        fits = number and (nested or isinstance(value, int))
-        wanted = "a number" if nested else f"a whole number, as {replaced} in the YAML is"
+        fits = number and (fraction or isinstance(value, int))
+        wanted = "a number" if fraction else f"a whole number, as {replaced} in the YAML is"
     elif isinstance(replaced, float):
         fits, wanted = number, "a number"
         value = float(value) if fits else value
-    elif isinstance(replaced, str):
-        fits, wanted = not isinstance(value, Mapping | list | None), "text"
-        value = value if isinstance(value, str) else text
+    elif isinstance(replaced, str) and dotted not in KEYS:
+        fits, wanted = isinstance(value, str), "text; put it in quotes"
     else:
         return value
     if not fits:
-        raise UserError(f"--{dotted}: '{text}' is not {wanted}.")
+        raise UserError(f"--{dotted}: '{value if shown is None else shown}' is not {wanted}.")
     return value
 
 

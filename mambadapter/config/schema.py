@@ -5,7 +5,7 @@ What a key means, and its default, stand beside it in ``hparams/tasks``.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ruamel.yaml.scalarbool import ScalarBoolean
@@ -29,12 +29,18 @@ class Kind:
         A number that may have a fraction, also where the YAML has a whole one.
     word : str, optional
         What may stand in place of a number.
+    text : bool
+        A path or a name: what is typed on a command line is it, and is not read as YAML.
+    path : bool
+        A leading ``~`` is the home folder.
     """
 
     wanted: str
     fits: Callable[[Any, Mapping[str, Any]], bool]
     fraction: bool = False
     word: str | None = None
+    text: bool = False
+    path: bool = False
 
 
 def _whole(least: int, greatest: float = math.inf, null: bool = False) -> Kind:
@@ -49,7 +55,7 @@ def _whole(least: int, greatest: float = math.inf, null: bool = False) -> Kind:
 
 
 def _one_of(*names: str) -> Kind:
-    return Kind(" or ".join(names), lambda value, _: value in names)
+    return Kind(" or ".join(names), lambda value, _: value in names, text=True)
 
 
 def _is_switch(value: Any) -> bool:
@@ -64,11 +70,18 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not _is_switch(value) and math.isfinite(value)
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
 ANY = Kind("anything", lambda value, _: True)
 SWITCH = Kind("true or false", lambda value, _: _is_switch(value))
 NUMBER = Kind("a number of at least 0", lambda v, _: _is_number(v) and v >= 0, fraction=True)
 POSITIVE = Kind("a number above 0", lambda v, _: _is_number(v) and v > 0, fraction=True)
-PATH = Kind("a path; write ./{value}", lambda value, _: not isinstance(value, int | float))
+NAME = Kind("a name", lambda value, _: _is_text(value), text=True)
+SOURCE = replace(NAME, wanted="a name, or a folder", path=True)
+PATH = replace(NAME, wanted="a path; write ./{value}", path=True)
+PATH_OR_NULL = replace(PATH, fits=lambda value, _: value is None or _is_text(value))
 FOLD = Kind(
     "a fold from 1 to {folds}, or all",
     lambda value, tree: value == "all" or (_is_whole(value) and 1 <= value <= tree.get("folds", 0)),
@@ -117,8 +130,8 @@ def _machine(name: str, kind: Kind, neutral: Any, read: bool = False) -> Key:
 
 _ROWS = (
     Key("language", tasks=_RECOGNITION),
-    Key("encoder"),
-    Key("adapter"),
+    Key("encoder", SOURCE),
+    Key("adapter", NAME),
     Key("adapt", _one_of("encoder", "decoder", "both"), tasks=(SEQ2SEQ,)),
     Key("adapter_budget", _whole(1, null=True)),
     Key("adapter_budget_norms", SWITCH),
@@ -134,7 +147,7 @@ _ROWS = (
     Key("head_lstm", _whole(0), (CTC,)),
     Key("decoding", _one_of("greedy", "beam"), (CTC,)),
     Key("beam_size", _whole(1), (CTC,)),
-    Key("language_model", tasks=(CTC,)),
+    Key("language_model", PATH_OR_NULL, (CTC,)),
     Key("shots_per_class", _whole(1, null=True), (CLASSIFICATION,)),
     Key("waveform_augmentation", SWITCH, (CLASSIFICATION,)),
     Key("spec_augment", SWITCH, (CLASSIFICATION,)),
@@ -151,7 +164,7 @@ _ROWS = (
     Key("encoders", read=False, in_digest=False),
     Key("adapters", read=False, in_digest=False),
     Key("chosen", read=False, in_digest=False),
-    Key("source", report="derived"),
+    Key("source", replace(ANY, text=True, path=True), report="derived"),
     Key("method", report="derived"),
     Key("lr", NUMBER),
     Key("proof_of_life", SWITCH),
