@@ -6,11 +6,36 @@ from dataclasses import dataclass, field
 
 from mambadapter.errors import UserError
 
-# One code point for each mark, whatever a keyboard made of it: quotation marks, modifier letters, accents
-# and primes for an apostrophe; hyphens and the minus sign for a hyphen.
-_APOSTROPHES = "\u2018\u2019\u02bc\u02b9`\u00b4\u2032"
+# One code point for each mark, whatever a keyboard made of it. For an apostrophe: single quotation marks and
+# their ornaments, accents that stand alone (Greek's too), primes, modifier letters, saltillos, and what other
+# scripts have that looks like one; for a hyphen: hyphens and the minus sign.
+_APOSTROPHES = (
+    "\u2018\u2019\u201b\u275b\u275c\uff07`\u00b4\uff40\u0384\u1fef\u1ffd\u1fbd\u1fbf\u1ffe\u2032\u2035"
+    "\u02b9\u02bb\u02bc\u02bd\u02be\u02bf\u02c8\u02ca\u02cb\u0374\ua78b\ua78c\u0559\u055a\u05f3\u07f4\u07f5"
+)
 _HYPHENS = "\u2010\u2011\u2212"
-_MARKS = {**dict.fromkeys(_APOSTROPHES, "'"), **dict.fromkeys(_HYPHENS, "-")}
+
+
+class _Typed(dict[int, str]):
+    """What a character is taken for before Unicode form NFKC, by code point; for `str.translate`.
+
+    NFKC makes of an accent that stands alone, such as the acute that many type for an apostrophe, a space and
+    a combining mark: it would break the word apart, and put the mark on the space.
+    """
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        parts = unicodedata.normalize("NFKC", character)
+        if parts[0] == " " and len(parts) > 1:
+            # Symbols become spaces, as all do; the rest are vowel marks of Arabic, which belong to a letter.
+            symbol = unicodedata.category(character)[0] in "PS"
+            character = " " if symbol else parts[1:]
+        return self.setdefault(code, character)
+
+
+_TYPED = _Typed(
+    {ord(c): mark for typed, mark in ((_APOSTROPHES, "'"), (_HYPHENS, "-")) for c in typed}
+)
 
 
 @dataclass(frozen=True)
@@ -25,7 +50,7 @@ class Normalised:
 class TextRules:
     """How sentences of a language are written for a recogniser; the same for training and for scoring.
 
-    In this order: Unicode form NFKC; lower case; apostrophes and hyphens to one code point each; the
+    In this order: apostrophes and hyphens to one code point each; Unicode form NFKC; lower case; the
     language's look-alikes; invisible characters removed; marks of words kept where they stand between
     letters, all other punctuation and symbols made spaces; single spaces.
 
@@ -86,8 +111,10 @@ class TextRules:
         -------
         Normalised
         """
-        text = unicodedata.normalize("NFKC", sentence).lower()
-        text = "".join(_MARKS.get(character, character) for character in text)
+        text = unicodedata.normalize("NFKC", sentence.translate(_TYPED)).lower()
+        text = text.translate(
+            _TYPED
+        )  # of which NFKC makes more, such as two primes of a double one
         for typed in sorted(self.look_alikes, key=len, reverse=True):
             text = text.replace(typed, self.look_alikes[typed])
         # What is typed with combining marks may have become a letter of the alphabet, or none.

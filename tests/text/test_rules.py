@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,39 @@ def test_sentences_are_written_by_the_rules(language, sentence, expected):
     normalised = RULES[language].normalise(sentence)
     assert normalised.text == expected
     assert normalised.outside == ""
+
+
+APOSTROPHES = [
+    *"' ’ ‘ ‛ ` ´ ＇ ｀ ʹ ʻ ʼ ʽ ʾ ʿ ˈ ˊ ˋ ʹ ΄ ᾽ ᾿ ῾ ` ´ ′ ‵ ❛ ❜ Ꞌ ꞌ ՙ ՚ ׳ ߴ ߵ".split(),
+    "\u1fef",
+    "\u1ffd",
+    "\u0374",
+]
+
+
+@pytest.mark.parametrize("typed", APOSTROPHES, ids=lambda c: f"U+{ord(c):04X}")
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_any_apostrophe_is_the_apostrophe(language, typed):
+    """Between letters it is the mark of a word where the language has it, and else a space, as ' is."""
+    letters = RULES[language].alphabet
+    for pattern in ("{0}{2}{1}", "{0}{2}{1} {1}{2}{0}", "{0}{2} {1}", "{2}{0}{1}{2}"):
+        plain, other = (pattern.format(letters[0], letters[3], mark) for mark in ("'", typed))
+        assert RULES[language].normalise(other) == RULES[language].normalise(plain)
+    marked = f"{letters[0]}'{letters[3]}" if "'" in RULES[language].word_marks else None
+    if marked:
+        assert RULES[language].normalise(f"{letters[0]}{typed}{letters[3]}").text == marked
+
+
+def test_no_character_becomes_a_mark_on_a_space():
+    """Of all of Unicode: what NFKC splits into a space and an accent is a space, or the accent alone."""
+    rules = RULES["rw"]
+    for code in range(0x110000):
+        character = chr(code)
+        if unicodedata.normalize("NFKC", character)[:1] == " ":
+            text = rules.normalise(f"a{character}b").text
+            assert not any(unicodedata.combining(c) and b == " " for b, c in pairwise(text)), hex(
+                code
+            )
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
