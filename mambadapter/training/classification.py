@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambadapter.data.augmentation import add_spec_augment, waveform_augmentation
+from mambadapter.data.augmentation import WaveformAugmentation, add_spec_augment
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.metrics.classification import classification_metrics
 from mambadapter.training.brain import EncoderBrain
@@ -25,7 +25,7 @@ class ClassificationBrain(EncoderBrain):
         encoder = cast(AdaptedEncoder, modules["encoder"])
         self._augmentation = None
         if self.hparams.waveform_augmentation:
-            self._augmentation = waveform_augmentation(encoder.sample_rate)
+            self._augmentation = WaveformAugmentation(encoder.sample_rate)
         if self.hparams.spec_augment:
             add_spec_augment(encoder)
 

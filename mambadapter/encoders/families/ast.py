@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchaudio.compliance import kaldi
 from transformers import PretrainedConfig
 
-from mambadapter.encoders.families.family import Family, Layout
+from mambadapter.encoders.families.family import Family, Layout, Masked
 from mambadapter.encoders.state import ForwardState
 from mambadapter.errors import UserError
 from mambadapter.validators import check_types, one_of, positive_integer
@@ -142,6 +142,7 @@ AST = Family(
     ),
     frontend=spectrograms_of,
     regularisers=("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    masked=Masked("input_values", hop=0.01, is_input=True),
     settings=("max_length", "token_order", "readout"),
     shapes={"ast": {}},
 )

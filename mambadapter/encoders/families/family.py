@@ -43,6 +43,28 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Masked:
+    """What SpecAugment masks.
+
+    Attributes
+    ----------
+    name : str
+        The module whose output it is, or the argument of the model.
+    hop : float
+        Seconds from one frame to the next.
+    is_input : bool
+        It is an argument: a spectrogram.
+    channels_first : bool
+        (B, C, T) rather than (B, T, C).
+    """
+
+    name: str
+    hop: float
+    is_input: bool = False
+    channels_first: bool = False
+
+
+@dataclass(frozen=True)
 class Family:
     """A family of encoders, by transformers' ``model_type``.
 
@@ -55,6 +77,8 @@ class Family:
         settings.
     regularisers : tuple of str
         Keys of the configuration that act in train mode only, and are 0 in a frozen encoder.
+    masked : Masked
+        What SpecAugment masks.
     settings : tuple of str
         What the user may set of the frontend; the rest belongs to the checkpoint.
     shapes : Mapping[str, Mapping[str, Any]]
@@ -72,6 +96,7 @@ class Family:
     layout: Layout
     frontend: Callable[[PretrainedConfig, Mapping[str, Any], Mapping[str, Any]], Frontend]
     regularisers: tuple[str, ...]
+    masked: Masked
     settings: tuple[str, ...] = ()
     shapes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     encoder: str = ""

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any, ClassVar
 
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
-from mambadapter.encoders.families.family import Family, Layout
+from mambadapter.encoders.families.family import Family, Layout, Masked
 from mambadapter.encoders.padding import frame_mask, make_length_aware, normalise_waveforms
 from mambadapter.encoders.position_convolution import keep_narrow_groups_exact
 from mambadapter.encoders.state import ForwardState
@@ -27,6 +28,8 @@ class Waveforms:
         """Make a clip's frames independent of its batch's padding."""
         make_length_aware(backbone, state)
         keep_narrow_groups_exact(backbone)
+        masking = MethodType(_mask_if_long_enough, backbone)
+        backbone._mask_hidden_states = masking  # type: ignore[assignment]
 
     def frames(self, backbone: Any, samples: Tensor) -> Tensor:
         """(B,) samples to (B,) frames of about 20 ms."""
@@ -42,6 +45,13 @@ class Waveforms:
     def read_out(self, hidden: Tensor) -> Tensor:
         """The frames as they are."""
         return hidden
+
+
+def _mask_if_long_enough(self: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """The masking of full fine-tuning; transformers refuses a batch with fewer frames than a mask has."""
+    if hidden_states.shape[1] < self.config.mask_time_length:
+        return hidden_states
+    return type(self)._mask_hidden_states(self, hidden_states, *args, **kwargs)
 
 
 def waveforms_of(
@@ -76,6 +86,8 @@ REGULARISERS = (
     "final_dropout",
 )
 
+MASKED = Masked("feature_projection", hop=0.02)
+
 LARGE = {
     "hidden_size": 1024,
     "num_hidden_layers": 24,
@@ -89,6 +101,7 @@ WAV2VEC2 = Family(
     layout=LAYOUT,
     frontend=waveforms_of,
     regularisers=REGULARISERS,
+    masked=MASKED,
     shapes={
         "wav2vec2-base": {},
         "wav2vec2-large-lv60": {"conv_bias": True, **LARGE},
@@ -99,5 +112,6 @@ HUBERT = Family(
     layout=LAYOUT,
     frontend=waveforms_of,
     regularisers=REGULARISERS,
+    masked=MASKED,
     shapes={"hubert-base": {}, "hubert-large": {"conv_bias": True, **LARGE}},
 )

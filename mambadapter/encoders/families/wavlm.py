@@ -19,6 +19,7 @@ from mambadapter.encoders.families.family import Family
 from mambadapter.encoders.families.wav2vec2 import (
     LARGE,
     LAYOUT,
+    MASKED,
     REGULARISERS,
     waveforms_of,
 )
@@ -121,6 +122,7 @@ WAVLM = Family(
     layout=LAYOUT,
     frontend=waveforms_of,
     regularisers=REGULARISERS,
+    masked=MASKED,
     shapes={"wavlm-base": {}, "wavlm-base-plus": {}, "wavlm-large": LARGE},
     patch=use_fused_attention,
     reads_prefixes=True,

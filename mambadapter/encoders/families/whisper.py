@@ -13,7 +13,7 @@ from transformers.audio_utils import mel_filter_bank
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.whisper.modeling_whisper import WhisperDecoder, WhisperEncoder
 
-from mambadapter.encoders.families.family import Family, Layout
+from mambadapter.encoders.families.family import Family, Layout, Masked
 from mambadapter.encoders.padding import frame_mask
 from mambadapter.encoders.state import ForwardState
 from mambadapter.errors import UserError
@@ -158,6 +158,7 @@ WHISPER = Family(
     layout=_LAYOUT,
     frontend=log_mels_of,
     regularisers=("dropout", "attention_dropout", "activation_dropout"),
+    masked=Masked("input_features", hop=0.01, is_input=True, channels_first=True),
     settings=("padding",),
     shapes={
         f"whisper-{size}": _shape(*numbers)
