@@ -207,7 +207,7 @@ def _written(config: dict[str, Any]) -> str:
 
 
 def _settle_texts(tree: CommentedMap) -> None:
-    """Expand ``~``, which not every shell does and no YAML, and refuse paths and names that no YAML can hold."""
+    """Expand ``~``, as no YAML does and not every shell; refuse paths and names that no YAML can hold."""
     for key, value in tree.items():
         kind = kind_of(str(key))
         if not kind.text or not isinstance(value, str):
@@ -215,7 +215,7 @@ def _settle_texts(tree: CommentedMap) -> None:
         strange = [c for c in value if unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n"]
         if strange:
             raise UserError(
-                f"{key}: {ascii(value)} holds characters that no YAML can ({ascii(strange[0])}); rename it, "
+                f"{key}: {value!a} holds characters that no YAML can ({strange[0]!a}); rename it, "
                 "or give a link to it."
             )
         if kind.path and value.startswith("~"):

@@ -156,6 +156,8 @@ _ROWS = (
     Key("hours", tasks=_RECOGNITION, read=False),
     Key("longest_seconds", POSITIVE, _RECOGNITION),
     Key("skip_unusable_audio", SWITCH, (CLASSIFICATION,), read=False),
+    Key("skip_broken_rows", SWITCH, _RECOGNITION, read=False),
+    Key("audio_channel", _whole(1, null=True)),
     _machine("output_root", PATH, "-", read=True),
     _machine("output_folder", PATH, "-", read=True),
     _machine("tensorboard", SWITCH, False, read=True),

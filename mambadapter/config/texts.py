@@ -1,7 +1,8 @@
 """Paths and names that pass through HyperPyYAML as they are.
 
-In what a reference becomes, HyperPyYAML looks for further references and for arithmetic: a folder ``runs <seed>``
-would become another one, and ``9**9**9`` would be worked out. So they go through it as letters and digits.
+In what a reference becomes, HyperPyYAML looks for further references and for arithmetic: a folder
+``runs <seed>`` would become another one, and ``9**9**9`` would be worked out. So they go through it as
+letters and digits.
 """
 
 import os

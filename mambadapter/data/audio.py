@@ -4,21 +4,22 @@ import logging
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from pathlib import Path
 
-import soundfile
-import speechbrain as sb
-from speechbrain.dataio.dataio import read_audio
+import numpy as np
+import soxr
+import torch
+from speechbrain.utils.data_pipeline import DynamicItem
 from torch import Tensor
-from torchaudio.transforms import Resample
 
+from mambadapter.data.decoding import Looked, UnusableAudio, decode, look
 from mambadapter.errors import UserError
+from mambadapter.utils.files import shown
 
 logger = logging.getLogger(__name__)
 
-# One frame of wav2vec2, HuBERT and WavLM: 400 samples at 16 kHz.
-SHORTEST_SECONDS = 0.025
+_SHOWN = 5  # names of files in a message
 
 
 @dataclass(frozen=True)
@@ -31,111 +32,91 @@ class Clip:
         The file.
     seconds : float
         Duration.
-    sample_rate : int
-        Hz, as stored.
-    channels : int
-        As stored.
     """
 
     path: Path
     seconds: float
-    sample_rate: int
-    channels: int
 
 
-def read_clip(path: str | Path, sample_rate: int) -> Tensor:
-    """Read an audio file: channels averaged, resampled.
+def read_clip(
+    path: str | Path, sample_rate: int, channel: int | None = None, cut: bool = False
+) -> Tensor:
+    """Read an audio file: its channels averaged, or one of them from 1; resampled.
 
-    Returns (T,).
+    Returns (T,). A file that was `cut` short is read as far as it goes.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"There is no audio file {path}.")
     try:
-        stored_rate = soundfile.info(path).samplerate
-        wav = read_audio(str(path)).float()
-    except (RuntimeError, OSError) as error:
-        raise UserError(
-            f"{path} cannot be decoded ({error}); delete it or get it again."
-        ) from error
-    if wav.dim() == 2:
-        wav = wav.mean(1)
-    if wav.numel() == 0:
-        raise UserError(f"{path} holds no samples; delete it or get it again.")
-    if not wav.isfinite().all():
-        raise UserError(f"{path} holds samples that are not finite; delete it or get it again.")
-    return wav if stored_rate == sample_rate else _resampler(stored_rate, sample_rate)(wav)
+        decoded = decode(path, cut)
+    except UnusableAudio as error:
+        raise UserError(f"{shown(path)}: {error}; delete it or get it again.") from error
+    samples, channels = decoded.samples, decoded.samples.shape[1]
+    if channel is not None and channel > channels:
+        raise UserError(f"{shown(path)} has no channel {channel}: it has {channels}.")
+    mono = samples.mean(1) if channel is None else samples[:, channel - 1]
+    if decoded.sample_rate != sample_rate:
+        mono = soxr.resample(mono, decoded.sample_rate, sample_rate)
+    return torch.from_numpy(np.ascontiguousarray(mono))
 
 
-def audio_pipeline(sample_rate: int) -> sb.utils.data_pipeline.DynamicItem:
+def resampled(seconds: float, sample_rate: int) -> int:
+    """How many samples `read_clip` makes of a clip."""
+    return int(
+        round(seconds * sample_rate, 6) + 0.5
+    )  # rounded first: 1001 / 32000 is no binary number
+
+
+def audio_pipeline(sample_rate: int, channel: int | None = None) -> DynamicItem:
     """Make the SpeechBrain dynamic item that reads ``signal`` (T,) from ``wav``, a path."""
-
-    @sb.utils.data_pipeline.takes("wav")
-    @sb.utils.data_pipeline.provides("signal")
-    def read(wav: str) -> Tensor:
-        return read_clip(wav, sample_rate)
-
-    return read
+    read = partial(read_clip, sample_rate=sample_rate, channel=channel)
+    return DynamicItem(["wav"], read, ["signal"])
 
 
 def inspect_clips(
     paths: Iterable[Path], sample_rate: int, skip_unusable: bool = False
-) -> list[Clip]:
-    """Read the headers of many files, and refuse those that would fail hours later."""
+) -> tuple[list[Clip], dict[Path, str]]:
+    """Look into many files: those that can be used, and why not the others, refused unless skipped."""
     paths = list(paths)
     with ThreadPoolExecutor() as pool:
         looked = list(pool.map(_look, paths, chunksize=64))
-    usable = [clip for clip in looked if isinstance(clip, Clip)]
-    bad = [
-        f"{path}: {what}" for path, what in zip(paths, looked, strict=True) if isinstance(what, str)
-    ]
+    usable = {p: one for p, one in zip(paths, looked, strict=True) if isinstance(one, Looked)}
+    bad = {p: one for p, one in zip(paths, looked, strict=True) if isinstance(one, str)}
     if bad:
-        shown = "\n  ".join(bad[:5]) + ("\n  ..." if len(bad) > 5 else "")
+        lines = [f"{shown(path)}: {reason}" for path, reason in bad.items()]
+        listed = "\n  ".join(lines[:_SHOWN]) + ("\n  ..." if len(bad) > _SHOWN else "")
         if not skip_unusable:
             raise UserError(
-                f"{len(bad)} of {len(paths)} audio files are unusable:\n  {shown}\n"
+                f"{len(bad)} of {len(paths)} audio files are unusable:\n  {listed}\n"
                 "Delete them or get them again, or set skip_unusable_audio: true to leave them out."
             )
-        logger.warning("Left out %d of %d unusable audio files:\n  %s", len(bad), len(paths), shown)
-    many_channels = sum(clip.channels > 1 for clip in usable)
+        logger.warning(
+            "Left out %d of %d unusable audio files:\n  %s", len(bad), len(paths), listed
+        )
+    many_channels = sum(one.channels > 1 for one in usable.values())
     if many_channels:
-        logger.info("%d files have several channels: they are averaged.", many_channels)
-    other_rate = sum(clip.sample_rate != sample_rate for clip in usable)
+        logger.info(
+            "%d files have several channels: they are averaged, unless audio_channel says which to take.",
+            many_channels,
+        )
+    warn_of_cancelling([path for path, one in usable.items() if one.cancels])
+    other_rate = sum(one.sample_rate != sample_rate for one in usable.values())
     if other_rate:
         logger.info("%d files are not at %d Hz: they are resampled.", other_rate, sample_rate)
-    return usable
+    return [Clip(path, one.seconds) for path, one in usable.items()], bad
 
 
-def _look(path: Path) -> Clip | str:
-    """What a header says, or what is wrong with it."""
-    if not path.is_file():
-        return "missing"
-    if path.stat().st_size == 0:
-        return "empty"
+def warn_of_cancelling(paths: list[Path]) -> None:
+    """Say which files become all but silent when their channels are averaged, if any."""
+    if paths:
+        logger.warning(
+            "The channels of %d files cancel each other when they are averaged, such as those of %s: next to "
+            "nothing is left. Take one of them: audio_channel: 1.", len(paths), shown(paths[0]),
+        )  # fmt: skip
+
+
+def _look(path: Path) -> Looked | str:
+    """What is known of a file, or what is wrong with it."""
     try:
-        info = soundfile.info(path)
-    except soundfile.LibsndfileError:
-        return "corrupt: not audio that can be decoded"
-    if info.frames == 0:
-        return "empty: a header without samples"
-    if info.duration < SHORTEST_SECONDS:
-        return f"too short: {1000 * info.duration:.1f} ms, one encoder frame is 25 ms"
-    if _truncated(path):
-        return "corrupt: shorter than its header says"
-    return Clip(path, info.duration, info.samplerate, info.channels)
-
-
-def _truncated(path: Path) -> bool:
-    """Whether a RIFF file ends before the size in its header; libsndfile shrugs that off."""
-    with path.open("rb") as file:
-        header = file.read(8)
-    if header[:4] != b"RIFF":
-        return False
-    size = int.from_bytes(header[4:], "little")
-    # Streaming writers leave 0 or the largest number for "unknown".
-    return 0 < size < 0xFFFFFFFF - 8 and path.stat().st_size < size + 8
-
-
-@cache
-def _resampler(stored_rate: int, sample_rate: int) -> Resample:
-    return Resample(stored_rate, sample_rate)
+        return look(path)
+    except UnusableAudio as error:
+        return str(error)

@@ -1,28 +1,32 @@
 """Manifests: one JSON file a split, from clip to wav and label or text, and the datasets made of them."""
 
-import json
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import speechbrain as sb
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.utils.data_pipeline import DynamicItem
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 from torch import Tensor
 
-from mambadapter.data.audio import Clip, audio_pipeline
+from mambadapter.data.audio import Clip, audio_pipeline, resampled
 from mambadapter.data.few_shot import draw_shots
 from mambadapter.errors import UserError
 from mambadapter.text.vocabulary import Vocabulary
-from mambadapter.utils.files import write_json
+from mambadapter.utils.files import read_json, shown
+
+logger = logging.getLogger(__name__)
 
 
-def write_manifest(
-    path: str | Path, clips: Sequence[Clip], labels: Sequence[str], root: Path
-) -> Path:
-    """Write a manifest, whole or not at all."""
-    entries = {
+def manifest_entries(
+    clips: Sequence[Clip], labels: Sequence[str], root: Path
+) -> dict[str, dict[str, Any]]:
+    """A manifest of labelled clips; their ids are their paths below the corpus, without the suffix."""
+    return {
         clip.path.relative_to(root).with_suffix("").as_posix(): {
             "wav": str(clip.path.resolve()),
             "duration": round(clip.seconds, 4),
@@ -30,7 +34,6 @@ def write_manifest(
         }
         for clip, label in zip(clips, labels, strict=True)
     }
-    return write_json(path, entries)
 
 
 def check_splits(labels: Mapping[str, Collection[str]], source: Path) -> None:
@@ -61,6 +64,7 @@ def classification_datasets(
     sample_rate: int,
     shots_per_class: int | None = None,
     seed: int = 0,
+    channel: int | None = None,
 ) -> tuple[dict[str, DynamicItemDataset], list[str]]:
     """Make SpeechBrain datasets of labelled clips.
 
@@ -74,13 +78,8 @@ def classification_datasets(
     entries["train"] = draw_shots(entries["train"], shots_per_class, seed)
     labels = sorted(present["train"])
     index = {label: number for number, label in enumerate(labels)}
-
-    @sb.utils.data_pipeline.takes("label")
-    @sb.utils.data_pipeline.provides("label_index")
-    def encode(label: str) -> int:
-        return index[label]
-
-    items = [audio_pipeline(sample_rate), encode]
+    number = DynamicItem(["label"], index.__getitem__, ["label_index"])
+    items = [audio_pipeline(sample_rate, channel), number]
     datasets = {
         split: DynamicItemDataset(content, items, ["id", "signal", "label_index"])
         for split, content in entries.items()
@@ -89,36 +88,80 @@ def classification_datasets(
 
 
 def transcription_datasets(
-    manifests: Mapping[str, str | Path], sample_rate: int
+    manifests: Mapping[str, str | Path],
+    sample_rate: int,
+    frames: Callable[[Tensor], Tensor],
+    channel: int | None = None,
 ) -> tuple[dict[str, DynamicItemDataset], Vocabulary]:
-    """Make SpeechBrain datasets of transcribed clips, and the vocabulary of their characters."""
+    """Make SpeechBrain datasets of transcribed clips, and the vocabulary of their characters.
+
+    Left out of training is what CTC cannot align with the `frames` that (B,) samples make.
+    """
     entries = _read_all(manifests)
+    entries["train"] = alignable(entries["train"], sample_rate, frames)
     vocabulary = Vocabulary.of(entry["text"] for entry in entries["train"].values())
-    return _text_datasets(entries, sample_rate, vocabulary.encode), vocabulary
+    return _text_datasets(entries, sample_rate, vocabulary.encode, channel), vocabulary
+
+
+def alignable(
+    entries: Mapping[str, Mapping[str, Any]], sample_rate: int, frames: Callable[[Tensor], Tensor]
+) -> dict[str, Mapping[str, Any]]:
+    """Leave out clips with fewer frames than CTC needs: one a character, and one between two alike."""
+    if not entries:
+        return {}
+    samples = [resampled(entry["duration"], sample_rate) for entry in entries.values()]
+    there = dict(zip(entries, frames(torch.tensor(samples)).tolist(), strict=True))
+    short = [name for name, e in entries.items() if there[name] < frames_needed(e["text"])]
+    if short:
+        logger.warning(
+            "train: left out %d clips with more characters than CTC has frames, such as %s",
+            len(short), shown(short[0]),
+        )  # fmt: skip
+    kept = {name: entry for name, entry in entries.items() if name not in set(short)}
+    if not kept:
+        raise UserError("No training clip has as many frames as characters; are the texts theirs?")
+    return kept
+
+
+def frames_needed(text: str) -> int:
+    """How many frames CTC needs for a text: between two alike it puts a blank.
+
+    Example
+    -------
+    >>> frames_needed("yella")
+    6
+    """
+    return len(text) + sum(one == other for one, other in pairwise(text))
 
 
 def text_datasets(
-    manifests: Mapping[str, str | Path], sample_rate: int, encode: Callable[[str], list[int]]
+    manifests: Mapping[str, str | Path],
+    sample_rate: int,
+    encode: Callable[[str], list[int]],
+    channel: int | None = None,
 ) -> dict[str, DynamicItemDataset]:
     """Make SpeechBrain datasets of transcribed clips."""
-    return _text_datasets(_read_all(manifests), sample_rate, encode)
+    return _text_datasets(_read_all(manifests), sample_rate, encode, channel)
 
 
 def _text_datasets(
-    entries: Mapping[str, Any], sample_rate: int, encode: Callable[[str], list[int]]
+    entries: Mapping[str, Any],
+    sample_rate: int,
+    encode: Callable[[str], list[int]],
+    channel: int | None,
 ) -> dict[str, DynamicItemDataset]:
-    @sb.utils.data_pipeline.takes("text")
-    @sb.utils.data_pipeline.provides("tokens")
-    def tokens(text: str) -> Tensor:
-        return torch.tensor(encode(text))
-
-    items = [audio_pipeline(sample_rate), tokens]
+    tokens = DynamicItem(["text"], partial(_tokens, encode=encode), ["tokens"])
+    items = [audio_pipeline(sample_rate, channel), tokens]
     keys = ["id", "signal", "tokens", "text", "duration"]
     return {split: DynamicItemDataset(e, items, keys) for split, e in entries.items()}
 
 
+def _tokens(text: str, encode: Callable[[str], list[int]]) -> Tensor:
+    return torch.tensor(encode(text))
+
+
 def _read_all(manifests: Mapping[str, str | Path]) -> dict[str, Any]:
     return {
-        split: json.loads(Path(path).read_text(encoding="utf-8"))
+        split: read_json(Path(path), f"delete {Path(path).parent}; it is made again")
         for split, path in manifests.items()
     }

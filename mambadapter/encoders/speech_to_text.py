@@ -1,7 +1,8 @@
 """Whisper, whole: an adapted encoder, an adapted decoder and a tokenizer, for one language."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from transformers import AutoTokenizer, WhisperForConditionalGeneration
@@ -48,9 +49,13 @@ class SpeechToText:
     decoder: AdaptedDecoder
     tokenizer: Any
 
-    def encode(self, text: str) -> list[int]:
-        """The tokens of a text, without those that start and end it."""
-        return self.tokenizer.encode(text, add_special_tokens=False)
+    @property
+    def encode(self) -> Callable[[str], list[int]]:
+        """From a text to its tokens, without those that start and end it.
+
+        It holds the tokenizer alone, so that a process that loads data need not have the model.
+        """
+        return partial(self.tokenizer.encode, add_special_tokens=False)
 
     def decode(self, tokens: list[int]) -> str:
         """The text of tokens; special ones are left out."""

@@ -40,6 +40,7 @@ def train(experiment: Experiment, test: bool) -> None:
         encoder.sample_rate,
         shots_per_class=hparams["shots_per_class"],
         seed=hparams["seed"],
+        channel=hparams["audio_channel"],
     )
     modules = {"encoder": encoder, "head": PooledClassifier(encoder.width, len(labels))}
 

@@ -36,7 +36,9 @@ def train(experiment: Experiment, test: bool) -> None:
 
     seed_everything(hparams["seed"], verbose=False)
     encoder = AdaptedEncoder.from_pretrained(hparams["source"], method)
-    datasets, vocabulary = transcription_datasets(manifests, encoder.sample_rate)
+    datasets, vocabulary = transcription_datasets(
+        manifests, encoder.sample_rate, encoder.frames, channel=hparams["audio_channel"]
+    )
     head = CTCHead(encoder.width, len(vocabulary), lstm=hparams["head_lstm"])
     modules = {"encoder": encoder, "head": head}
 

@@ -37,7 +37,9 @@ def train(experiment: Experiment, test: bool) -> None:
 
     seed_everything(hparams["seed"], verbose=False)
     whisper = load_speech_to_text(hparams["source"], language["code"], method, adapt)
-    datasets = text_datasets(manifests, whisper.encoder.sample_rate, whisper.encode)
+    datasets = text_datasets(
+        manifests, whisper.encoder.sample_rate, whisper.encode, channel=hparams["audio_channel"]
+    )
 
     brain = Seq2SeqBrain(
         whisper,

@@ -2,10 +2,13 @@
 
 import json
 import os
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from mambadapter.errors import UserError
 
 
 @contextmanager
@@ -23,3 +26,20 @@ def write_json(path: str | Path, content: Any) -> Path:
     with whole_file(path) as partial:
         partial.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
     return path
+
+
+def read_json(path: Path, mend: str, kind: type = dict) -> Any:
+    """Read a JSON file that holds one thing of a kind, or say what mends it."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is no whole JSON file ({error}); {mend}.") from error
+    if not isinstance(content, kind):
+        raise UserError(f"{path} holds no {kind.__name__}; {mend}.")
+    return content
+
+
+def shown(path: str | Path) -> str:
+    """A path as a message can hold it: on one line, and in UTF-8 whatever its bytes are."""
+    text = str(path).encode("utf-8", "backslashreplace").decode()
+    return "".join(c if unicodedata.category(c) != "Cc" else ascii(c)[1:-1] for c in text)

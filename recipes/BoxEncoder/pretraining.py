@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from box_prepare import SPEECH
 from objectives import BLANK, NO_PHONE, OBJECTIVES
 from sounds import KINDS
 from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.utils.data_pipeline import DynamicItem
 from torch import Tensor, nn
 
 from mambadapter.data.audio import audio_pipeline
@@ -63,29 +65,23 @@ def pretraining_datasets(
     phones = sorted(letter for letter, count in counts.items() if count >= _RAREST)
     index = {letter: number for number, letter in enumerate(phones)}
 
-    @sb.utils.data_pipeline.takes("phones", "signal")
-    @sb.utils.data_pipeline.provides("frame_phones")
-    def label_frames(spoken: list, signal: Tensor) -> Tensor:
-        return frame_labels(spoken, len(signal), index)
-
-    @sb.utils.data_pipeline.takes("kind")
-    @sb.utils.data_pipeline.provides("kind_index")
-    def encode_kind(kind: str) -> int:
-        return KIND_NAMES.index(kind)
-
     if phone_objective == "ctc":
         phones.append(BLANK)
-    items = [audio_pipeline(16000), label_frames, encode_kind]
+    items = [
+        audio_pipeline(16000),
+        DynamicItem(["phones", "signal"], partial(frame_labels, index=index), ["frame_phones"]),
+        DynamicItem(["kind"], KIND_NAMES.index, ["kind_index"]),
+    ]
     keys = ["id", "signal", "frame_phones", "kind_index"]
     return {split: DynamicItemDataset(e, items, keys) for split, e in entries.items()}, phones
 
 
-def frame_labels(spoken: list, samples: int, index: Mapping[str, int]) -> Tensor:
+def frame_labels(spoken: list, signal: Tensor, index: Mapping[str, int]) -> Tensor:
     """The phone in the middle of every frame.
 
     Returns (T,).
     """
-    frames = (samples - _FRAME_LENGTH) // _FRAME_STRIDE + 1
+    frames = (len(signal) - _FRAME_LENGTH) // _FRAME_STRIDE + 1
     if not spoken:
         return torch.full((frames,), NO_PHONE)
     middles = np.arange(frames) * _FRAME_STRIDE + _FRAME_LENGTH // 2

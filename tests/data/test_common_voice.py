@@ -1,6 +1,7 @@
 """Which clips of a release are used, which are left out and why, and that it is the same every time."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -79,10 +80,8 @@ def test_the_language_folder_or_the_release_will_do(release, tmp_path):
 def test_nothing_is_decoded_twice(copy, tmp_path, monkeypatch):
     prepare(copy, tmp_path, "a")
     decoded = []
-    original = durations.decode
-    monkeypatch.setattr(
-        durations, "decode", lambda path: decoded.append(path.name) or original(path)
-    )
+    original = durations.look
+    monkeypatch.setattr(durations, "look", lambda path: decoded.append(path.name) or original(path))
     prepare(copy, tmp_path, "b", seed=5)
     assert decoded == []
     name = read_table(copy / "kab/train.tsv")[0]["path"]
@@ -155,10 +154,6 @@ def too_long(corpus):
     return name
 
 
-def too_many_characters(corpus):
-    return edit(corpus, "train.tsv", 0, sentence="yiwen sin kraḍ kuẓ " * 6)
-
-
 def in_the_test(corpus):
     sentence = read_table(corpus / "kab/test.tsv")[0]["sentence"]
     return edit(corpus, "train.tsv", 0, sentence=sentence.upper() + "!")
@@ -166,13 +161,12 @@ def in_the_test(corpus):
 
 DAMAGES = {
     missing: "missing",
-    cut: "corrupt: shorter than its header says",
+    cut: "cut short: it ends before its header says, after 0.53 s",
     junk: "corrupt: not audio that can be decoded",
     empty_file: "empty",
     no_words: "no words in its sentence",
     foreign: "outside of the alphabet: 23ñ",
     too_long: "longer than 10 s",
-    too_many_characters: "more characters than CTC has frames",
     in_the_test: "its sentence is in the test or validation split",
 }
 
@@ -252,11 +246,126 @@ def test_another_language_or_folder_is_refused(release, tmp_path):
         prepare(tmp_path / "nowhere", tmp_path)
 
 
-def test_other_settings_in_the_same_folder_are_refused(release, tmp_path):
-    prepare(release, tmp_path)
-    prepare(release, tmp_path)
-    with pytest.raises(UserError, match="prepared from another release or with other settings"):
-        prepare(release, tmp_path, longest_seconds=5.0)
+def change_times(corpus):
+    for path in (corpus / "kab/clips").iterdir():
+        os.utime(path, (0, 0))
+
+
+@pytest.mark.parametrize("change", [change_times, lambda corpus: None])
+def test_a_moved_release_is_prepared_again(copy, tmp_path, change):
+    """The same clips elsewhere, or with other times, are the same data."""
+    before = read(prepare(copy, tmp_path)["train"])
+    moved = copy.rename(tmp_path / "elsewhere")
+    change(moved)
+    after = read(prepare(moved, tmp_path)["train"])
+    assert all(str(moved) in entry["wav"] for entry in after.values())
+    assert {n: {**e, "wav": ""} for n, e in after.items()} == {
+        n: {**e, "wav": ""} for n, e in before.items()
+    }
+
+
+def longer(corpus):
+    name = read_table(corpus / "kab/train.tsv")[0]["path"]
+    noise = np.random.default_rng(0).normal(0, 0.1, 96000)
+    sf.write(corpus / "kab/clips" / name, noise, 48000, format="MP3")
+    return {}
+
+
+def another_recording(corpus):
+    path = corpus / "kab/clips" / read_table(corpus / "kab/train.tsv")[0]["path"]
+    path.write_bytes(path.read_bytes() + bytes(1000))
+    return {}
+
+
+def another_sentence(corpus):
+    edit(corpus, "train.tsv", 0, sentence="yiwen")
+    return {}
+
+
+def a_clip_less(corpus):
+    missing(corpus)
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (longer, "train: 1 clips with another duration"),
+        (another_recording, "train: 1 clips with another size"),
+        (another_sentence, "another table; train: 1 clips with another sentence"),
+        (a_clip_less, "train: 1 clips fewer"),
+        (lambda corpus: {"longest_seconds": 1.3}, "another longest_seconds; train: .* clips fewer"),
+        (
+            lambda corpus: {"hours": {**HOURS, "train": 0.001}},
+            "another hours; train: .* clips fewer",
+        ),
+    ],
+)
+def test_other_data_is_named_and_refused(copy, tmp_path, change, said):
+    """What a run has learnt from must not change below it."""
+    prepare(copy, tmp_path)
+    settings = change(copy)
+    with pytest.raises(
+        UserError, match=rf"other settings \(.*{said}.*Give another --output_folder"
+    ):
+        prepare(copy, tmp_path, **settings)
+
+
+def test_clips_that_arrive_later_are_noticed(copy, tmp_path):
+    name = read_table(copy / "kab/train.tsv")[0]["path"]
+    path = copy / "kab/clips" / name
+    content = path.read_bytes()
+    path.unlink()
+    prepare(copy, tmp_path)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="train: 1 clips more"):
+        prepare(copy, tmp_path)
+
+
+ROW = "speaker\t{clip}\t{sentence}\t2\t0\t\t\t\tkab\t\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (ROW.format(clip="a.mp3", sentence="yiwen\tsin"), "11 cells, where the header has 10"),
+        (ROW.format(clip="a.mp3", sentence="yiwen\nsin"), "3 cells, where the header has 10"),
+        (ROW.format(clip="a.mp3", sentence="yiwen\rsin"), "3 cells, where the header has 10"),
+        ("abc\tdef\n", "2 cells, where the header has 10"),
+        (ROW.format(clip="../a.mp3", sentence="yiwen"), "'../a.mp3' is not the name of a clip"),
+        (ROW.format(clip="", sentence="yiwen"), "'' is not the name of a clip"),
+        (
+            ROW.format(clip="a.mp3", sentence="yiwen") + ROW.format(clip="a.mp3", sentence="sin"),
+            "a.mp3 again, with another sentence",
+        ),
+    ],
+)
+def test_broken_rows_are_named_or_left_out(copy, tmp_path, caplog, rows, said):
+    """Never is a part of a sentence taken for it."""
+    with (copy / "kab/train.tsv").open("a", encoding="utf-8", newline="") as file:
+        file.write(rows)
+    with pytest.raises(UserError, match=rf"rows are broken:\n  train.tsv, line 1[45]: {said}"):
+        prepare(copy, tmp_path)
+    entries = read(prepare(copy, tmp_path, skip_broken_rows=True)["train"])
+    assert len(entries) == 12
+    assert "broken rows:\n  train.tsv, line 1" in caplog.text
+
+
+def test_a_new_line_in_the_last_column(copy, tmp_path):
+    """The row before it looks whole, with a part of its sentence."""
+    path = copy / "kab/train.tsv"
+    rows = read_table(path)
+    rows[4]["sentence"] = "yiwen\nsin"
+    write_table(path, rows, ["client_id", "path", "sentence"])
+    entries = read(prepare(copy, tmp_path, skip_broken_rows=True)["train"])
+    assert Path(rows[4]["path"]).stem not in entries
+    assert len(entries) == 11
+
+
+def test_a_row_that_is_there_twice(copy, tmp_path):
+    rows = read_table(copy / "kab/train.tsv")
+    write_table(copy / "kab/train.tsv", [*rows, *rows[:4]])
+    assert len(read(prepare(copy, tmp_path)["train"])) == 12
 
 
 def test_speakers_in_two_splits_are_said(copy, tmp_path, caplog):

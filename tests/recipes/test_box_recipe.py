@@ -95,13 +95,13 @@ def test_frame_labels_against_a_search_by_hand():
 
     spoken = [[0, "_"], [700, "a"], [1900, "x"], [2500, "b"], [6000, "_"]]
     index = {"_": 0, "a": 1, "b": 2}
-    labels = frame_labels(spoken, 8000, index)
+    labels = frame_labels(spoken, torch.zeros(8000), index)
     assert len(labels) == (8000 - 400) // 320 + 1
     for frame, label in enumerate(labels.tolist()):
         middle = 320 * frame + 200
         letter = [letter for start, letter in spoken if start <= middle][-1]
         assert label == index.get(letter, -100)
-    assert (frame_labels([], 8000, index) == -100).all()
+    assert (frame_labels([], torch.zeros(8000), index) == -100).all()
 
 
 def test_there_are_as_many_labels_as_frames():
@@ -112,7 +112,7 @@ def test_there_are_as_many_labels_as_frames():
     backbone = load_pretrained("mambadapter/box").backbone
     for samples in (400, 719, 720, 8000, 12345, 64001):
         frames = int(backbone._get_feat_extract_output_lengths(torch.tensor(samples)))
-        assert len(frame_labels([[0, "_"]], samples, {"_": 0})) == frames
+        assert len(frame_labels([[0, "_"]], torch.zeros(samples), {"_": 0})) == frames
 
 
 def test_augmentation_keeps_time_padding_and_the_generator():

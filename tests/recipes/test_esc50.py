@@ -78,7 +78,7 @@ def test_a_source_that_two_splits_share_is_said(copy, tmp_path, caplog):
 def test_each_test_fold_has_manifests_of_its_own(small_esc50, tmp_path):
     esc50.prepare_esc50(small_esc50, tmp_path, 1)
     with pytest.raises(
-        UserError, match="prepared from other data: 30 files then, 30 now, or other"
+        UserError, match="another list of files; train: 6 clips more; train: 6 clips fewer; valid"
     ):
         esc50.prepare_esc50(small_esc50, tmp_path, 2)
 
@@ -148,7 +148,7 @@ def break_audio(corpus):
         (break_encoding, r"esc50\.csv cannot be read \(.*utf-8"),
         (break_training, "valid split has labels that training never sees: dog; is .* complete"),
         (break_missing, r"1 of 30 audio files are unusable:\n.*2-2000-A-0\.wav: missing"),
-        (break_audio, r"1 of 30 audio files are unusable:\n.*3-3010-A-10\.wav: corrupt: shorter"),
+        (break_audio, r"1 of 30 audio files are unusable:\n.*3-3010-A-10\.wav: cut short: 0.39 s"),
     ],
 )
 def test_a_damaged_corpus_is_refused(copy, tmp_path, damage, message):

@@ -132,7 +132,7 @@ def break_audio(corpus):
     [
         (break_table, r"data/valid_data\.csv is missing; it comes with the corpus"),
         (break_column, r"train_data\.csv has no column speakerId"),
-        (break_row, r"test_data\.csv, line 14: no action, object, location"),
+        (break_row, r"test_data\.csv, line 14: 3 cells, where the header has 7"),
         (break_two_splits, r"1 files are in two splits, such as .*s1/0-0\.wav \(train and valid\)"),
         (break_two_labels, r"1 files are listed twice, such as .*s1/0-0\.wav \(train\)"),
         (break_suffix, r"1 files are listed twice, such as .*s1/0-0\.flac \(train\)"),

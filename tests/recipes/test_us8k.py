@@ -142,7 +142,7 @@ def break_audio(corpus):
         (break_column, r"UrbanSound8K\.csv has no column fold; unpack the corpus again"),
         (break_training, "valid split has labels that training never sees: siren; is .* complete"),
         (break_missing, r"1 of 60 audio files are unusable:\n.*203-3-0-1\.wav: missing"),
-        (break_audio, r"1 of 60 audio files are unusable:\n.*903-3-0-1\.wav: corrupt: shorter"),
+        (break_audio, r"1 of 60 audio files are unusable:\n.*903-3-0-1\.wav: cut short: 0.39 s"),
     ],
 )
 def test_a_damaged_corpus_is_refused(copy, tmp_path, damage, message):

@@ -1,42 +1,25 @@
 """Choose hours of a Common Voice release and write their manifests (Ardila et al. 2020, arXiv 1912.06670)."""
 
-import csv
 import hashlib
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from dataclasses import asdict
 from pathlib import Path
 
+from mambadapter.data.corpora.common_voice_table import Utterance, read_table
 from mambadapter.data.corpora.preparation import find_corpus, require_file, warn_of_overlap
+from mambadapter.data.corpora.prepared import Chosen, write_manifests
 from mambadapter.data.durations import DurationCache
 from mambadapter.errors import UserError
 from mambadapter.text import TextRules
-from mambadapter.utils.files import write_json
 
 logger = logging.getLogger(__name__)
 
 TABLES = {"test": "test.tsv", "valid": "dev.tsv", "train": "train.tsv"}
-COLUMNS = ("client_id", "path", "sentence")
-
-# One frame for every 20 ms of audio, and CTC needs one for each character, and one between two alike.
-_FRAMES_PER_SECOND = 50
 
 # Clips that are decoded at a time; a limit of hours is met after the first that reaches it.
 _CHUNK = 512
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """A clip as a table lists it, its sentence by the language's rules."""
-
-    clip: str
-    speaker: str
-    sentence: str
-    text: str
-    outside: str
 
 
 def prepare_common_voice(
@@ -48,14 +31,15 @@ def prepare_common_voice(
     hours: Mapping[str, float],
     longest_seconds: float = 10.0,
     seed: int = 1986,
+    skip_broken_rows: bool = False,
 ) -> dict[str, Path]:
     """Write ``train.json``, ``valid.json`` and ``test.json``; nothing is done twice.
 
     The clips of a split are taken in an order drawn by the seed until there are as many hours as wanted.
     Left out, and written to ``left_out.json`` with the reason, are clips that are missing, unreadable or
     longer than the limit, and those without a word. From training also sentences with characters outside of
-    the alphabet, those that the test or validation split has too, and those with more characters than CTC has
-    frames; the splits that are scored keep such clips, which count as whatever is recognised.
+    the alphabet, and those that the test or validation split has too; the splits that are scored keep such
+    clips, which count as whatever is recognised.
 
     Parameters
     ----------
@@ -75,6 +59,8 @@ def prepare_common_voice(
         Of a clip.
     seed : int
         Of the order in which clips are taken.
+    skip_broken_rows : bool
+        Leave out rows whose cells are not those of the columns, instead of refusing.
 
     Returns
     -------
@@ -84,8 +70,8 @@ def prepare_common_voice(
     Raises
     ------
     UserError
-        If the folder is no release, a table lacks a column, a clip is in two splits, nothing is left of a
-        split, or the manifest folder was prepared with other settings.
+        If the folder is no release, a table lacks a column or has a broken row, a clip is listed twice or in
+        two splits, nothing is left of a split, or the manifest folder was prepared from other data.
 
     Example
     -------
@@ -95,58 +81,60 @@ def prepare_common_voice(
     'train.json'
     """
     root = _language_folder(data_folder, language)
-    manifest_folder = Path(manifest_folder)
-    manifests = {split: manifest_folder / f"{split}.json" for split in ("train", "valid", "test")}
-    fingerprint = {
-        "tables": {name: _digest(require_file(root / name)) for name in TABLES.values()},
-        "rules": asdict(rules) | {"look_alikes": dict(rules.look_alikes)},
+    made_from = {
+        "data_folder": str(root.resolve()),
+        "table": {name: _digest(require_file(root / name)) for name in TABLES.values()},
+        "rule": asdict(rules) | {"look_alikes": dict(rules.look_alikes)},
         "hours": dict(hours),
         "longest_seconds": longest_seconds,
         "seed": seed,
+        "skip_broken_rows": skip_broken_rows,
     }
-    done = manifest_folder / "prepared.json"
-    if done.is_file():
-        if json.loads(done.read_text(encoding="utf-8")) != fingerprint:
-            raise UserError(
-                f"{manifest_folder} was prepared from another release or with other settings. Give another "
-                "--output_folder, or delete that one."
-            )
-        if all(path.is_file() for path in manifests.values()):
-            return manifests
 
-    listed = {split: _read_table(root / name, rules) for split, name in TABLES.items()}
-    _check_clips(listed, root)
-    cache = DurationCache(
-        Path(cache_folder) / f"{root.resolve().parent.name}-{language}-durations.json",
-        root / "clips",
-    )
-    scored = {utterance.text for split in ("valid", "test") for utterance in listed[split]}
-    left_out: dict[str, dict[str, str]] = {}
-    speakers: dict[str, set[str]] = {}
-    for split, utterances in listed.items():
-        chosen, left_out[split] = _choose(
-            utterances,
-            cache,
-            hours[split],
-            longest_seconds,
-            seed,
-            scored if split == "train" else None,
-        )
-        if not chosen:
+    def choose() -> Chosen:
+        tables = {s: read_table(root / name, rules) for s, name in TABLES.items()}
+        broken = [line for table in tables.values() for line in table.broken]
+        if broken and not skip_broken_rows:
             raise UserError(
-                f"Nothing is left of the {split} split of {root}: "
-                f"{_counted(left_out[split]) or 'its table is empty'}. Is clips/ unpacked?"
+                f"{len(broken)} rows are broken:\n  {_listed(broken)}\nUnpack the release again, or set "
+                "skip_broken_rows: true to leave them out."
             )
-        speakers[split] = {utterance.speaker for utterance, _ in chosen}
-        write_json(manifests[split], _entries(chosen, root))
-        total = sum(seconds for _, seconds in chosen) / 3600
-        logger.info("%s: %d clips, %.2f hours", split, len(chosen), total)
-        if left_out[split]:
-            logger.warning("%s: left out %s", split, _counted(left_out[split]))
-    warn_of_overlap(speakers, "speakers")
-    write_json(manifest_folder / "left_out.json", left_out)
-    write_json(done, fingerprint)
-    return manifests
+        if broken:
+            logger.warning("Left out %d broken rows:\n  %s", len(broken), _listed(broken))
+        listed = {split: table.utterances for split, table in tables.items()}
+        _check_clips(listed, root)
+        cache = DurationCache(
+            Path(cache_folder) / f"{root.resolve().parent.name}-{language}-durations.json",
+            root / "clips",
+        )
+        scored = {utterance.text for split in ("valid", "test") for utterance in listed[split]}
+        left_out: dict[str, dict[str, str]] = {}
+        speakers: dict[str, set[str]] = {}
+        entries = {}
+        for split, utterances in listed.items():
+            chosen, left_out[split] = _choose(
+                utterances,
+                cache,
+                hours[split],
+                longest_seconds,
+                seed,
+                scored if split == "train" else None,
+            )
+            if not chosen:
+                raise UserError(
+                    f"Nothing is left of the {split} split of {root}: "
+                    f"{_counted(left_out[split]) or 'its table is empty'}. Is clips/ unpacked?"
+                )
+            speakers[split] = {utterance.speaker for utterance, _ in chosen}
+            entries[split] = _entries(chosen, root)
+            total = sum(seconds for _, seconds in chosen) / 3600
+            logger.info("%s: %d clips, %.2f hours", split, len(chosen), total)
+            if left_out[split]:
+                logger.warning("%s: left out %s", split, _counted(left_out[split]))
+        warn_of_overlap(speakers, "speakers")
+        return Chosen(entries, left_out)
+
+    return write_manifests(Path(manifest_folder), made_from, root / "clips", choose)
 
 
 def _language_folder(data_folder: str | Path, language: str) -> Path:
@@ -160,31 +148,6 @@ def _language_folder(data_folder: str | Path, language: str) -> Path:
         lacks=f"{TABLES['train']}",
         is_corpus=lambda path: path.name == language and (path / TABLES["train"]).is_file(),
     )
-
-
-def _read_table(path: Path, rules: TextRules) -> list[Utterance]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            # Sentences hold quotation marks that quote nothing.
-            rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-            absent = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
-            if absent:
-                raise UserError(
-                    f"{path} has no column {', '.join(absent)}, only {', '.join(rows.fieldnames or ())}; "
-                    "unpack a release of Common Voice from 13 on."
-                )
-            utterances = []
-            for row in rows:
-                sentence = row["sentence"] or ""
-                normalised = rules.normalise(sentence)
-                utterances.append(
-                    Utterance(
-                        row["path"], row["client_id"], sentence, normalised.text, normalised.outside
-                    )
-                )
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read ({error}); unpack the release again.") from error
-    return utterances
 
 
 def _check_clips(listed: Mapping[str, Sequence[Utterance]], root: Path) -> None:
@@ -240,12 +203,7 @@ def _problem(
         return ""
     if utterance.outside:
         return f"outside of the alphabet: {utterance.outside}"
-    if text in scored:
-        return "its sentence is in the test or validation split"
-    alike = sum(one == other for one, other in pairwise(text))
-    if len(text) + alike > int(seconds * _FRAMES_PER_SECOND):
-        return "more characters than CTC has frames"
-    return ""
+    return "its sentence is in the test or validation split" if text in scored else ""
 
 
 def _chunks(utterances: Sequence[Utterance]) -> Iterator[Sequence[Utterance]]:
@@ -268,6 +226,10 @@ def _entries(chosen: Sequence[tuple[Utterance, float]], root: Path) -> dict[str,
 def _counted(left_out: Mapping[str, str]) -> str:
     counts = Counter(reason.partition(":")[0] for reason in left_out.values())
     return ", ".join(f"{count} ({reason})" for reason, count in counts.most_common())
+
+
+def _listed(lines: Sequence[str]) -> str:
+    return "\n  ".join(lines[:5]) + ("\n  ..." if len(lines) > 5 else "")
 
 
 def _digest(path: Path) -> str:

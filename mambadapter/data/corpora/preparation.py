@@ -9,15 +9,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from itertools import combinations
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from mambadapter.data.audio import inspect_clips
-from mambadapter.data.manifests import check_splits, write_manifest
+from mambadapter.data.corpora.prepared import SPLITS, Chosen, write_manifests
+from mambadapter.data.manifests import check_splits, manifest_entries
 from mambadapter.errors import UserError
-from mambadapter.utils.files import write_json
+from mambadapter.utils.files import shown
 
 logger = logging.getLogger(__name__)
 
-SPLITS = ("train", "valid", "test")
 SAMPLE_RATE = 16000  # of the encoders; here it only decides whether the log speaks of resampling
 
 
@@ -106,7 +107,8 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     Raises
     ------
     UserError
-        If the table is missing, cannot be read, lacks a column or has a blank cell.
+        If the table is missing, cannot be read, lacks a column, or has a row with a blank cell, too few or
+        too many: its cells would be those of other columns.
     """
     rows = []
     try:
@@ -118,7 +120,12 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
                     f"{path} has no column {', '.join(absent)}; unpack the corpus again."
                 )
             for row in reader:
-                cells = {name: (row[name] or "").strip() for name in columns}
+                if None in row or None in row.values():
+                    raise UserError(
+                        f"{path}, line {reader.line_num}: {cells_of(row)} cells, where the header has "
+                        f"{len(reader.fieldnames or ())}; unpack the corpus again."
+                    )
+                cells = {name: row[name].strip() for name in columns}
                 blank = [name for name, cell in cells.items() if not cell]
                 if blank:
                     raise UserError(
@@ -129,6 +136,13 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read ({error}); unpack the corpus again.") from error
     return rows
+
+
+def cells_of(row: Mapping[str | None, Any]) -> int:
+    """How many cells a row of `csv.DictReader` had; it puts what is too much under None."""
+    return sum(value is not None for key, value in row.items() if key is not None) + len(
+        row.get(None, ())
+    )
 
 
 def split_of_folds(test_fold: int, folds: int) -> dict[int, str]:
@@ -241,7 +255,8 @@ def write_splits(
 ) -> dict[str, Path]:
     """Check the files and the splits of a corpus and write a manifest a split; nothing is done twice.
 
-    The corpus may move, but not change, between two runs in the same output folder.
+    The corpus may move, but not change, between two runs in the same output folder. With
+    `skip_unusable_audio`, ``left_out.json`` says what was left out and why.
 
     Parameters
     ----------
@@ -274,31 +289,31 @@ def write_splits(
     """
     files = sorted(files, key=lambda file: file.name)
     _check_names(files, root)
-    manifest_folder = Path(manifest_folder)
-    manifests = {split: manifest_folder / f"{split}.json" for split in SPLITS}
-    done = manifest_folder / "prepared.json"
-    fingerprint = _fingerprint(root, files, skip_unusable_audio)
-    if done.is_file():
-        before = json.loads(done.read_text(encoding="utf-8"))
-        if before == fingerprint and all(path.is_file() for path in manifests.values()):
-            return manifests
-        if before["names"] != fingerprint["names"]:
-            raise UserError(
-                f"{manifest_folder} was prepared from other data: {before['files']} files then, "
-                f"{len(files)} now, or other names, labels or splits. "
-                "Give another --output_folder, or delete that one."
-            )
 
-    listed = {root / file.name: file for file in files}
-    clips = inspect_clips(listed, SAMPLE_RATE, skip_unusable_audio)
-    chosen = {split: [c for c in clips if listed[c.path].split == split] for split in SPLITS}
-    labels = {split: [listed[clip.path].label for clip in chosen[split]] for split in SPLITS}
-    check_splits(labels, root)
-    for split, manifest in manifests.items():
-        write_manifest(manifest, chosen[split], labels[split], root)
-        logger.info("%s: %d clips", split, len(chosen[split]))
-    write_json(done, fingerprint)
-    return manifests
+    def choose() -> Chosen:
+        listed = {root / file.name: file for file in files}
+        clips, left_out = inspect_clips(listed, SAMPLE_RATE, skip_unusable_audio)
+        chosen = {split: [c for c in clips if listed[c.path].split == split] for split in SPLITS}
+        labels = {split: [listed[clip.path].label for clip in chosen[split]] for split in SPLITS}
+        check_splits(labels, root)
+        for split, of_split in chosen.items():
+            logger.info("%s: %d clips", split, len(of_split))
+        reasons: dict[str, dict[str, str]] = {split: {} for split in SPLITS}
+        for path, reason in left_out.items():
+            reasons[listed[path].split][shown(listed[path].name)] = reason
+        entries = {
+            split: manifest_entries(of_split, labels[split], root)
+            for split, of_split in chosen.items()
+        }
+        return Chosen(entries, reasons)
+
+    contents = json.dumps([astuple(file) for file in files]).encode()
+    made_from = {
+        "data_folder": str(root.resolve()),
+        "list of files": hashlib.sha256(contents).hexdigest(),
+        "skip_unusable_audio": skip_unusable_audio,
+    }
+    return write_manifests(Path(manifest_folder), made_from, root, choose)
 
 
 def _check_names(files: Sequence[LabelledFile], root: Path) -> None:
@@ -327,15 +342,3 @@ def _check_names(files: Sequence[LabelledFile], root: Path) -> None:
             f"{len(twice)} files are listed twice, such as {twice[0][0].name} "
             f"({twice[0][0].split}); unpack the corpus again."
         )
-
-
-def _fingerprint(
-    root: Path, files: Sequence[LabelledFile], skip_unusable_audio: bool
-) -> dict[str, str | int | bool]:
-    contents = json.dumps([astuple(file) for file in files]).encode()
-    return {
-        "data_folder": str(root.resolve()),
-        "files": len(files),
-        "names": hashlib.sha256(contents).hexdigest(),
-        "skip_unusable_audio": skip_unusable_audio,
-    }
