@@ -49,6 +49,9 @@ _LEAST = {
     "profile_warmup": 0,
 }
 
+# Times that SpeechBrain declares whole, and reads as they come.
+_FRACTIONS = {"ckpt_interval_minutes"}
+
 _RUN_OPTION_TYPES = {
     name: kind for name, kind in get_type_hints(RunOptions).items() if name in HELP_TEXTS
 }
@@ -118,6 +121,9 @@ def _run_option(name: str, text: str) -> Any:
     if bool in kinds:
         value = {"true": True, "false": False}.get(text)
         wanted = "true or false"
+    elif name in _FRACTIONS:
+        value = _number(float, text, 0)
+        wanted = "a number of at least 0"
     elif int in kinds:
         least = _LEAST.get(name, -math.inf)
         value = _number(int, text, least)

@@ -82,6 +82,18 @@ NAME = Kind("a name", lambda value, _: _is_text(value), text=True)
 SOURCE = replace(NAME, wanted="a name, or a folder", path=True)
 PATH = replace(NAME, wanted="a path; write ./{value}", path=True)
 PATH_OR_NULL = replace(PATH, fits=lambda value, _: value is None or _is_text(value))
+HOURS = Kind(
+    "hours above 0 of train, valid and test",
+    lambda value, _: (
+        isinstance(value, Mapping)
+        and value.keys() == {"train", "valid", "test"}
+        and all(_is_number(hours) and hours > 0 for hours in value.values())
+    ),
+)
+LANGUAGE = Kind(
+    "a file with the keys code and rules, by !include:",
+    lambda value, _: isinstance(value, Mapping) and value.keys() >= {"code", "rules"},
+)
 FOLD = Kind(
     "a fold from 1 to {folds}, or all",
     lambda value, tree: value == "all" or (_is_whole(value) and 1 <= value <= tree.get("folds", 0)),
@@ -129,7 +141,7 @@ def _machine(name: str, kind: Kind, neutral: Any, read: bool = False) -> Key:
 
 
 _ROWS = (
-    Key("language", tasks=_RECOGNITION),
+    Key("language", LANGUAGE, _RECOGNITION),
     Key("encoder", SOURCE),
     Key("adapter", NAME),
     Key("adapt", _one_of("encoder", "decoder", "both"), tasks=(SEQ2SEQ,)),
@@ -153,7 +165,7 @@ _ROWS = (
     Key("spec_augment", SWITCH, (CLASSIFICATION,)),
     Key("longest_text", _whole(1), (SEQ2SEQ,)),
     _machine("data_folder", PATH, "-"),
-    Key("hours", tasks=_RECOGNITION, read=False),
+    Key("hours", HOURS, _RECOGNITION, read=False),
     Key("longest_seconds", POSITIVE, _RECOGNITION),
     Key("skip_unusable_audio", SWITCH, (CLASSIFICATION,), read=False),
     Key("skip_broken_rows", SWITCH, _RECOGNITION, read=False),

@@ -1,5 +1,6 @@
 """Batches of about one length, each with as many seconds of audio as the next."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ def batches_by_length(
     options: Mapping[str, Any],
 ) -> dict[str, dict[str, Any]]:
     """Arguments of a loader for each split, by SpeechBrain's dynamic batching."""
-    steps = round((longest - _SHORTEST) / _STEP)
+    steps = max(math.ceil((longest - _SHORTEST) / _STEP), 0)
     boundaries = [_SHORTEST + _STEP * step for step in range(steps + 1)]
     return {
         split: {

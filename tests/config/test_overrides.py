@@ -113,7 +113,8 @@ def test_run_options_without_effect_are_refused(recipe, option, message):
         ("--optimizer_step_limit=1e2", "'1e2' is not a whole number of at least 1"),
         ("--optimizer_step_limit=0", "'0' is not a whole number of at least 1"),
         ("--grad_accumulation_factor=0", "'0' is not a whole number of at least 1"),
-        ("--ckpt_interval_minutes=1.5", "'1.5' is not a whole number"),
+        ("--ckpt_interval_minutes=-1", "'-1' is not a number of at least 0"),
+        ("--ckpt_interval_steps=1.5", "'1.5' is not a whole number"),
         ("--max_grad_norm=abc", "'abc' is not a number"),
         ("--max_grad_norm=nan", "'nan' is not a number"),
         ("--eval_precision=bf61", "'bf61' is unknown; did you mean 'bf16'"),
@@ -142,6 +143,7 @@ def test_run_options_have_speechbrains_types(recipe):
         "optimizer_step_limit": 100,
         "grad_accumulation_factor": 2,
         "max_grad_norm": 1.0,
+        "ckpt_interval_minutes": 2.63,
         "ckpt_interval_steps": 5,
         "device": "cpu",
     }

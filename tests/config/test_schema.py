@@ -52,7 +52,25 @@ def test_impossible_values_fail_at_the_start(task, change, message):
         load_experiment([str(YAMLS[task]), "--data_folder=/data", f"--{change}"], contract(task))
 
 
-def test_numbers_with_fractions_may_replace_whole_ones():
-    """`batch_seconds: 60` says nothing against 7.5."""
-    arguments = [str(YAMLS["ctc"]), "--data_folder=/data", "--batch_seconds=7.5"]
-    assert load_experiment(arguments, contract("ctc")).hparams["batch_seconds"] == 7.5
+@pytest.mark.parametrize(
+    ("task", "key"),
+    [
+        (task, key.name)
+        for key in KEYS.values()
+        for task in key.tasks
+        if key.kind.fraction and key.name != "lr"
+    ],
+)
+def test_numbers_with_fractions_may_replace_whole_ones(task, key):
+    """`batch_seconds: 60` says nothing against 2.63."""
+    arguments = [str(YAMLS[task]), "--data_folder=/data", f"--{key}=2.63"]
+    assert load_experiment(arguments, contract(task)).hparams[key] == 2.63
+
+
+@pytest.mark.parametrize("hours", ["3", "{train: 1}", "{train: x, valid: 1, test: 1}", "[1, 1, 1]"])
+def test_hours_are_of_each_split(hours):
+    arguments = [str(YAMLS["ctc"]), "--data_folder=/data", f"--hours={hours}"]
+    with pytest.raises(UserError, match="hours: .* is not hours above 0 of train, valid and test"):
+        load_experiment(arguments, contract("ctc"))
+    arguments[-1] = "--hours.train=2.63"
+    assert load_experiment(arguments, contract("ctc")).hparams["hours"]["train"] == 2.63

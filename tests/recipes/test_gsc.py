@@ -3,10 +3,12 @@
 import functools
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from support.recipe_run import read
+from support.recipe_run import RECIPES, read
 from support.recipe_run import run as run_recipe
 from support.warm import TWO_PROCESSES
 
@@ -161,6 +163,33 @@ def test_an_error_of_a_worker_is_one_line(settings):
     assert last.startswith("error: ")
     assert last.endswith(".wav has no channel 2: it has 1.")
     assert "Traceback" not in done.stderr
+
+
+SPAWN = """\
+import multiprocessing, runpy, sys
+if __name__ == "__main__":
+    multiprocessing.set_start_method("spawn")
+    sys.argv.pop(0)
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.exhaustive
+def test_workers_that_are_spawned_read_the_audio(settings, tmp_path):
+    """As on macOS and Windows, where processes that load data share nothing with the one that trains."""
+    (tmp_path / "spawn.py").write_text(SPAWN)
+    command = [sys.executable, tmp_path / "spawn.py", "train.py", "hparams/train.yaml", *settings]
+    done = subprocess.run(
+        [*map(str, command), "--num_workers", "1", "--noprogressbar"],
+        cwd=RECIPES / "GoogleSpeechCommands", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert run(*settings, "--output_folder", tmp_path / "forked").returncode == 0
+    (folder,) = tmp_path.glob("wavlm-mambadapter-seed1986-*")
+    one, other = (
+        json.loads((place / "result.json").read_text()) for place in (folder, tmp_path / "forked")
+    )
+    assert one["metrics"] == other["metrics"]
 
 
 @pytest.mark.exhaustive
