@@ -5,9 +5,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import YAMLError
 
 from mambadapter.errors import UserError
+from mambadapter.utils.values import NOT_YAML
 
 INCLUDE = "!include:"
 
@@ -16,7 +16,7 @@ def read_yaml(path: Path) -> CommentedMap:
     """Read a YAML of keys and values; nothing in it is resolved."""
     try:
         tree = YAML().load(path.read_text(encoding="utf-8"))
-    except YAMLError as error:
+    except NOT_YAML as error:
         raise UserError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(tree, CommentedMap) or not tree:
         raise UserError(f"{path} should hold keys and values; it holds none.")

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
 from mambadapter.config.files import included_file, tag_of
 from mambadapter.config.schema import KEYS, kind_of
 from mambadapter.errors import UserError, did_you_mean
-from mambadapter.utils.values import parse_value
+from mambadapter.utils.values import NOT_YAML, parse_value
 
 # `--adapter.rank` goes down from the key on the right, at the entry that the key on the left names.
 _CHOSEN = {"adapter": "adapters", "encoder": "encoders"}
@@ -190,7 +189,7 @@ def _read(dotted: str, text: str, replaced: Any) -> Any:
         return text
     try:
         value = parse_value(text)
-    except YAMLError as error:
+    except NOT_YAML as error:
         raise UserError(
             f"--{dotted}: '{text}' is not valid YAML; put it in quotes, and these in others."
         ) from error

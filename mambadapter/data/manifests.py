@@ -1,11 +1,12 @@
 """Manifests: one JSON file a split, from clip to wav and label or text, and the datasets made of them."""
 
 import logging
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
@@ -70,7 +71,7 @@ def classification_datasets(
 
     Labels are numbered in alphabetical order, whatever the order of the files.
     """
-    entries = _read_all(manifests)
+    entries = _read_all(manifests, "label")
     present = {
         split: {entry["label"] for entry in content.values()} for split, content in entries.items()
     }
@@ -97,7 +98,7 @@ def transcription_datasets(
 
     Left out of training is what CTC cannot align with the `frames` that (B,) samples make.
     """
-    entries = _read_all(manifests)
+    entries = _read_all(manifests, "text")
     entries["train"] = alignable(entries["train"], sample_rate, frames)
     vocabulary = Vocabulary.of(entry["text"] for entry in entries["train"].values())
     return _text_datasets(entries, sample_rate, vocabulary.encode, channel), vocabulary
@@ -141,7 +142,7 @@ def text_datasets(
     channel: int | None = None,
 ) -> dict[str, DynamicItemDataset]:
     """Make SpeechBrain datasets of transcribed clips."""
-    return _text_datasets(_read_all(manifests), sample_rate, encode, channel)
+    return _text_datasets(_read_all(manifests, "text"), sample_rate, encode, channel)
 
 
 def _text_datasets(
@@ -160,8 +161,21 @@ def _tokens(text: str, encode: Callable[[str], list[int]]) -> Tensor:
     return torch.tensor(encode(text))
 
 
-def _read_all(manifests: Mapping[str, str | Path]) -> dict[str, Any]:
-    return {
-        split: read_json(Path(path), f"delete {Path(path).parent}; it is made again")
-        for split, path in manifests.items()
-    }
+def _read_all(
+    manifests: Mapping[str, str | Path], key: Literal["label", "text"]
+) -> dict[str, dict[str, Any]]:
+    """The manifests' entries, each with its ``wav``, its ``duration`` and a ``label`` or ``text``."""
+    kinds = {"wav": str, "duration": int | float, key: str}
+    entries = {}
+    for split, path in manifests.items():
+        mend = f"delete {Path(path).parent}; it is made again"
+        entries[split] = read_json(Path(path), mend)
+        for name, entry in entries[split].items():
+            if not isinstance(entry, dict):
+                raise UserError(f"{path}: {shown(name)} is no mapping; {mend}.")
+            for wanted, kind in kinds.items():
+                value = entry.get(wanted)
+                number = isinstance(value, int | float)
+                if not isinstance(value, kind) or (number and not 0 < float(value) < math.inf):
+                    raise UserError(f"{path}: {shown(name)} has no {wanted}; {mend}.")
+    return entries

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from mambadapter.errors import UserError, did_you_mean
 from mambadapter.experiments.search import Group, Search, read_search, short_digest
 from mambadapter.experiments.trials import Trial
+from mambadapter.utils.values import NOT_YAML
 
 _KEYS = (
     "recipe", "script", "hparams", "output", "settings", "cross", "where", "exclude", "search", "processes",
@@ -166,7 +166,7 @@ def read_sweep(path: Path) -> Sweep:
         raise UserError(f"There is no sweep file {path}.")
     try:
         tree = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except YAMLError as error:
+    except NOT_YAML as error:
         raise UserError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(tree, dict):
         raise UserError(f"{path} should hold keys and values; it holds none.")

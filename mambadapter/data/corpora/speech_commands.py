@@ -94,8 +94,12 @@ def _find_words(root: Path) -> list[str]:
 
 
 def _read_list(path: Path) -> list[str]:
-    text = require_file(path).read_text(encoding="utf-8")
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    try:
+        text = require_file(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} cannot be read ({error}); unpack the corpus again.") from error
+    # Not by `splitlines`, to which a form feed or U+2028 in a name ends a line.
+    return [line.strip() for line in text.split("\n") if line.strip()]
 
 
 def _check_lists(
