@@ -14,7 +14,21 @@ class DivergedError(UserError):
 
 
 # When the disk fills up, torch.save names only this source file of its own: the error carries no errno.
-_TORCH_WRITE_FAILED = "inline_container.cc"
+_DISK_FULL = ("No space left on device", "inline_container.cc")
+
+# What torch says when memory runs out, of a CPU and of a GPU.
+_NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "CUDA out of memory",
+    "Storage size calculation overflowed",
+)
+
+# What is wrong with a path, rather than with the code.
+_BAD_PATH = {
+    errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EPERM,
+    errno.EROFS, errno.EEXIST,
+}  # fmt: skip
 
 
 def user_error(error: BaseException) -> UserError | None:
@@ -28,7 +42,8 @@ def user_error(error: BaseException) -> UserError | None:
     Returns
     -------
     UserError or None
-        The error itself where it is one; for a full disk, one that says so.
+        The error itself where it is one; for a full disk, for no more memory and for a path that cannot be
+        used, one that says so.
 
     Example
     -------
@@ -41,10 +56,17 @@ def user_error(error: BaseException) -> UserError | None:
     cause: BaseException | None = error
     while cause is not None:
         said = str(cause)
-        if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(
-            sign in said for sign in ("No space left on device", _TORCH_WRITE_FAILED)
-        ):
-            where = getattr(cause, "filename", None)
+        number, where = getattr(cause, "errno", None), getattr(cause, "filename", None)
+        if isinstance(cause, MemoryError) or any(sign in said for sign in _NO_MEMORY):
+            why = next(iter(said.strip().splitlines()), type(cause).__name__)
+            return UserError(
+                f"Memory ran out ({why}). Lower "
+                "batch_size or batch_seconds, the adapter's rank or its budget, or take a smaller encoder."
+            )
+        if number in _BAD_PATH and where is not None:
+            why = getattr(cause, "strerror", None) or said
+            return UserError(f"{where} cannot be used ({why}); give another path.")
+        if number in (errno.ENOSPC, errno.EDQUOT) or any(sign in said for sign in _DISK_FULL):
             return UserError(
                 f"The disk is full{f' ({where})' if where else ''}. Free some space and start the same "
                 "command again: what is done stays done, and training goes on from the last whole checkpoint."

@@ -1,6 +1,5 @@
 """Refuse values of a method's settings that cannot be, each with one message that names the setting."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
@@ -48,4 +47,4 @@ def probability(setting: str, value: float) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

@@ -1,5 +1,6 @@
 """What ends a command is told in one line where the user can mend it, and raised where not."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,42 @@ def test_safetensors_say_it_in_words():
     assert str(user_error(error)).startswith("The disk is full")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried "
+            "to allocate 160000000000 bytes. Error code 12 (Cannot allocate memory)"
+        ),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_no_more_memory_is_said(error):
+    assert re.match(r"Memory ran out \(.+\)\. Lower batch_size", str(user_error(error)))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda path: (path / "file/below").mkdir(parents=True),
+        lambda path: (path / ("x" * 300)).stat(),
+        lambda path: path.read_text(),
+        lambda path: (path / "absent").read_text(),
+    ],
+)
+def test_a_path_that_cannot_be_used_is_named(tmp_path, use):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=str(tmp_path)) as caught:
+        use(tmp_path)
+    assert re.fullmatch(
+        rf"{tmp_path}.* cannot be used \(.+\); give another path\.", str(user_error(caught.value))
+    )
+
+
 def test_other_errors_are_not_hidden():
     assert user_error(RuntimeError("shapes differ")) is None
-    assert user_error(PermissionError(13, "Permission denied", "a")) is None
+    assert user_error(OSError(5, "Input/output error", "a")) is None
     mine = UserError("mend it")
     assert user_error(mine) is mine

@@ -13,18 +13,17 @@ _COMMANDS = (predict, transcribe, budget, sweep, report, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; user errors become one line on stderr and exit status 2."""
+    """Run the command line; user errors become one line on stderr, and exit status 2 or, of one file, 1."""
     arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        arguments.run(arguments)
+        return arguments.run(arguments) or 0
     except Exception as error:
         shown = user_error(error)
         if shown is None:
             raise
         print(f"error: {shown}", file=sys.stderr)
         return 2
-    return 0
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from mambadapter.cli.files import user_path
 from mambadapter.errors import UserError
 
 
@@ -11,16 +12,20 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("report", help="tables, tests and pictures of results")
     parser.add_argument(
         "source",
-        type=Path,
+        type=lambda text: Path(user_path(text)),
         help="a sweep's output, any folder with results, or a .jsonl file of them",
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=lambda text: Path(user_path(text)),
         help="where it goes (default report in that folder, results/report of a file)",
     )
     parser.add_argument("--metric", help="accuracy, wer or cer (default what the results have)")
-    parser.add_argument("--sweep", type=Path, help="the sweep's file, to name what is missing")
+    parser.add_argument(
+        "--sweep",
+        type=lambda text: Path(user_path(text)),
+        help="the sweep's file, to name what is missing",
+    )
     parser.set_defaults(run=run)
 
 

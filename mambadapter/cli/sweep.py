@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from mambadapter.cli.files import user_path
 from mambadapter.errors import UserError
 
 
@@ -12,7 +13,11 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "sweep", help="run what a sweep file plans, and go on where it stopped"
     )
-    parser.add_argument("file", type=Path, help="a YAML such as hparams/sweeps/small.yaml")
+    parser.add_argument(
+        "file",
+        type=lambda text: Path(user_path(text)),
+        help="a YAML such as hparams/sweeps/small.yaml",
+    )
     parser.add_argument(
         "--jobs", type=int, help="runs at once (default what the GPUs allow, or one)"
     )

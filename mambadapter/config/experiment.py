@@ -28,6 +28,7 @@ from mambadapter.config.checks import (
     check_placeholders,
     check_top_level,
 )
+from mambadapter.config.devices import check_device
 from mambadapter.config.extends import read_recipe
 from mambadapter.config.files import tag_of
 from mambadapter.config.logs import start_logging
@@ -35,7 +36,7 @@ from mambadapter.config.overrides import apply_changes, parse_command_line
 from mambadapter.config.schema import KEYS, kind_of
 from mambadapter.config.texts import hide, show_all
 from mambadapter.errors import UserError, user_error
-from mambadapter.utils.files import write_json
+from mambadapter.utils.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +98,8 @@ class Experiment:
         except UserError:
             raise
         except (TypeError, ValueError, ImportError, OSError) as error:
+            if str(getattr(error, "filename", "")).startswith(str(self.folder)):
+                raise _cannot_be_made(self.folder, error) from error
             raise UserError(f"{self.path}: {_plain_message(error)}") from error
 
 
@@ -108,6 +111,7 @@ def read_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
     Writes nothing; SpeechBrain's checkpointer makes its folder when `Experiment.hparams` is first read.
     """
     line = parse_command_line(argv)
+    check_device(line.run_opts)
     recipe = read_recipe(line.hparams_file)
     tree, path = recipe.tree, recipe.path
     apply_changes(tree, line.changes, path.parent, recipe.replaced)
@@ -267,9 +271,15 @@ def _plain(node: Any) -> Any:
 
 def _check_folder(folder: Path, digest: str, config: dict[str, Any]) -> None:
     record = folder / _RECORD
-    if not record.is_file():
-        return
-    there = json.loads(record.read_text(encoding="utf-8"))
+    try:
+        if not record.is_file():
+            return
+    except OSError as error:
+        raise _cannot_be_made(folder, error) from error
+    mend = "give another --output_folder, or delete this one"
+    there = read_json(record, mend)
+    if not isinstance(there.get("digest"), str) or not isinstance(there.get("config"), dict):
+        raise UserError(f"{record} is of something else; {mend}.")
     if there["digest"] == digest:
         return
     old, new = (_flat(json.loads(_written(each))) for each in (there["config"], config))
@@ -281,6 +291,13 @@ def _check_folder(folder: Path, digest: str, config: dict[str, Any]) -> None:
     raise UserError(
         f"{folder} holds another experiment ({'; '.join(changed[:5])}{'; ...' if len(changed) > 5 else ''}). "
         "Give another --output_folder, or delete this one."
+    )
+
+
+def _cannot_be_made(folder: Path, error: Exception) -> UserError:
+    why = getattr(error, "strerror", error)
+    return UserError(
+        f"output_folder: {folder} cannot be made ({why}); give another --output_folder."
     )
 
 

@@ -16,7 +16,7 @@ from ruamel.yaml.scalarbool import ScalarBoolean
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
 from mambadapter.config.files import included_file, tag_of
-from mambadapter.config.schema import KEYS, kind_of
+from mambadapter.config.schema import KEYS, MOST, kind_of
 from mambadapter.errors import UserError, did_you_mean
 from mambadapter.utils.values import NOT_YAML, parse_value
 
@@ -140,7 +140,7 @@ def _number(kind: type, text: str, least: float = -math.inf) -> Any:
         value = kind(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) and value >= least else None
+    return value if abs(value) < MOST and value >= least else None
 
 
 def apply_changes(
@@ -202,6 +202,7 @@ def _given(dotted: str, value: Any, replaced: Any, shown: str | None = None) -> 
     YAML reads ``no``, ``off`` and ``ture`` as texts, which Python takes for true.
     """
     number = isinstance(value, int | float) and not isinstance(value, bool | ScalarBoolean)
+    number = number and not abs(value) > MOST
     kind = kind_of(dotted)
     # Below the top level the class that gets it knows better: 2 may stand for a float.
     fraction = "." in dotted or kind.fraction

@@ -67,12 +67,15 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not _is_switch(value) and math.isfinite(value)
+    return isinstance(value, int | float) and not _is_switch(value) and -MOST < value < MOST
 
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
+
+# A whole number may be larger than any float.
+MOST = 1e300
 
 ANY = Kind("anything", lambda value, _: True)
 SWITCH = Kind("true or false", lambda value, _: _is_switch(value))

@@ -13,7 +13,7 @@ import torch
 from speechbrain.utils.data_pipeline import DynamicItem
 from torch import Tensor
 
-from mambadapter.data.decoding import Looked, UnusableAudio, decode, look
+from mambadapter.data.decoding import CutShort, Looked, UnusableAudio, decode, look
 from mambadapter.errors import UserError
 from mambadapter.utils.files import shown
 
@@ -39,17 +39,28 @@ class Clip:
 
 
 def read_clip(
-    path: str | Path, sample_rate: int, channel: int | None = None, cut: bool = False
+    path: str | Path,
+    sample_rate: int,
+    channel: int | None = None,
+    cut: bool = False,
+    warn: bool = False,
 ) -> Tensor:
     """Read an audio file: its channels averaged, or one of them from 1; resampled.
 
-    Returns (T,). A file that was `cut` short is read as far as it goes.
+    Returns (T,). A file that was `cut` short is read as far as it goes. With `warn`, it is said if channels
+    cancel each other.
     """
     path = Path(path)
     try:
         decoded = decode(path, cut)
+    except CutShort as error:
+        raise UserError(
+            f"{shown(path)}: {error}; get it again, or read it as far as it goes: --read_cut."
+        ) from error
     except UnusableAudio as error:
         raise UserError(f"{shown(path)}: {error}; delete it or get it again.") from error
+    if warn and channel is None and decoded.cancels:
+        warn_of_cancelling([path])
     samples, channels = decoded.samples, decoded.samples.shape[1]
     if channel is not None and channel > channels:
         raise UserError(f"{shown(path)} has no channel {channel}: it has {channels}.")
@@ -110,7 +121,8 @@ def warn_of_cancelling(paths: list[Path]) -> None:
     if paths:
         logger.warning(
             "The channels of %d files cancel each other when they are averaged, such as those of %s: next to "
-            "nothing is left. Take one of them: audio_channel: 1.", len(paths), shown(paths[0]),
+            "nothing is left. Take one of them: audio_channel: 1, or --channel 1.",
+            len(paths), shown(paths[0]),
         )  # fmt: skip
 
 

@@ -30,6 +30,10 @@ class UnusableAudio(ValueError):
     """Why a file cannot be used, such as ``empty``."""
 
 
+class CutShort(UnusableAudio):
+    """A file that ends before it should; `decode` reads it as far as it goes if it is told to."""
+
+
 @dataclass(frozen=True)
 class Decoded:
     """All of an audio file."""
@@ -70,7 +74,7 @@ def decode(path: Path, cut: bool = False) -> Decoded:
         if found < file.frames - _LEEWAY.get(file.subtype, 0):
             problem = problem or "cut short: it ends before its header says"
         if problem and not cut:
-            raise UnusableAudio(f"{problem}, after {found / file.samplerate:.2f} s")
+            raise CutShort(f"{problem}, after {found / file.samplerate:.2f} s")
         _check_length(found, file.samplerate)
         samples = np.concatenate(blocks)
         if not np.isfinite(samples).all():
@@ -113,7 +117,7 @@ def _opened(path: Path, cut: bool = False) -> soundfile.SoundFile:
     if samples is not None and samples.cut and not cut:
         seconds = file.frames / file.samplerate
         promised = seconds * samples.promised / samples.held if samples.held else math.inf
-        raise UnusableAudio(
+        raise CutShort(
             f"cut short: {seconds:.2f} s are left of the {promised:.2f} s that its header says"
         )
     return file

@@ -1,7 +1,7 @@
 """Load an encoder from transformers, by hub name or local folder, with nothing random left in it."""
 
-import json
 import logging
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,15 @@ from mambadapter.encoders.bundled import BOX, box_folder
 from mambadapter.encoders.families import encoder_of, family_of, frontend_of
 from mambadapter.encoders.frontend import Frontend
 from mambadapter.errors import UserError
+from mambadapter.utils.files import read_json
 
 logger = logging.getLogger(__name__)
+
+# What transformers raises of a checkpoint that was cut, or is something else.
+_UNREADABLE = (
+    OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, IndexError,
+    ZeroDivisionError, SafetensorError, pickle.UnpicklingError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,8 @@ def read_checkpoint(
     source, settings = split_source(source)
     name = source
     folder = box_folder() if source == BOX else Path(source).expanduser()
+    if folder.is_absolute() and not folder.is_dir():
+        raise UserError(f"There is no encoder in {folder}: there is no such folder.")
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UserError(
@@ -69,9 +78,9 @@ def read_checkpoint(
         )
     except UserError:
         raise
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
+    except _UNREADABLE as error:
         raise UserError(
-            f"Cannot load the encoder '{source}' ({_first_line(error)}). Check the name of the hub's model "
+            f"Cannot load the encoder '{source}' ({first_line(error)}). Check the name of the hub's model "
             "or the files of the folder, or download it once more and give its folder."
         ) from error
     # Unused unless time masking is on, and absent from many checkpoints.
@@ -119,8 +128,13 @@ def _preprocessor(source: str) -> dict[str, Any]:
             source,
         )
         return {}
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    read = read_json(Path(path), "get the checkpoint again")
+    rate = read.get("sampling_rate", 16000)
+    if not isinstance(rate, int) or not 1000 <= rate <= 192_000:
+        raise UserError(f"{path} has a sampling_rate of {rate!r}; get the checkpoint again.")
+    return read
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its kind."""
     return next(iter(str(error).splitlines()), type(error).__name__).strip()

@@ -11,7 +11,7 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.decoder import AdaptedDecoder
 from mambadapter.encoders.families import family_of
-from mambadapter.encoders.loading import read_checkpoint
+from mambadapter.encoders.loading import first_line, read_checkpoint
 from mambadapter.encoders.stack import Method, Unadapted
 from mambadapter.errors import UserError
 from mambadapter.validators import one_of
@@ -78,8 +78,11 @@ def load_speech_to_text(
     methods = {part: method if part in parts(adapt) else Unadapted() for part in PARTS["both"]}
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise UserError(f"Cannot load the tokenizer of '{name}': {error}") from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f"Cannot load the tokenizer of '{name}' ({first_line(error)}). Get the checkpoint again, its "
+            "tokenizer with it."
+        ) from error
     known = tokenizer.get_vocab()
     missing = [token for token in (_START, *_TASK, _END) if token not in known]
     languages = [known[f"<|{code}|>"] for code in LANGUAGES if f"<|{code}|>" in known]

@@ -1,11 +1,13 @@
 """What training changes in a model, and how it is put back."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mambadapter.encoders.fingerprint import frozen_fingerprint
@@ -30,18 +32,26 @@ def load_trained(
     """Put saved tensors back, strictly: the same names and shapes, or an error and no change."""
     live = trained_tensors(modules)
     missing, unexpected = sorted(live.keys() - saved.keys()), sorted(saved.keys() - live.keys())
-    reshaped = [n for n in live.keys() & saved.keys() if live[n].shape != saved[n].shape]
+    both = sorted(live.keys() & saved.keys())
+    reshaped = [
+        n for n in both if (live[n].shape, live[n].dtype) != (saved[n].shape, saved[n].dtype)
+    ]
     if missing or unexpected or reshaped:
         parts = [
             f"{len(names)} {what} (such as {names[0]})"
             for names, what in (
                 (missing, "tensors missing"),
                 (unexpected, "unknown tensors"),
-                (reshaped, "tensors of another shape"),
+                (reshaped, "tensors of another shape or type"),
             )
             if names
         ]
         raise UserError(f"{source} was saved from another model: {', '.join(parts)}.")
+    broken = [name for name in both if not saved[name].isfinite().all()]
+    if broken:
+        raise UserError(
+            f"{source} holds values that are not finite (in {broken[0]}); train it again."
+        )
     with torch.no_grad():
         for name, tensor in live.items():
             tensor.copy_(saved[name])
@@ -61,14 +71,31 @@ def read_trained(
     modules: Mapping[str, nn.Module], path: str | Path, frozen: str, mend: str
 ) -> None:
     """Put back what `save_trained` wrote, or say why it does not belong here and what mends it."""
-    try:
-        with safe_open(str(path), "pt") as file:
-            written = (file.metadata() or {}).get("frozen")
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} cannot be read as trained tensors ({error}).") from error
+    with open_tensors(path) as file:
+        written = (file.metadata() or {}).get("frozen")
     if written != frozen:
         raise UserError(f"{path} was trained on an encoder with other frozen weights. {mend}")
-    load_trained(modules, load_file(str(path)), str(path))
+    load_trained(modules, read_tensors(path), str(path))
+
+
+@contextmanager
+def open_tensors(path: str | Path) -> Iterator[Any]:
+    """A file of safetensors, of which nothing but the header is read."""
+    try:
+        file = safe_open(str(path), "pt")
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{path} cannot be read as trained tensors ({error}): it is absent, cut or another file. Copy it "
+            "again, or delete the folder that it is in."
+        ) from error
+    with file:
+        yield file
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """All tensors of a file of safetensors."""
+    with open_tensors(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def save(path: str | Path, **modules: nn.Module) -> None:
@@ -92,6 +119,11 @@ def save(path: str | Path, **modules: nn.Module) -> None:
     >>> torch.equal(layer.weight, other.weight)
     True
     """
+    if not Path(path).expanduser().parent.is_dir():
+        raise UserError(
+            f"There is no folder {Path(path).parent} to write {Path(path).name} in; make it."
+        )
+    path = Path(path).expanduser()
     save_trained(modules, path, frozen_fingerprint(nn.ModuleDict(modules)))
 
 
@@ -111,4 +143,5 @@ def load(path: str | Path, **modules: nn.Module) -> None:
         If the file cannot be read, or was saved from another encoder or another method.
     """
     frozen = frozen_fingerprint(nn.ModuleDict(modules))
+    path = Path(path).expanduser()
     read_trained(modules, path, frozen, "Adapt the encoder it was trained on.")

@@ -14,7 +14,7 @@ from typing import Any
 from mambadapter.errors import UserError, did_you_mean
 from mambadapter.experiments.trials import VALIDATE_ONLY, Outcome, Trial
 from mambadapter.training.selection import validation_rank
-from mambadapter.utils.files import write_json
+from mambadapter.utils.files import read_json, write_json
 
 _KEYS = ("tries", "each", "over", "settings")
 _RANGE_KEYS = ("low", "high", "log")
@@ -84,7 +84,11 @@ class Group:
         """The best settings; empty before the search is done."""
         if not self.record.is_file():
             return {}
-        return json.loads(self.record.read_text(encoding="utf-8"))["best"]
+        mend = "delete it; what is done of the search stays done"
+        best = read_json(self.record, mend).get("best")
+        if not isinstance(best, dict):
+            raise UserError(f"{self.record} has no best settings; {mend}.")
+        return best
 
     def attempt(self, settings: Mapping[str, Any]) -> Trial:
         """The first run with other settings, on validation data alone."""

@@ -175,7 +175,9 @@ def read_sweep(path: Path) -> Sweep:
             raise UserError(f"{path}: unknown key '{key}'; {did_you_mean(str(key), _KEYS)}.")
     reader = _Reader(path, tree)
     named = tree.get("recipe")
-    recipes = tuple(Path(one) for one in (named if isinstance(named, list) else [named or ""]))
+    recipes = tuple(
+        Path(one).expanduser() for one in (named if isinstance(named, list) else [named or ""])
+    )
     script = reader.get("script", str, "train.py")
     hparams = reader.get("hparams", str, "hparams/train.yaml")
     for recipe in recipes:
@@ -200,7 +202,9 @@ def read_sweep(path: Path) -> Sweep:
         recipes=tuple(recipe.resolve() for recipe in recipes),
         script=script,
         hparams=hparams,
-        output=Path(reader.get("output", str, f"results/sweeps/{path.stem}")).resolve(),
+        output=Path(reader.get("output", str, f"results/sweeps/{path.stem}"))
+        .expanduser()
+        .resolve(),
         settings=reader.get("settings", dict, {}),
         cross=cross,
         where=[_condition(path, one) for one in reader.get("where", list, [])],

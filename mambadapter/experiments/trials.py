@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import json
 import os
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mambadapter.errors import UserError
-from mambadapter.utils.files import write_json
+from mambadapter.utils.files import read_json, write_json
 
 DONE, FAILED, ELSEWHERE = "done", "failed", "runs elsewhere"
 
@@ -81,14 +80,14 @@ class Trial:
     def failure(self) -> str | None:
         """The end of the log of its last try, if that failed and none has succeeded since."""
         path = self.output / _FAILURE
-        return json.loads(path.read_text(encoding="utf-8"))["log"] if path.is_file() else None
+        return str(read_json(path, "delete it").get("log", "")) if path.is_file() else None
 
     def read(self) -> dict[str, Any] | None:
         """Its result; None if there is none, or only half of one."""
         if not self.result.is_file():
             return None
-        with contextlib.suppress(ValueError):
-            return json.loads(self.result.read_text(encoding="utf-8"))
+        with contextlib.suppress(UserError):
+            return read_json(self.result, "delete it")
         return None
 
 

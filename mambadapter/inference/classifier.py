@@ -7,6 +7,7 @@ import torch
 
 from mambadapter.data.audio import read_clip
 from mambadapter.encoders import AdaptedEncoder
+from mambadapter.errors import UserError
 from mambadapter.heads import PooledClassifier
 from mambadapter.inference.package import CLASSIFICATION, load_package
 
@@ -62,7 +63,9 @@ class Classifier:
         return cls(encoder, head, labels)
 
     @torch.inference_mode()
-    def predict(self, path: str | Path, top: int = 3) -> list[tuple[str, float]]:
+    def predict(
+        self, path: str | Path, top: int = 3, channel: int | None = None, read_cut: bool = False
+    ) -> list[tuple[str, float]]:
         """Classify one audio file of any rate and number of channels.
 
         Parameters
@@ -71,13 +74,24 @@ class Classifier:
             The file.
         top : int
             How many classes to return.
+        channel : int, optional
+            The one to take of several, from 1; None averages them.
+        read_cut : bool
+            Read a file that was cut short as far as it goes.
 
         Returns
         -------
         list[tuple[str, float]]
             Class names and probabilities, the likeliest first.
+
+        Raises
+        ------
+        UserError
+            If the file cannot be read, is shorter than it says, or has no such channel; or `top` is below 1.
         """
-        wav = read_clip(path, self.encoder.sample_rate)
+        if top < 1:
+            raise UserError(f"top={top} is impossible: give at least 1.")
+        wav = read_clip(path, self.encoder.sample_rate, channel, read_cut, warn=True)
         probabilities = self.head(*self.encoder(wav[None])).softmax(-1)[0]
         best = probabilities.topk(min(top, len(self.labels)))
         return [

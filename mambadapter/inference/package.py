@@ -4,26 +4,33 @@ A package holds ``adapter.safetensors`` (what was trained, KBs to MBs) and ``ada
 encoder, which method, which labels); the frozen encoder stays where it was.
 """
 
-import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors.torch import save_file
 from speechbrain.utils.distributed import if_main_process
 from torch import nn
 
+from mambadapter.budget.count import counter
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.fingerprint import frozen_fingerprint
-from mambadapter.encoders.loading import split_source
+from mambadapter.encoders.loading import first_line, split_source
 from mambadapter.encoders.speech_to_text import SpeechToText
-from mambadapter.encoders.trained import load_trained, written_tensors
+from mambadapter.encoders.trained import (
+    load_trained,
+    open_tensors,
+    read_tensors,
+    written_tensors,
+)
 from mambadapter.errors import UserError
 from mambadapter.methods import method_from_dict, method_to_dict
 from mambadapter.methods.base import Method
 from mambadapter.text import TextRules
-from mambadapter.utils.files import whole_file, write_json
+from mambadapter.utils.files import read_json, whole_file, write_json
 
 _Head = TypeVar("_Head", bound=nn.Module)
 
@@ -31,6 +38,38 @@ _WEIGHTS, _CARD = "adapter.safetensors", "adapter.json"
 # The task that a package's card names, and the command that uses such a package.
 CLASSIFICATION, TRANSCRIPTION, SEQ2SEQ = "classification", "transcription", "writing"
 _COMMANDS = {CLASSIFICATION: "predict", TRANSCRIPTION: "transcribe", SEQ2SEQ: "transcribe"}
+_MEND = "copy the whole `adapter` folder again"
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _are_labels(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 1 and all(isinstance(one, str) for one in value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+# What a card holds, of every task and of each, and whether a value can be that.
+_KEYS: dict[str, Callable[[Any], bool]] = {
+    "encoder": _is_text,
+    "encoder_fingerprint": _is_text,
+    "encoder_settings": lambda value: value is None or isinstance(value, dict),
+    "method": lambda value: isinstance(value, dict),
+}
+_KEYS_OF: dict[str, dict[str, Callable[[Any], bool]]] = {
+    CLASSIFICATION: {"labels": _are_labels},
+    TRANSCRIPTION: {"labels": _are_labels, "lstm": _is_whole},
+    SEQ2SEQ: {
+        "language": _is_text,
+        "rules": lambda value: isinstance(value, dict),
+        "adapt": lambda value: value in ("encoder", "decoder", "both"),
+        "longest_text": _is_whole,
+    },
+}
 
 
 def save_package(
@@ -125,7 +164,9 @@ def _save(
     source, settings = split_source(source)
     card = {
         # A folder must be found again from wherever the package is used.
-        "encoder": str(Path(source).resolve()) if Path(source).is_dir() else source,
+        "encoder": str(Path(source).expanduser().resolve())
+        if Path(source).expanduser().is_dir()
+        else source,
         "encoder_settings": settings,
         "encoder_fingerprint": frozen_fingerprint(modules["encoder"].get_submodule("backbone")),
         "method": method_to_dict(method),
@@ -143,8 +184,10 @@ def load_package(
 ) -> tuple[AdaptedEncoder, _Head, tuple[str, ...]]:
     """Rebuild what `save_package` wrote, for one task."""
     folder, card = open_package(folder, task)
-    where = encoder_source(card, source)
-    encoder = AdaptedEncoder.from_pretrained(where, method_from_dict(card["method"]))
+    where, method = encoder_source(card, source), method_of(folder, card)
+    check_size(folder, where["source"], method)
+    encoder = AdaptedEncoder.from_pretrained(where, method)
+    _check_held(folder, lambda: _size(make_head(encoder.width, card)))
     head = make_head(encoder.width, card)
     load_weights(folder, card, where["source"], {"encoder": encoder, "head": head})
     return encoder, head, tuple(card["labels"])
@@ -152,7 +195,7 @@ def load_package(
 
 def open_package(folder: str | Path, task: str | None = None) -> tuple[Path, dict[str, Any]]:
     """A package and its card; a run's output folder will do for its package."""
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if not (folder / _CARD).is_file() and (folder / "adapter" / _CARD).is_file():
         folder = folder / "adapter"
     if not (folder / _CARD).is_file():
@@ -160,7 +203,12 @@ def open_package(folder: str | Path, task: str | None = None) -> tuple[Path, dic
             f"{folder} holds no {_CARD}; give the `adapter` folder that a recipe wrote in its "
             "output folder."
         )
-    card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
+    card = read_json(folder / _CARD, _MEND)
+    if card.get("task") not in _COMMANDS:
+        raise UserError(f"{folder / _CARD} is of no known task; {_MEND}.")
+    for key, fits in {**_KEYS, **_KEYS_OF[card["task"]]}.items():
+        if not fits(card.get(key)):
+            raise UserError(f"{folder / _CARD} has no {key}, or what is there is none; {_MEND}.")
     if task not in (None, card["task"]):
         raise UserError(
             f"{folder} was trained for {card['task']}, not for {task}; use `mambadapter "
@@ -171,7 +219,62 @@ def open_package(folder: str | Path, task: str | None = None) -> tuple[Path, dic
 
 def encoder_source(card: Mapping[str, Any], source: str | None) -> dict[str, Any]:
     """Where the frozen encoder is, and its settings; older packages have none."""
-    return {"source": source or card["encoder"], **card.get("encoder_settings", {})}
+    settings = card.get("encoder_settings") or {}
+    if source is not None:
+        return {"source": str(Path(source).expanduser()), **settings}
+    named = card["encoder"]
+    if Path(named).is_absolute() and not Path(named).is_dir():
+        raise UserError(
+            f"The encoder of this adapter was in {named}, and is not there any more; say where it is now: "
+            "--encoder FOLDER."
+        )
+    return {"source": named, **settings}
+
+
+def method_of(folder: Path, card: Mapping[str, Any]) -> Method:
+    """The method that a card says."""
+    try:
+        return method_from_dict(card["method"])
+    except (UserError, TypeError) as error:
+        raise UserError(f"{folder / _CARD}: the method cannot be ({error}); {_MEND}.") from error
+
+
+def rules_of(folder: Path, card: Mapping[str, Any]) -> TextRules:
+    """The rules of the language that a card says."""
+    try:
+        return TextRules(**card["rules"])
+    except (UserError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder / _CARD}: the rules cannot be ({error}); {_MEND}.") from error
+
+
+def check_size(
+    folder: Path, source: str, method: Method, parts: Sequence[str] = ("encoder",)
+) -> None:
+    """Refuse a method that trains more than the weights hold, before any memory is asked for it."""
+    _check_held(folder, lambda: counter(source, parts)(method).adapted)
+
+
+def _check_held(folder: Path, count: Callable[[], int]) -> None:
+    """Compare what is counted on the meta device, without memory, to what the header of the weights says."""
+    try:
+        with torch.device("meta"):
+            wanted = count()
+    except (
+        RuntimeError,
+        OverflowError,
+        TypeError,
+    ) as error:  # of sizes beyond what a tensor can have
+        raise UserError(f"{folder / _CARD} cannot be ({first_line(error)}); {_MEND}.") from error
+    with open_tensors(folder / _WEIGHTS) as file:
+        held = sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    if wanted > held:
+        raise UserError(
+            f"{folder / _CARD} is of {wanted:,} parameters, and {_WEIGHTS} beside it holds {held:,}; {_MEND}."
+        )
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def load_weights(
@@ -182,9 +285,9 @@ def load_weights(
     if frozen_fingerprint(backbone) != card["encoder_fingerprint"]:
         raise UserError(
             f"'{source}' is not the encoder this adapter was trained on ({card['encoder']}): its "
-            "frozen weights differ."
+            "frozen weights differ. Give that one: --encoder FOLDER."
         )
-    load_trained(modules, load_file(str(folder / _WEIGHTS)), str(folder / _WEIGHTS))
+    load_trained(modules, read_tensors(folder / _WEIGHTS), str(folder / _WEIGHTS))
     for module in modules.values():
         module.eval()
 

@@ -9,17 +9,19 @@ from mambadapter.data.audio import read_clip
 from mambadapter.decoding.autoregressive import decode_greedily
 from mambadapter.decoding.ctc import greedy_texts
 from mambadapter.encoders import AdaptedEncoder
-from mambadapter.encoders.speech_to_text import SpeechToText, load_speech_to_text
+from mambadapter.encoders.speech_to_text import SpeechToText, load_speech_to_text, parts
 from mambadapter.heads import CTCHead
 from mambadapter.inference.package import (
     SEQ2SEQ,
     TRANSCRIPTION,
+    check_size,
     encoder_source,
     load_package,
     load_weights,
+    method_of,
     open_package,
+    rules_of,
 )
-from mambadapter.methods import method_from_dict
 from mambadapter.text import TextRules
 from mambadapter.text.vocabulary import Vocabulary
 
@@ -58,20 +60,31 @@ class Transcriber:
         return cls(encoder, head, Vocabulary(labels))
 
     @torch.inference_mode()
-    def transcribe(self, path: str | Path) -> str:
+    def transcribe(
+        self, path: str | Path, channel: int | None = None, read_cut: bool = False
+    ) -> str:
         """Recognise one audio file of any rate, format and number of channels, by greedy decoding.
 
         Parameters
         ----------
         path : str or Path
             The file.
+        channel : int, optional
+            The one to take of several, from 1; None averages them.
+        read_cut : bool
+            Read a file that was cut short as far as it goes.
 
         Returns
         -------
         str
             The text, by the rules of the language it was trained on.
+
+        Raises
+        ------
+        UserError
+            If the file cannot be read, is shorter than it says, or has no such channel.
         """
-        wav = read_clip(path, self.encoder.sample_rate)
+        wav = read_clip(path, self.encoder.sample_rate, channel, read_cut, warn=True)
         hidden, frames = self.encoder(wav[None])
         return greedy_texts(self.vocabulary, self.head(hidden, frames), frames)[0]
 
@@ -104,17 +117,21 @@ class WhisperTranscriber:
     def from_package(cls, folder: str | Path, source: str | None = None) -> "WhisperTranscriber":
         """Rebuild a Whisper from a package; arguments and errors as for `Classifier.from_package`."""
         folder, card = open_package(folder, SEQ2SEQ)
-        where, method = encoder_source(card, source), method_from_dict(card["method"])
+        where, method = encoder_source(card, source), method_of(folder, card)
+        rules = rules_of(folder, card)
+        check_size(folder, where["source"], method, parts(card["adapt"]))
         whisper = load_speech_to_text(where, card["language"], method, card["adapt"])
         modules = {"encoder": whisper.encoder, "head": whisper.decoder}
         load_weights(folder, card, where["source"], modules)
-        return cls(whisper, TextRules(**card["rules"]), card["longest_text"])
+        return cls(whisper, rules, card["longest_text"])
 
     @torch.inference_mode()
-    def transcribe(self, path: str | Path) -> str:
-        """Recognise one audio file of any rate, format and number of channels, as a `Transcriber`."""
+    def transcribe(
+        self, path: str | Path, channel: int | None = None, read_cut: bool = False
+    ) -> str:
+        """Recognise one audio file, as a `Transcriber` does."""
         encoder, decoder = self.whisper.encoder, self.whisper.decoder
-        wav = read_clip(path, encoder.sample_rate)
+        wav = read_clip(path, encoder.sample_rate, channel, read_cut, warn=True)
         hidden, frames = encoder(wav[None])
         (tokens,) = decode_greedily(decoder, hidden, frames, self.longest_text)
         return self.rules.normalise(self.whisper.decode(tokens)).text

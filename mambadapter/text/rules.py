@@ -111,15 +111,19 @@ class TextRules:
         -------
         Normalised
         """
-        text = unicodedata.normalize("NFKC", sentence.translate(_TYPED)).lower()
+        # Invisible characters first, but for those of look-alikes: between a letter and its accent they would
+        # keep the two apart.
+        read = "".join(self.look_alikes)
+        typed = "".join(c for c in sentence if c in read or unicodedata.category(c) != "Cf")
+        text = unicodedata.normalize("NFKC", typed.translate(_TYPED)).lower()
         text = text.translate(
             _TYPED
         )  # of which NFKC makes more, such as two primes of a double one
         for typed in sorted(self.look_alikes, key=len, reverse=True):
             text = text.replace(typed, self.look_alikes[typed])
+        text = "".join(c for c in text if unicodedata.category(c) != "Cf")
         # What is typed with combining marks may have become a letter of the alphabet, or none.
         text = unicodedata.normalize("NFC", text)
-        text = "".join(c for c in text if unicodedata.category(c) != "Cf")
         text = "".join(self._kept(text, place) for place in range(len(text)))
         text = " ".join(text.split())
         known = set(self.alphabet) | set(self.word_marks) | set(self.final_marks) | {" "}

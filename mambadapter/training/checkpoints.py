@@ -1,6 +1,7 @@
 """Checkpoints that hold what was trained, and nothing of the frozen encoder."""
 
-from collections.abc import Callable, Mapping, Sequence
+import pickle
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,17 @@ from speechbrain.utils.checkpoints import (
 )
 from speechbrain.utils.distributed import ddp_barrier
 from torch import nn
+from yaml import YAMLError
 
 from mambadapter.encoders.fingerprint import frozen_fingerprint
 from mambadapter.encoders.trained import read_trained, save_trained
+from mambadapter.errors import UserError
+
+# What reading a file that was cut, or is another, raises; pickles raise almost anything.
+_DAMAGED = (
+    OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError,
+    pickle.UnpicklingError,
+)  # fmt: skip
 
 
 @register_checkpoint_hooks
@@ -69,8 +78,38 @@ class WholeCheckpointer(Checkpointer):
         """
         super().save_and_keep_only(*args, importance_keys=[*importance_keys], **kwargs)
 
+    def load_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Load, or say which folder is damaged."""
+        try:
+            super().load_checkpoint(checkpoint)
+        except UserError:
+            raise
+        except _DAMAGED as error:
+            raise _damaged(checkpoint.path, error) from error
+
+    @staticmethod
+    def _construct_checkpoint_objects(checkpoint_dirs: Iterable[Path]) -> list[Checkpoint]:
+        found = []
+        for folder in checkpoint_dirs:
+            try:
+                (one,) = Checkpointer._construct_checkpoint_objects([folder])
+                for key in ("end-of-epoch", "unixtime"):
+                    _ = one.meta[key]
+            except (*_DAMAGED, YAMLError) as error:
+                raise _damaged(folder, error) from error
+            found.append(one)
+        return found
+
     def _save_checkpoint_metafile(self, fpath: Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return super()._save_checkpoint_metafile(_unmarked(fpath), *args, **kwargs)
+
+
+def _damaged(folder: Path, error: Exception) -> UserError:
+    why = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return UserError(
+        f"The checkpoint {folder} is damaged ({why}). Delete that folder, and start again: training goes on "
+        "from the checkpoint before it, if there is one."
+    )
 
 
 def _unmarked(path: Path) -> Path:

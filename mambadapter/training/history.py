@@ -39,4 +39,6 @@ class History:
     def load(self, path: Path, end_of_epoch: bool) -> None:
         """Read them back, unless more is known: the best checkpoint, read for testing, is an older one."""
         written = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(written, list) or not all(isinstance(epoch, dict) for epoch in written):
+            raise ValueError(f"{path} holds no epochs")
         self.epochs = max(written, self.epochs, key=len)

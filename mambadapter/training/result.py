@@ -1,6 +1,5 @@
 """One ``result.json`` a run: what came out, and all that it takes to trust and repeat it."""
 
-import json
 import os
 import platform
 import resource
@@ -14,11 +13,10 @@ from speechbrain.utils.distributed import if_main_process
 
 from mambadapter import __version__
 from mambadapter.config import Experiment
-from mambadapter.errors import UserError
 from mambadapter.methods import method_to_dict
 from mambadapter.methods.base import Method
 from mambadapter.training.brain import EncoderBrain
-from mambadapter.utils.files import write_json
+from mambadapter.utils.files import read_json, write_json
 from mambadapter.utils.versions import package_versions
 
 
@@ -60,10 +58,7 @@ def read_result(experiment: Experiment) -> dict[str, Any] | None:
     path = experiment.folder / "result.json"
     if not path.is_file():
         return None
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}); delete it to run that again.") from error
+    result = read_json(path, "delete it to run that again")
     return result if result.get("digest") == experiment.digest else None
 
 

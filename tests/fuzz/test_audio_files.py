@@ -53,7 +53,7 @@ def test_damaged_files_are_read_or_refused(path, content):
     except UnusableAudio as error:
         assert str(error).isprintable()
         honest = len(content)
-        with pytest.raises(UserError, match=r"delete it or get it again\.$"):
+        with pytest.raises(UserError, match="get it again"):
             read_clip(path, 16000)
     else:
         honest = decoded.samples.nbytes

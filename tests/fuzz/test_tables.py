@@ -15,6 +15,7 @@ from mambadapter.errors import UserError
 from mambadapter.text import TextRules
 
 RULES = TextRules("abcdefghijklmnopqrstuvwxyz", word_marks="'-")
+KURDISH = TextRules("\u0647\u06d5", look_alikes={"\u0647\u200c": "\u06d5"})
 HEADER = "client_id\tpath\tsentence\tup_votes\n"
 ROWS = [
     "s1\ta.mp3\tone two\t2\n", 's2\tb.mp3\t"three\t0\n', "s3\tc.mp3\tfour\nfive\t1\n", "s4\td.mp3\tsix\tseven\t1\n",
@@ -125,9 +126,10 @@ def check_manifest(path):
 
 
 @cases(300)
-@given(st.text() | st.text("ab' -’´`\u0301\u0308 .,\u200c", max_size=20))
-def test_any_sentence_has_a_text(sentence):
-    normalised = RULES.normalise(sentence)
-    assert RULES.normalise(normalised.text).text == normalised.text
+@given(st.text() | st.text("ab' -’´`\u0301\u0308 .,\u200b\u200c\u0647", max_size=20), st.booleans())
+def test_any_sentence_has_a_text(sentence, other):
+    rules = KURDISH if other else RULES
+    normalised = rules.normalise(sentence)
+    assert rules.normalise(normalised.text).text == normalised.text
     assert normalised.text == " ".join(normalised.text.split())
-    assert not set(normalised.outside) & set(RULES.alphabet + "'- ")
+    assert not set(normalised.outside) & set(rules.alphabet + rules.word_marks + " ")

@@ -1,0 +1,26 @@
+"""Which devices there are."""
+
+import torch
+from speechbrain.utils.run_opts import RunOptions
+
+from mambadapter.errors import UserError, did_you_mean
+
+
+def check_device(run_opts: RunOptions) -> None:
+    """Refuse a ``--device`` that is not there, before anything is prepared for it."""
+    if "device" not in run_opts.overridden_args:
+        return
+    name = str(run_opts["device"])
+    there = devices()
+    kind = name.partition(":")[0]
+    if name in there or (name == kind and any(one.startswith(f"{kind}:") for one in there)):
+        return
+    if kind in ("cuda", "mps"):
+        raise UserError(f"--device {name}: there is none here; there is {', '.join(there)}.")
+    raise UserError(f"--device: '{name}' is unknown; {did_you_mean(name, ['cpu', 'cuda', 'mps'])}.")
+
+
+def devices() -> list[str]:
+    """The devices of this machine, such as ``cpu`` and ``cuda:0``."""
+    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return ["cpu", *gpus, *(["mps", "mps:0"] if torch.backends.mps.is_available() else [])]
