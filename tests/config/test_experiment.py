@@ -2,12 +2,14 @@
 
 import functools
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from support.small_recipe import load
 
-from mambadapter.config import recipe_main, start_experiment
+from mambadapter.config import load_experiment, recipe_main, start_experiment
+from mambadapter.config.schema import contract
 from mambadapter.errors import UserError
 from mambadapter.methods import MambAdapters
 
@@ -141,3 +143,30 @@ def test_only_success_closes_the_process_group(tmp_path):
         main(fails=True)
     assert torch.distributed.is_initialized()
     torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", "{}", '{"digest": 3}', '{"digest": "a", "config": []}']
+)
+def test_a_damaged_record_is_refused(recipe, tmp_path, damage):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "experiment.json").write_text(damage)
+    with pytest.raises(
+        UserError, match=r"experiment\.json .*give another --output_folder, or delete"
+    ):
+        load(recipe, f"--output_folder={folder}")
+
+
+@pytest.mark.parametrize("below", ["file", "file/below", "x" * 300, "loop/below"])
+def test_folders_that_cannot_be_made_are_named(tmp_path, below):
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    yaml = Path(__file__).parents[2] / "recipes/ESC50/hparams/train.yaml"
+    folder = tmp_path / below
+    with pytest.raises(
+        UserError, match=rf"output_folder: {folder} cannot be made \(.+\); give another"
+    ):
+        load_experiment(
+            [str(yaml), "--data_folder=/d", f"--output_folder={folder}"], contract("classification")
+        )

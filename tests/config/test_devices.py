@@ -1,0 +1,37 @@
+"""A device that is not there is refused before anything is prepared for it."""
+
+import pytest
+import torch
+from support.small_recipe import load
+
+from mambadapter.errors import UserError
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:7", "mps"])
+def test_a_device_that_is_not_there(recipe, no_gpu, device):
+    with pytest.raises(UserError, match=f"--device {device}: there is none here; there is cpu"):
+        load(recipe, "--device", device)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda0", "cpu:x", "", "meta", "CPU", "xla"])
+def test_a_device_that_is_unknown(recipe, no_gpu, device):
+    with pytest.raises(UserError, match=r"--device: '.*' is unknown; .*cpu, cuda, mps"):
+        load(recipe, f"--device={device}")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:1", "cpu"])
+def test_devices_that_are_there(recipe, monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert load(recipe, "--device", device).run_opts["device"] == device
+    with pytest.raises(UserError, match="--device cuda:2: .*; there is cpu, cuda:0, cuda:1"):
+        load(recipe, "--device", "cuda:2")
+
+
+def test_without_a_device_speechbrain_chooses(recipe, no_gpu):
+    assert "device" not in load(recipe).run_opts.overridden_args
