@@ -52,6 +52,22 @@ class Run:
         """A test metric."""
         return self.result["metrics"]["test"][metric]
 
+    @property
+    def lr(self) -> float | None:
+        """The learning rate that it was trained with, given or found."""
+        return self.result.get("lr", self.result["config"].get("lr"))
+
+    @property
+    def searched(self) -> bool:
+        """Whether it found its learning rate itself."""
+        return bool(self.result["config"].get("lr_search"))
+
+    @property
+    def folds(self) -> int:
+        """Over how many its score is a mean; 0 where the corpus has none."""
+        one = self.settings.get("test_fold") is not None
+        return len(self.result.get("folds", ())) or int(one)
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -76,6 +92,31 @@ class Cell:
         return mean_and_half_width(values)
 
     @property
+    def seeds(self) -> int:
+        """How many seeds it was trained with."""
+        return len({run.settings.get("seed") for run in self.runs})
+
+    @property
+    def repetitions(self) -> str:
+        """Over what its scores are means, such as ``3 seeds`` or ``1 seed x 5 folds``."""
+        seeds = f"{self.seeds} seed{'s' if self.seeds > 1 else ''}"
+        folds = sum(run.folds for run in self.runs)
+        if not folds:
+            return seeds
+        whole, rest = divmod(folds, self.seeds)
+        each = f"{whole} fold{'s' if whole > 1 else ''}"
+        return f"{seeds} x {each}" if not rest else f"{seeds}, {folds} folds in all"
+
+    @property
+    def learning_rate(self) -> str:
+        """The rates that its runs were trained with, and if they were searched."""
+        rates = sorted({run.lr for run in self.runs if run.lr is not None})
+        found = sum(run.searched for run in self.runs)
+        some = "" if found == len(self.runs) else f" in {found} of {len(self.runs)} runs"
+        how = f" (searched{some})" if found else ""
+        return " to ".join(f"{rate:g}" for rate in dict.fromkeys([*rates[:1], *rates[-1:]])) + how
+
+    @property
     def adapted(self) -> int:
         """Trained parameters, the head left out."""
         return self.runs[0].result["parameters"]["adapted"]
@@ -90,6 +131,8 @@ class Collection:
     # The test metric that is reported, then others that papers report and all runs have.
     metrics: tuple[str, ...]
     unreadable: tuple[str, ...] = field(default=())  # where a result could not be read
+    # Of runs that repeat another one's setting, seed and fold: two of a kind are no two samples.
+    repeated: tuple[str, ...] = field(default=())
 
     @property
     def metric(self) -> str:
@@ -101,7 +144,7 @@ def read_results(path: Path) -> Iterator[tuple[str, dict[str, Any] | None]]:
     """Read a ``result.json``, or a ``.jsonl`` file with such a result and its name in every line."""
     many = path.suffix == ".jsonl"
     text = path.read_text(encoding="utf-8")
-    for number, part in enumerate(text.splitlines() if many else [text], start=1):
+    for number, part in enumerate(text.rstrip("\n").split("\n") if many else [text], start=1):
         try:
             result = json.loads(part)
             name = result.pop("name") if many else path.parent.name
@@ -131,7 +174,7 @@ def collect(paths: Iterable[Path], metric: str | None = None) -> Collection:
             f"The results do not share the metric '{metric}'; they share {', '.join(sorted(shared))}."
         )
     others = (name for name in METRICS if name in shared and name != metric)
-    runs = _with_found_rates(_with_seeds_in_names(runs))
+    runs, repeated = _settle_rates(_with_seeds_in_names(runs))
     columns = _columns(runs)
     grouped: dict[tuple, list[Run]] = defaultdict(list)
     for run in runs:
@@ -141,7 +184,7 @@ def collect(paths: Iterable[Path], metric: str | None = None) -> Collection:
         for labels, group in grouped.items()
     )
     ordered = tuple(sorted(cells, key=lambda cell: _sortable(cell.labels)))
-    return Collection(columns, ordered, (metric, *others), tuple(unreadable))
+    return Collection(columns, ordered, (metric, *others), tuple(unreadable), tuple(repeated))
 
 
 def _run(name: str, result: Mapping[str, Any]) -> Run | None:
@@ -154,8 +197,6 @@ def _run(name: str, result: Mapping[str, Any]) -> Run | None:
     except (KeyError, TypeError, AttributeError, StopIteration):
         return None
     prepared = next((key for key in result["config"].get("prepare", {})), "")
-    if result["config"].get("lr_search"):
-        settings.pop("lr", None)  # it was found, not set
     settings["recipe"] = prepared.rpartition(".prepare_")[2] or None
     return Run(name, result, settings)
 
@@ -182,18 +223,38 @@ def _with_seeds_in_names(runs: Sequence[Run]) -> list[Run]:
     ]
 
 
-def _with_found_rates(runs: Sequence[Run]) -> list[Run]:
-    """Give a run that searched its learning rate the one it found where others were set to just that.
+def _settle_rates(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Decide where the learning rate is a setting, and leave out runs that repeat others; name these.
 
-    They trained the same, so they are one setting. Elsewhere what was found tells no settings apart.
+    It is one in a grid, where some seed was set to several rates. Elsewhere it belongs to the method, however
+    it was found: a seed that searched for it and seeds that were set to what was found are one row.
     """
-    known = {_setting(run.settings) for run in runs if "lr" in run.settings}
-    found = []
+    groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        settings = {**run.settings, "lr": run.result.get("lr")}
-        same = "lr" not in run.settings and _setting(settings) in known
-        found.append(replace(run, settings=settings) if same else run)
-    return found
+        groups[_setting({k: v for k, v in run.settings.items() if k != "lr"})].append(run)
+    kept: dict[str, Run] = {}
+    repeated = []
+    for group in groups.values():
+        grid = _is_grid(group)
+        # What was searched first: of two runs of one seed it had no hint from elsewhere.
+        for run in sorted(group, key=lambda run: not run.searched):
+            settings = {key: value for key, value in run.settings.items() if key != "lr"}
+            if grid:
+                settings["lr"] = run.lr
+            key = json.dumps(settings, sort_keys=True, default=str)
+            if key in kept:
+                repeated.append(f"{run.name} (as {kept[key].name})")
+            else:
+                kept[key] = replace(run, settings=settings)
+    return list(kept.values()), repeated
+
+
+def _is_grid(group: Sequence[Run]) -> bool:
+    rates: dict[tuple, set] = defaultdict(set)
+    for run in group:
+        if not run.searched:
+            rates[run.repetition].add(run.lr)
+    return any(len(of_one) > 1 for of_one in rates.values())
 
 
 def _setting(settings: Mapping[str, Any]) -> str:

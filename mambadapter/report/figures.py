@@ -1,25 +1,47 @@
-"""Pictures of a collection of results: score against parameters, learning curves, cost, grids."""
+"""Pictures of a collection of results: scores, score against parameters, learning curves, cost, grids.
+
+Each is as wide as a page's text, with letters of 8 points and at most ten names in its legend; what has no
+room there is drawn in grey, and is in the table.
+"""
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mambadapter.report.collect import Cell, Collection
+from mambadapter.report.collect import METRICS, Cell, Collection
 
-# Ten colours; each comes again only with another marker, so that no two styles are alike.
-_STYLES = [(f"C{number}", marker) for marker in "os^D" for number in range(10)]
+# Ten colours that people who see few colours can tell apart, by lightness too (Petroff 2021, arXiv
+# 2107.02270), each with a marker of its own for print in black and white.
+_COLOURS = (
+    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6",
+    "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+)  # fmt: skip
+_STYLES = list(zip(_COLOURS, "os^DvPX<>*", strict=True))
+_REST = "#cccccc"  # of what the legend has no room for
 _LINES = ("-", "--", "-.", ":")
-_SIZE = (8.0, 4.8)
+_WIDTH, _HEIGHT, _ROW = 6.5, 4.0, 0.21  # inches: a page's text; a picture; a row of names
+
+# Sizes that differ by less are one size.
+_ALIKE = 1.5
+
+
+def letters() -> AbstractContextManager[None]:
+    """In which pictures are drawn and saved."""
+    return matplotlib.rc_context({"font.size": 8, "axes.labelsize": 8.5, "legend.fontsize": 8})
 
 
 def draw_all(collection: Collection) -> dict[str, Figure]:
-    """Every picture that the collection has the numbers for, by name."""
-    figures = {"parameters": score_against_parameters(collection)}
+    """Every picture that the collection has the numbers for, by name; drawn within `letters`."""
+    figures = {"scores": scores(collection)}
+    if has_sizes(collection):
+        figures["parameters"] = score_against_parameters(collection)
     if any(run.result.get("history") for cell in collection.cells for run in cell.runs):
         figures["curves"] = learning_curves(collection)
     figures["cost"] = cost(collection)
@@ -28,24 +50,62 @@ def draw_all(collection: Collection) -> dict[str, Figure]:
     return figures
 
 
+def has_sizes(collection: Collection) -> bool:
+    """Whether some method was trained at sizes that really differ, so that there is a line to draw."""
+    for cells in _methods(collection).values():
+        sizes = [cell.adapted for cell in cells]
+        if max(sizes) > _ALIKE * min(sizes):
+            return True
+    return False
+
+
+def scores(collection: Collection) -> Figure:
+    """A row a setting, of each recipe the best on top: the mean with its 95 % interval, each run as a dot."""
+    cells = sorted(
+        _best_first(collection, collection.cells),
+        key=lambda cell: str(cell.runs[0].settings["recipe"]),
+    )
+    figure = Figure(figsize=(_WIDTH, 0.8 + _ROW * len(cells)), layout="constrained")
+    axes = figure.subplots()
+    most = 100.0 if collection.metric == "accuracy" else np.inf
+    for row, cell in enumerate(cells):
+        runs = [100 * run.score(collection.metric) for run in cell.runs]
+        mean, half = (100 * np.nan_to_num(each) for each in cell.summary(collection.metric))
+        below = [row + 0.28] * len(runs)
+        axes.plot(runs, below, "o", color=_COLOURS[8], alpha=0.6, ms=3, mew=0)
+        # With two runs an interval may reach below 0 or above the maximum: it is cut off there.
+        ends = [[min(half, mean)], [min(half, most - mean)]]
+        axes.errorbar([mean], [row], xerr=ends, fmt="o", color=_COLOURS[0], capsize=2.5, ms=5)
+    axes.set_yticks(range(len(cells)), [label_of(collection, cell) for cell in cells])
+    axes.set(xlabel=_called(collection, "Test"), ylim=(len(cells) - 0.5, -0.5))
+    beside = axes.secondary_yaxis("right")
+    beside.set_yticks(
+        range(len(cells)), [f"{_short(cell.adapted)}, {cell.repetitions}" for cell in cells]
+    )
+    beside.tick_params(length=0)
+    axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
 def score_against_parameters(collection: Collection) -> Figure:
     """A line a method, with 95 % intervals, over trained parameters on a logarithmic axis."""
-    methods = _methods(collection)
-    figure, axes = _axes(collection, len(methods))
+    figure, axes = _axes(collection)
     most = 100.0 if collection.metric == "accuracy" else np.inf
-    for (name, cells), (colour, marker) in zip(methods.items(), _STYLES, strict=False):
+    for name, cells, (colour, marker) in _styled(collection):
         points = sorted(cells, key=lambda cell: cell.adapted)
         sums = [cell.summary(collection.metric) for cell in points]
         means, halves = (100 * np.nan_to_num(np.array(each)) for each in zip(*sums, strict=True))
         axes.errorbar(
             [cell.adapted for cell in points],
             means,
-            # With two runs an interval may reach below 0 or above the maximum: it is cut off there.
+            # As in `scores`.
             [np.minimum(halves, means), np.minimum(halves, most - means)],
             fmt=f"{marker}-",
             color=colour,
             capsize=3,
+            ms=4.5,
             label=name,
+            zorder=2 if name else 1,
         )
     axes.set(xscale="log", xlabel="Trained parameters, the head left out")
     _legend(figure)
@@ -57,25 +117,59 @@ def learning_curves(collection: Collection) -> Figure:
 
     A colour a method, as against parameters; its sizes from the largest, drawn through, to the smallest.
     """
-    figure, axes = _axes(collection, len(collection.cells), split="Validation")
-    for cells, (colour, marker) in zip(_methods(collection).values(), _STYLES, strict=False):
+    figure, axes = _axes(collection, split="Validation")
+    for name, cells, (colour, _) in _styled(collection):
         by_size = sorted(cells, key=lambda cell: -cell.adapted)
-        for cell, line in zip(by_size, itertools.cycle(_LINES)):
+        for number, (cell, line) in enumerate(zip(by_size, itertools.cycle(_LINES))):
             means = _validation_means(collection, cell)
             if means:
                 axes.plot(
                     list(means),
                     list(means.values()),
-                    marker=marker,
                     linestyle=line,
                     color=colour,
-                    markersize=3,
-                    label=label_of(collection, cell),
+                    linewidth=1.4 if name else 0.8,
+                    label=name if number == 0 else "",
+                    zorder=2 if name else 1,
                 )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="Epoch")
     _legend(figure)
     return figure
+
+
+def _styled(collection: Collection) -> list[tuple[str, Sequence[Cell], tuple[str, str]]]:
+    """The methods in the order of their best scores, the first ten with a name and a style, the rest grey."""
+    methods = _methods(collection)
+    best = {name: _best_first(collection, cells)[0] for name, cells in methods.items()}
+    names = sorted(methods, key=lambda name: _worse(collection, best[name]))
+    styles = itertools.chain(_STYLES, itertools.repeat((_REST, ".")))
+    return [
+        (name if number < len(_STYLES) else "", methods[name], style)
+        for number, (name, style) in enumerate(zip(names, styles))  # noqa: B905
+    ]
+
+
+def unnamed(collection: Collection) -> int:
+    """How many methods a legend has no room for."""
+    return max(len(_methods(collection)) - len(_STYLES), 0)
+
+
+def _best_first(collection: Collection, cells: Sequence[Cell]) -> list[Cell]:
+    return sorted(cells, key=lambda cell: _worse(collection, cell))
+
+
+def _worse(collection: Collection, cell: Cell) -> float:
+    mean = cell.summary(collection.metric)[0]
+    return -mean if METRICS.get(collection.metric, True) else mean
+
+
+def _short(count: int) -> str:
+    """A count in a few letters: 49,854 is 49.9k."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g}{unit}"
+    return str(count)
 
 
 def _validation_means(collection: Collection, cell: Cell) -> dict[int, float]:
@@ -103,11 +197,12 @@ def cost(collection: Collection) -> Figure:
         for title, read in _COSTS
     }
     shown = {title: values for title, values in shown.items() if not np.isnan(values).all()}
-    figure = Figure(figsize=(_SIZE[0], 1.2 + 0.28 * len(collection.cells)), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, 0.8 + _ROW * len(collection.cells)), layout="constrained")
     names = [label_of(collection, cell) for cell in collection.cells]
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for number, (axes, (title, values)) in enumerate(zip(panels, shown.items(), strict=True)):
-        axes.barh(names, values, color=f"C{number}")
+        axes.barh(names, values, color=_COLOURS[number], height=0.7)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set(xlabel=title)
         axes.grid(axis="x", alpha=0.3)
     panels[0].invert_yaxis()
@@ -125,7 +220,7 @@ def heat_map(collection: Collection, across: str, down: str) -> Figure:
     table = np.array(
         [[np.mean(values.get((column, row), [np.nan])) for column in columns] for row in rows]
     )
-    figure = Figure(figsize=_SIZE, layout="constrained")
+    figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(table, aspect="auto", cmap="viridis")
     axes.set(
@@ -195,10 +290,9 @@ def _mean(values: Iterable[float | None]) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
-def _axes(collection: Collection, names: int, split: str = "Test") -> tuple[Figure, Axes]:
-    """An empty picture, tall enough for so many names beside it."""
-    height = max(_SIZE[1], 0.4 + 0.19 * min(names, len(_STYLES)))
-    figure = Figure(figsize=(_SIZE[0], height), layout="constrained")
+def _axes(collection: Collection, split: str = "Test") -> tuple[Figure, Axes]:
+    """An empty picture."""
+    figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
     axes = figure.subplots()
     axes.set(ylabel=_called(collection, split))
     axes.grid(alpha=0.3)
@@ -213,5 +307,5 @@ def _called(collection: Collection, split: str) -> str:
 
 
 def _legend(figure: Figure) -> None:
-    # Outside of the axes, where any number of names covers no data.
-    figure.legend(loc="outside right upper", fontsize="small")
+    # Below the axes, where names may be long and cover no data.
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)

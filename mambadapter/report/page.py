@@ -10,24 +10,34 @@ from matplotlib.figure import Figure
 
 from mambadapter.experiments.sweep_file import Sweep
 from mambadapter.report.collect import Collection, collect
-from mambadapter.report.figures import draw_all, label_of
+from mambadapter.report.figures import draw_all, label_of, letters, unnamed
 from mambadapter.report.significance import Comparison, compare
 from mambadapter.report.tables import rows_of, to_csv, to_json_lines, to_latex, to_markdown
 
 _CAPTIONS = {
+    "scores": "Means with their 95 % intervals, and each run as a dot. On the right: trained parameters, the "
+    "head left out, and over what the mean is.",
     "parameters": "Score against trained parameters; intervals are 95 %.",
     "curves": "Validation after every epoch, means over runs.",
     "cost": "Time of a run, peak memory and size of the saved adapter, means over runs.",
     "grid": "Mean score over two settings.",
 }
+_WITH_LEGEND = ("parameters", "curves")
 
 _STYLE = """\
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; }
+:root { color-scheme: light dark; --text: #222; --page: #fff; --line: #ddd; --problem: #a40000; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #ddd; --page: #181a1b; --line: #444; --problem: #ff9a8a; }
+}
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--page); }
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; margin: 1rem 0; } th, td { padding: .2rem .8rem; text-align: left; }
-th { border-bottom: 2px solid #222; } td { border-bottom: 1px solid #ddd; } td.number { text-align: right; }
-td.best { font-weight: 600; } figure { margin: 1.5rem 0; } img { max-width: 100%; }
-.missing { color: #a40000; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; margin: 1rem 0; font-size: .9rem; }
+th, td { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
+th { border-bottom: 2px solid var(--text); } td { border-bottom: 1px solid var(--line); }
+.number { text-align: right; white-space: nowrap; } td.best { font-weight: 700; }
+figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; }
+img { width: 100%; max-width: 48rem; background: #fff; border-radius: 6px; } /* drawn for white */
+.missing { color: var(--problem); }
 """
 
 
@@ -47,13 +57,15 @@ def write_report(
     (output / "runs.jsonl").write_text(to_json_lines(collection), encoding="utf-8")
     (output / "table.md").write_text(to_markdown(collection), encoding="utf-8")
     (output / "table.tex").write_text(to_latex(collection), encoding="utf-8")
-    figures = draw_all(collection)
-    for name, figure in figures.items():
-        figure.savefig(output / f"{name}.pdf")
-        figure.savefig(output / f"{name}.png", dpi=150)
     missing = [] if sweep is None else [trial.name for trial in sweep.trials() if not trial.done]
+    with letters():
+        figures = draw_all(collection)
+        for name, figure in figures.items():
+            figure.savefig(output / f"{name}.pdf")
+            figure.savefig(output / f"{name}.png", dpi=200)
+        text = _page(source.name, collection, comparisons, figures, missing)
     page = output / "index.html"
-    page.write_text(_page(source.name, collection, comparisons, figures, missing), encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
     return page
 
 
@@ -72,11 +84,13 @@ def _page(
         "one run).</p>",
         _problems(collection, missing),
         _table(*rows_of(collection)),
+        "<p>Bold: the best mean of those over at least two seeds.</p>",
     ]
     for name, figure in figures.items():
+        caption = html.escape(_CAPTIONS[name] + _grey(collection, name))
         parts.append(
-            f'<figure><img alt="{html.escape(_CAPTIONS[name])}" src="{_embedded(figure)}">'
-            f"<figcaption>{html.escape(_CAPTIONS[name])}</figcaption></figure>"
+            f'<figure><img alt="{caption}" src="{_embedded(figure)}">'
+            f"<figcaption>{caption}</figcaption></figure>"
         )
     if comparisons:
         parts.append(
@@ -86,13 +100,22 @@ def _page(
         parts.append(f"Holm's method for {tested} comparisons; the 20 smallest.</p>")
         parts.append(_differences(collection, comparisons[:20]))
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title>"
         f"<style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
     )
 
 
+def _grey(collection: Collection, name: str) -> str:
+    """What a caption says of those that the legend has no room for."""
+    rest = unnamed(collection) if name in _WITH_LEGEND else 0
+    return f" In grey: {rest} more, which the table has." if rest else ""
+
+
 def _problems(collection: Collection, missing: list[str]) -> str:
     listed = [f"{where} cannot be read" for where in collection.unreadable]
+    listed += [f"{name}: the same setting, seed and fold again" for name in collection.repeated]
     listed += [f"{name} is not done" for name in missing]
     if not listed:
         return ""
@@ -101,15 +124,22 @@ def _problems(collection: Collection, missing: list[str]) -> str:
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+    head = "".join(
+        f'<th class="{_kind(next(filter(None, column), ""))}">{html.escape(cell)}</th>'
+        for cell, column in zip(header, zip(*rows, strict=True), strict=True)
+    )
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="wide">{table}</div>'
 
 
 def _cell(text: str) -> str:
-    kinds = ["number"] if text[:1].isdigit() or text[:1] in "-+" else []
-    kinds += ["best"] if text.endswith(" *") else []
-    return f'<td class="{" ".join(kinds)}">{html.escape(text.removesuffix(" *"))}</td>'
+    kinds = _kind(text) + (" best" if text.endswith(" *") else "")
+    return f'<td class="{kinds}">{html.escape(text.removesuffix(" *"))}</td>'
+
+
+def _kind(text: str) -> str:
+    return "number" if text[:1].isdigit() or text[:1] in "-+" else ""
 
 
 def _differences(collection: Collection, comparisons: list[Comparison]) -> str:
@@ -133,5 +163,5 @@ def _probability(p: float) -> str:
 
 def _embedded(figure: Figure) -> str:
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=150)
+    figure.savefig(stream, format="png", dpi=200)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from mambadapter.report.collect import METRICS, Cell, Collection
 
+MARK = "\\* the best mean of those over at least two seeds."
+
 _SPECIAL = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"})
 
 
@@ -17,14 +19,16 @@ def to_csv(collection: Collection) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     counts = ("adapted", "layer_norm", "head")
+    rate = () if "lr" in collection.columns else ("lr",)
     writer.writerow(
-        [*collection.columns, "seed", "test_fold", *counts, *metrics, "wall_time_s", "name"]
+        [*collection.columns, *rate, "seed", "test_fold", *counts, *metrics, "wall_time_s", "name"]
     )
     for run in runs:
         test = run.result["metrics"]["test"]
         writer.writerow(
             [
                 *(run.settings.get(column) for column in collection.columns),
+                *(run.lr for _ in rate),
                 *run.repetition,
                 *(run.result["parameters"].get(count) for count in counts),
                 *(test.get(name) for name in metrics),
@@ -42,11 +46,15 @@ def to_json_lines(collection: Collection) -> str:
 
 
 def rows_of(collection: Collection) -> tuple[list[str], list[list[str]]]:
-    """A header and a row a cell, as texts; the best mean of each recipe is marked with ``*``."""
+    """A header and a row a cell, as texts.
+
+    The best mean of each recipe is marked with ``*``, of those over at least two seeds: one is no evidence.
+    """
     header = [
         *(column.removeprefix("method.") for column in collection.columns),
+        *([] if "lr" in collection.columns else ["learning rate"]),
         "trained without head",
-        "runs",
+        "mean over",
         *(f"test {metric}, %" for metric in collection.metrics),
     ]
     rows = []
@@ -54,7 +62,8 @@ def rows_of(collection: Collection) -> tuple[list[str], list[list[str]]]:
         rivals = [one for one in collection.cells if _recipe(one) == _recipe(cell)]
         labels = ["" if label is None else str(label) for label in cell.labels]
         scores = (_score(cell, rivals, metric) for metric in collection.metrics)
-        rows.append([*labels, f"{cell.adapted:,}", str(len(cell.runs)), *scores])
+        rate = [] if "lr" in collection.columns else [cell.learning_rate]
+        rows.append([*labels, *rate, f"{cell.adapted:,}", cell.repetitions, *scores])
     return header, rows
 
 
@@ -70,8 +79,10 @@ def _score(cell: Cell, rivals: Sequence[Cell], metric: str) -> str:
     if half != half:
         ends = [test.get(f"{metric}_{end}") for end in ("low", "high")]
         interval = "" if None in ends else f" [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
-    best = (max if METRICS.get(metric, True) else min)(one.summary(metric)[0] for one in rivals)
-    return f"{100 * mean:.1f}{interval}" + (" *" if mean == best and len(rivals) > 1 else "")
+    means = [one.summary(metric)[0] for one in rivals if one.seeds > 1]
+    best = (max if METRICS.get(metric, True) else min)(means, default=None)
+    marked = cell.seeds > 1 and mean == best and len(means) > 1
+    return f"{100 * mean:.1f}{interval}" + (" *" if marked else "")
 
 
 def to_markdown(collection: Collection) -> str:
@@ -81,7 +92,10 @@ def to_markdown(collection: Collection) -> str:
         *("---" for _ in collection.columns),
         *("---:" for _ in header[len(collection.columns) :]),
     ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows)) + "\n"
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows)) + "\n"
+    return lines + (
+        f"\n{MARK}\n" if any(cell.endswith(" *") for row in rows for cell in row) else ""
+    )
 
 
 def to_latex(collection: Collection) -> str:

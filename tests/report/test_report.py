@@ -4,9 +4,12 @@ import csv
 import io
 import json
 import re
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from scipy import stats
 from support.fake_recipe import write_recipe, write_sweep
 
@@ -15,9 +18,17 @@ from mambadapter.errors import UserError
 from mambadapter.experiments.sweep import run_sweep
 from mambadapter.experiments.sweep_file import read_sweep
 from mambadapter.report.collect import collect, read_results
-from mambadapter.report.figures import learning_curves, score_against_parameters
+from mambadapter.report.figures import (
+    draw_all,
+    learning_curves,
+    letters,
+    score_against_parameters,
+    scores,
+)
 from mambadapter.report.significance import compare, holm
 from mambadapter.report.tables import to_csv, to_latex, to_markdown
+
+ROOT = Path(__file__).parents[2]
 
 BODY = (
     "cross: {adapter: [lora, bottleneck, probe_x], adapter_budget: [100, 200], seed: [1, 2, 3]}\n"
@@ -60,27 +71,71 @@ def test_runs_are_gathered_by_what_sets_them_apart(tmp_path):
     assert [len(cell.runs) for cell in found.cells] == [2, 3, 3]
 
 
-def test_set_learning_rates_are_a_column(tmp_path):
-    """Those that a search found are none."""
-    for search, columns in ((0, ("adapter", "lr")), (3, ("adapter",))):
-        folder = tmp_path / str(search)
-        paths = write(
-            folder,
-            *(
-                result("lora", seed, 0.5, lr=lr, lr_search=search)
-                for seed, lr in ((1, 0.1), (2, 0.2), (3, 0.1))
-            ),
-            result("dora", 1, 0.5, lr=0.1, lr_search=search),
-        )
-        assert collect(paths).columns == columns
+def test_a_grid_of_learning_rates_is_a_column(tmp_path):
+    """Where some seed was set to several; what a seed found itself joins the rate that it found."""
+    grid = [result("lora", seed, 0.5, lr=lr, lr_search=0) for seed in (1, 2) for lr in (0.1, 0.2)]
+    found = {**result("lora", 3, 0.5, lr=0.3, lr_search=3), "lr": 0.2}
+    collection = collect(write(tmp_path, *grid, found, result("dora", 1, 0.5, lr=0.1)))
+    assert collection.columns == ("adapter", "lr")
+    assert [(cell.labels, len(cell.runs)) for cell in collection.cells] == [
+        (("dora", None), 1), (("lora", 0.1), 2), (("lora", 0.2), 3),
+    ]  # fmt: skip
 
 
-def test_searched_and_given_rates_share_a_row(tmp_path):
-    """A seed that searched its rate and seeds that were set to what it found are one setting."""
+@pytest.mark.parametrize("searched", [(), (1,), (1, 2, 3)])
+@pytest.mark.parametrize(
+    ("rates", "shown"), [((0.2, 0.2, 0.2), "0.2"), ((0.1, 0.2, 0.4), "0.1 to 0.4")]
+)
+def test_a_method_is_one_row_however_its_rate_was_found(tmp_path, searched, rates, shown):
+    runs = [
+        {**result("lora", seed, 0.5, lr=1.0 if seed in searched else lr, lr_search=3 * (seed in searched)), "lr": lr}
+        for seed, lr in zip((1, 2, 3), rates, strict=True)
+    ]  # fmt: skip
+    collection = collect(write(tmp_path, *runs, result("dora", 1, 0.6)))
+    assert collection.columns == ("adapter",)
+    assert [len(cell.runs) for cell in collection.cells] == [1, 3]
+    some = {0: "", 1: " (searched in 1 of 3 runs)", 3: " (searched)"}[len(searched)]
+    assert f"| lora | {shown}{some} | 1,234 | 3 seeds | 50.0 ± 0.0 |" in to_markdown(collection)
+
+
+def test_a_seed_counts_once(tmp_path, capsys):
+    """Two runs of one seed are no two samples: the one that searched stays, the other is named."""
     searched = {**result("lora", 1, 0.5, lr=0.1, lr_search=3), "lr": 0.2}
-    given = [result("lora", seed, 0.5, lr=0.2, lr_search=0) for seed in (2, 3)]
-    cells = collect(write(tmp_path, searched, *given, result("dora", 1, 0.5, lr=0.1))).cells
-    assert [len(cell.runs) for cell in cells] == [1, 3]
+    given = result("lora", 1, 0.9, lr=0.2, lr_search=0)
+    folder = tmp_path / "runs"
+    collection = collect(write(folder, given, searched, result("lora", 2, 0.5, lr=0.2)))
+    (cell,) = collection.cells
+    assert [run.score("accuracy") for run in cell.runs] == [0.5, 0.5]
+    assert collection.repeated == ("run0 (as run1)",)
+    assert cli.main(["report", str(folder)]) == 0
+    page = (folder / "report/index.html").read_text(encoding="utf-8")
+    assert "run0 (as run1): the same setting, seed and fold again" in page
+
+
+def test_one_seed_is_never_the_best(tmp_path):
+    """However good it is, and over however many folds."""
+    paths = write(
+        tmp_path,
+        result("lora", 1, 0.9),
+        *(result("dora", seed, 0.5) for seed in (1, 2)),
+        *(result("bitfit", seed, 0.4) for seed in (1, 2)),
+        *(result("conformer", 1, 0.95, fold=fold) for fold in (1, 2, 3, 4, 5)),
+    )
+    table = to_markdown(collect(paths))
+    (marked,) = [line for line in table.splitlines() if line.endswith("* |")]
+    assert marked.startswith("| dora |")
+    assert "| 1 seed | 90.0 |" in table
+    assert "| 1 seed x 5 folds | 95.0 ± 0.0 |" in table
+    assert "the best mean of those over at least two seeds" in table
+
+
+def test_saved_runs_have_a_row_a_method():
+    """Of which some seeds searched their learning rate, and the others were given what was found."""
+    runs = ROOT / "recipes/FluentSpeechCommands/saved_runs/methods.jsonl"
+    collection = collect([runs])
+    assert all(cell.seeds == len(cell.runs) == 3 for cell in collection.cells)
+    assert not collection.repeated
+    assert len({cell.labels for cell in collection.cells}) == len(collection.cells)
 
 
 def test_folds_are_averaged_within_seeds(tmp_path):
@@ -169,38 +224,86 @@ def test_constant_differences_are_not_tested(tmp_path):
 
 
 def test_intervals_are_drawn_within_possible_values(tmp_path):
-    paths = write(tmp_path, result("lora", 1, 0.05), result("lora", 2, 0.95))
-    figure = score_against_parameters(collect(paths))
-    low, high = figure.axes[0].dataLim.intervaly
-    assert (low, high) == pytest.approx((0, 100))
+    collection = collect(write(tmp_path, result("lora", 1, 0.05), result("lora", 2, 0.95)))
+    assert score_against_parameters(collection).axes[0].dataLim.intervaly == pytest.approx((0, 100))
+    assert scores(collection).axes[0].dataLim.intervalx == pytest.approx((0, 100))
+
+
+def sized(names, sizes, seeds=(1,)):
+    for number, name in enumerate(names):
+        for size in sizes:
+            for seed in seeds:
+                run = result(name, seed, 0.3 + number / 100, adapter_budget=size)
+                history = [{"epoch": epoch, "valid": {"accuracy": 0.5}} for epoch in (1, 2)]
+                yield {**run, "parameters": {"adapted": size}, "history": history}
 
 
 def test_methods_keep_their_own_looks(tmp_path):
     """A method keeps its colour, and no two curves look the same."""
-    names, budgets = [f"method{n}" for n in range(5)], (100, 200, 300, 400)
-    runs = []
-    for name in names:
-        for budget in budgets:
-            run = result(name, 1, 0.5, adapter_budget=budget)
-            history = [{"epoch": epoch, "valid": {"accuracy": 0.5}} for epoch in (1, 2)]
-            runs.append({**run, "parameters": {"adapted": budget}, "history": history})
-    collection = collect(write(tmp_path, *runs))
+    names = [f"method{n}" for n in range(5)]
+    collection = collect(write(tmp_path, *sized(names, (100, 200, 300, 400))))
     curves = learning_curves(collection).axes[0]
     methods = score_against_parameters(collection).axes[0].get_legend_handles_labels()
     colours = dict(zip(methods[1], (bar[0].get_color() for bar in methods[0]), strict=True))
     assert len(curves.lines) == 20
     assert len({(line.get_color(), line.get_linestyle()) for line in curves.lines}) == 20
-    for line in curves.lines:
-        assert line.get_color() == colours[line.get_label().partition(",")[0]]
+    handles, labels = curves.get_legend_handles_labels()
+    assert dict(zip(labels, (line.get_color() for line in handles), strict=True)) == colours
 
 
-def test_every_name_of_a_picture_has_room(tmp_path):
-    paths = write(tmp_path, *(result(f"method{n}", 1, 0.5) for n in range(38)))
-    figure = score_against_parameters(collect(paths))
-    figure.draw_without_rendering()
-    legend = figure.legends[0].get_window_extent()
-    assert legend.y0 >= 0
-    assert legend.height < figure.bbox.height
+def test_a_legend_has_at_most_ten_names(tmp_path):
+    """Those of the best methods; the others are grey, and the caption says where they are."""
+    folder = tmp_path / "runs"
+    write(folder, *sized([f"method{n:02d}" for n in range(38)], (100, 1000)))
+    collection = collect(folder.rglob("result.json"))
+    for draw in (score_against_parameters, learning_curves):
+        figure = draw(collection)
+        names = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert names == [f"method{n}" for n in range(37, 27, -1)]
+        figure.draw_without_rendering()
+        assert figure.legends[0].get_window_extent().height < figure.bbox.height / 3
+    assert cli.main(["report", str(folder)]) == 0
+    page = (folder / "report/index.html").read_text(encoding="utf-8")
+    assert (
+        page.count("In grey: 28 more, which the table has.") == 4
+    )  # in two captions, and for readers of both
+
+
+def test_sizes_that_are_alike_are_no_axis(tmp_path):
+    """At one budget every method would stand at the same place."""
+    for sizes, pictures in (((49_854, 51_072), False), ((49_854, 100_000), True)):
+        collection = collect(write(tmp_path / str(sizes[1]), *sized(["lora", "dora"], sizes)))
+        assert ("parameters" in draw_all(collection)) is pictures
+
+
+def test_scores_have_a_row_a_setting(tmp_path):
+    """The best on top, every run as a dot, and over what the mean is."""
+    runs = [result("lora", seed, 0.5 + seed / 100) for seed in (1, 2, 3)]
+    collection = collect(write(tmp_path, *runs, result("dora", 1, 0.9)))
+    figure = scores(collection)
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["dora", "lora"]
+    beside = axes.child_axes[0].get_yticklabels()
+    assert [text.get_text() for text in beside] == ["1.23k, 1 seed", "1.23k, 3 seeds"]
+    dots = [line for line in axes.lines if len(line.get_xdata()) == 3]
+    assert list(dots[0].get_xdata()) == pytest.approx([51, 52, 53])
+
+
+def test_pictures_fit_a_page(tmp_path):
+    """As wide as its text, in letters of at least 8 points, with room for every name."""
+    collection = collect(write(tmp_path, *(result(f"method{n}", 1, 0.5) for n in range(38))))
+    with letters():
+        for figure in draw_all(collection).values():
+            figure.draw_without_rendering()
+            assert figure.get_figwidth() == 6.5
+            texts = [
+                text for text in figure.findobj(Text) if text.get_text() and text.get_visible()
+            ]
+            assert min(text.get_fontsize() for text in texts) >= 8
+            rows = [t.get_window_extent() for t in figure.axes[0].get_yticklabels()]
+            assert all(
+                one.y0 >= two.y1 - 1 for one, two in pairwise(sorted(rows, key=lambda b: -b.y0))
+            )
 
 
 def test_holm_is_the_closed_testing_of_bonferroni():
@@ -232,8 +335,8 @@ def test_tables_hold_the_same_numbers(tmp_path):
     assert [(row["adapter"], row["seed"], float(row["accuracy"])) for row in rows] == [
         ("dora", "1", 0.4), ("dora", "2", 0.4), ("lora_x", "1", 0.51), ("lora_x", "2", 0.52),
     ]  # fmt: skip
-    assert "| lora_x | 1,234 | 2 | 51.5 ± 6.4 * |" in to_markdown(found)
-    assert r"lora\_x & 1,234 & 2 & \textbf{51.5 $\pm$ 6.4} \\" in to_latex(found)
+    assert "| lora_x | 0.01 | 1,234 | 2 seeds | 51.5 ± 6.4 * |" in to_markdown(found)
+    assert r"lora\_x & 0.01 & 1,234 & 2 seeds & \textbf{51.5 $\pm$ 6.4} \\" in to_latex(found)
 
 
 @pytest.fixture
@@ -304,21 +407,21 @@ def test_files_report_as_their_folders(swept, tmp_path):
 
 
 def test_single_runs_have_their_own_intervals(tmp_path):
-    """And each recipe its best."""
-    one, two, other = (
-        result(name, 1, score) for name, score in (("a", 0.5), ("b", 0.6), ("a", 0.4))
-    )
+    one, two = (result(name, 1, score) for name, score in (("a", 0.5), ("b", 0.6)))
     one["metrics"]["test"] |= {"accuracy_low": 0.25, "accuracy_high": 0.75}
-    other["config"]["prepare"] = {"!name:x.prepare_gsc": {}}
-    third = result("b", 1, 0.3)
-    third["config"]["prepare"] = other["config"]["prepare"]
-    rows = to_markdown(collect(write(tmp_path, one, two, other, third))).splitlines()
-    assert [row.split(" | ")[-1] for row in rows[2:]] == [
-        "50.0 [25.0, 75.0] |",
-        "60.0 * |",
-        "40.0 * |",
-        "30.0 |",
-    ]
+    rows = to_markdown(collect(write(tmp_path, one, two))).splitlines()
+    assert [row.split(" | ")[-1] for row in rows[2:]] == ["50.0 [25.0, 75.0] |", "60.0 |"]
+
+
+def test_each_recipe_has_its_best(tmp_path):
+    runs = []
+    for name, recipe, score in (("a", "x", 0.5), ("b", "x", 0.6), ("a", "y", 0.4), ("b", "y", 0.3)):
+        for seed in (1, 2):
+            one = result(name, seed, score)
+            one["config"]["prepare"] = {f"!name:m.prepare_{recipe}": {}}
+            runs.append(one)
+    rows = to_markdown(collect(write(tmp_path, *runs))).splitlines()
+    assert [row.split(" ± ")[-1] for row in rows[2:6]] == ["0.0 |", "0.0 * |", "0.0 * |", "0.0 |"]
 
 
 def test_encoders_by_seed_are_one_setting(tmp_path):
@@ -334,8 +437,10 @@ def test_encoders_by_seed_are_one_setting(tmp_path):
 
 
 def test_word_and_character_errors_are_shown_together(tmp_path):
-    paths = write(tmp_path, result("a", 1, 0.5), result("b", 1, 0.5))
-    for path, wer, cer in zip(sorted(paths), (0.5, 0.4), (0.1, 0.2), strict=True):
+    paths = write(tmp_path, *(result(name, seed, 0.5) for name in "ab" for seed in (1, 2)))
+    for path, wer, cer in zip(
+        sorted(paths), (0.5, 0.5, 0.4, 0.4), (0.1, 0.1, 0.2, 0.2), strict=True
+    ):
         one = json.loads(path.read_text())
         one["metrics"]["test"] = {"wer": wer, "cer": cer}
         path.write_text(json.dumps(one))
@@ -343,8 +448,8 @@ def test_word_and_character_errors_are_shown_together(tmp_path):
     assert collection.metric == "wer"
     table = to_markdown(collection)
     assert "| test wer, % | test cer, % |" in table
-    assert "| 50.0 | 10.0 * |" in table
-    assert "| 40.0 * | 20.0 |" in table
+    assert "| 50.0 ± 0.0 | 10.0 ± 0.0 * |" in table
+    assert "| 40.0 ± 0.0 * | 20.0 ± 0.0 |" in table
     assert to_latex(collection).count("textbf") == 2
 
 
