@@ -248,7 +248,9 @@ def label_of(collection: Collection, cell: Cell) -> str:
                 if isinstance(label, int) and not isinstance(label, bool)
                 else f"{label}"
             )
-            parts.append(shown if isinstance(label, str) else f"{name} {shown}")
+            # Of a path its end, which leaves room for the picture; the table has all of it.
+            last = shown.rpartition("/")[2] or shown
+            parts.append(last if isinstance(label, str) else f"{name} {shown}")
     return ", ".join(parts)
 
 
