@@ -1,6 +1,7 @@
 """Parameter counts of models, each tensor once, and shapes of the published encoders."""
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -161,8 +162,8 @@ def architecture_config(architecture: str) -> PretrainedConfig:
     if architecture in ARCHITECTURES:
         return AutoConfig.for_model(**ARCHITECTURES[architecture])
     try:
-        return AutoConfig.from_pretrained(architecture)
-    except (OSError, ValueError) as error:
+        return AutoConfig.from_pretrained(os.path.expanduser(architecture))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"Encoder '{architecture}' is neither a known architecture nor a checkpoint; "
             f"{did_you_mean(architecture, ['box', *ARCHITECTURES])}."

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mambadapter.budget.count import Counter, counter
+from mambadapter.budget.memory import check_memory
 from mambadapter.encoders.loading import split_source
 from mambadapter.errors import UserError
 from mambadapter.methods.base import Method
@@ -57,7 +58,7 @@ def fit_to_budget(
     count_norms: bool = True,
     parts: Sequence[str] = ("encoder",),
 ) -> Method:
-    """Size a method for a budget; the head never counts.
+    """Size a method for a budget, the head never counts; and refuse one that no memory holds.
 
     Parameters
     ----------
@@ -80,7 +81,8 @@ def fit_to_budget(
     Raises
     ------
     UserError
-        If no size comes within 10 % of the budget; it names the nearest.
+        If no size comes within 10 % of the budget, it names the nearest; or what is trained would not fit
+        into the machine's memory.
 
     Example
     -------
@@ -88,9 +90,10 @@ def fit_to_budget(
     >>> fit_to_budget(LoRA(), "wav2vec2-base", 300_000).rank
     8
     """
-    if adapter_budget is None:
-        return method
     count = counter(split_source(source)[0], parts)
+    if adapter_budget is None:
+        check_memory(method, count)
+        return method
     nearest = closest(method, count, adapter_budget, count_norms)
     if abs(nearest.gap) > TOLERANCE:
         options = "; or ".join(map(str, neighbours(method, count, adapter_budget, count_norms)))
@@ -99,6 +102,7 @@ def fit_to_budget(
             f"{adapter_budget:,} parameters. The nearest: {options}. Give one of these counts, or another "
             "method or placement."
         )
+    check_memory(nearest.method, count)
     logger.info("adapter_budget %s: %s", f"{adapter_budget:,}", nearest)
     return nearest.method
 

@@ -224,6 +224,8 @@ def _settle_texts(tree: CommentedMap) -> None:
             )
         if kind.path and value.startswith("~"):
             tree[key] = os.path.expanduser(value)
+            if tree[key].startswith("~"):
+                raise UserError(f"{key}: {value}: there is no such home folder; write ./{value}.")
 
 
 def _resolve(tree: CommentedMap, path: Path) -> str:

@@ -251,7 +251,13 @@ def check_size(
     folder: Path, source: str, method: Method, parts: Sequence[str] = ("encoder",)
 ) -> None:
     """Refuse a method that trains more than the weights hold, before any memory is asked for it."""
-    _check_held(folder, lambda: counter(source, parts)(method).adapted)
+    try:
+        count = counter(source, parts)
+    except UserError as error:
+        raise UserError(
+            f"{error} If it is the encoder of {folder} and has moved, say where it is: --encoder FOLDER."
+        ) from error
+    _check_held(folder, lambda: count(method).adapted)
 
 
 def _check_held(folder: Path, count: Callable[[], int]) -> None:

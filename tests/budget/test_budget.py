@@ -177,7 +177,7 @@ def test_a_budget_changes_the_size_alone():
     assert abs(counted.adapted / 300_000 - 1) < 0.02
     without = fit_to_budget(method, "wav2vec2-base", 300_000, count_norms=False)
     assert without.rank > fitted.rank
-    assert fit_to_budget(method, "nowhere", None) is method
+    assert fit_to_budget(method, "wav2vec2-base", None) is method
 
 
 @pytest.mark.parametrize(
@@ -210,3 +210,24 @@ def test_every_tensor_counts_once(encoder_folders):
 def test_unknown_architecture():
     with pytest.raises(UserError, match="did you mean 'wavlm-large'"):
         counter("wavlm-larg")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"rank": 10_000_000},
+            r"trains [\d,]+ parameters .* take [\d,]+ GiB, and this machine has \d+",
+        ),
+        ({"rank": 10**30}, "cannot be of that size .*; lower its rank"),
+    ],
+)
+def test_what_no_memory_holds_is_refused(settings, message):
+    """Before any of it is allocated."""
+    with pytest.raises(UserError, match=message):
+        fit_to_budget(MambAdapters(**settings), "box", None)
+
+
+def test_a_budget_beyond_all_memory_is_refused():
+    with pytest.raises(UserError, match="and this machine has"):
+        fit_to_budget(MambAdapters(), "box", 10**12)

@@ -80,3 +80,5 @@ def test_a_tilde_is_the_home_folder(path, tmp_path, monkeypatch, key):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "there").mkdir()
     assert load(path, f"--{key}=~/there").hparams[key] == str(tmp_path / "there")
+    with pytest.raises(UserError, match=f"{key}: ~nobody-x/there: there is no such home folder"):
+        load(path, f"--{key}=~nobody-x/there")
