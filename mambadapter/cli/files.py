@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--channel",
         type=int,
-        help="the one to take of several, from 1 (default: they are averaged)",
+        help="the one to take of several, from 1 (default as in training)",
     )
     parser.add_argument(
         "--read_cut", action="store_true", help="read files that were cut short as far as they go"

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# What writers leave in a size that they do not know yet: 0 (GStreamer, wave modules), about 2**31 (sox,
-# arecord) or 2**32 - 1 (ffmpeg).
-_LEAST_UNKNOWN = 0x7FFFF000
+# What writers leave in a size that they do not know yet: 0 (GStreamer, wave modules), a little less than
+# 2**31 (sox, arecord) or 2**32 (ffmpeg); the length of a header or a block may be taken off.
+_UNKNOWN, _LESS = (2**31, 2**32), 4096
 
 # A chunk that is not at its place would have one look for it through all of a large file.
 _MOST_CHUNKS = 1000
@@ -30,7 +30,8 @@ class Samples:
     @property
     def unknown(self) -> bool:
         """Whether the writer did not know their size."""
-        return self.promised >= _LEAST_UNKNOWN > self.held or (self.promised == 0 < self.held)
+        filler = any(limit - _LESS <= self.promised <= limit for limit in _UNKNOWN)
+        return self.held < self.promised if filler else self.promised == 0 < self.held
 
     @property
     def cut(self) -> bool:

@@ -24,6 +24,8 @@ class Classifier:
         The head.
     labels : tuple[str, ...]
         Class names.
+    audio_channel : int or None
+        The one that is taken of files with several, as in training; None: their mean.
 
     Example
     -------
@@ -35,6 +37,7 @@ class Classifier:
     encoder: AdaptedEncoder
     head: PooledClassifier
     labels: tuple[str, ...]
+    audio_channel: int | None = None
 
     @classmethod
     def from_package(cls, folder: str | Path, source: str | None = None) -> "Classifier":
@@ -56,11 +59,11 @@ class Classifier:
         UserError
             If the folder is no package, or the encoder is not the one the adapter was trained on.
         """
-        encoder, head, labels = load_package(
+        encoder, head, card = load_package(
             folder, source, CLASSIFICATION,
             lambda width, card: PooledClassifier(width, len(card["labels"])),
         )  # fmt: skip
-        return cls(encoder, head, labels)
+        return cls(encoder, head, tuple(card["labels"]), card.get("audio_channel"))
 
     @torch.inference_mode()
     def predict(
@@ -75,7 +78,7 @@ class Classifier:
         top : int
             How many classes to return.
         channel : int, optional
-            The one to take of several, from 1; None averages them.
+            The one to take of several, from 1; default as in training.
         read_cut : bool
             Read a file that was cut short as far as it goes.
 
@@ -91,6 +94,7 @@ class Classifier:
         """
         if top < 1:
             raise UserError(f"top={top} is impossible: give at least 1.")
+        channel = channel or self.audio_channel
         wav = read_clip(path, self.encoder.sample_rate, channel, read_cut, warn=True)
         probabilities = self.head(*self.encoder(wav[None])).softmax(-1)[0]
         best = probabilities.topk(min(top, len(self.labels)))

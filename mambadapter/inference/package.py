@@ -59,6 +59,7 @@ _KEYS: dict[str, Callable[[Any], bool]] = {
     "encoder_fingerprint": _is_text,
     "encoder_settings": lambda value: value is None or isinstance(value, dict),
     "method": lambda value: isinstance(value, dict),
+    "audio_channel": lambda value: value is None or (_is_whole(value) and value > 0),
 }
 _KEYS_OF: dict[str, dict[str, Callable[[Any], bool]]] = {
     CLASSIFICATION: {"labels": _are_labels},
@@ -79,6 +80,7 @@ def save_package(
     method: Method,
     labels: Sequence[str],
     task: str = CLASSIFICATION,
+    audio_channel: int | None = None,
 ) -> Path:
     """Write an adapter package; only the main process does.
 
@@ -96,13 +98,20 @@ def save_package(
         What the head's outputs stand for, in their order: class names, or characters.
     task : str
         ``classification`` or ``transcription``.
+    audio_channel : int, optional
+        The one that was taken of files with several, from 1; None: their mean.
 
     Returns
     -------
     Path
         The folder.
     """
-    about = {"task": task, "labels": list(labels), "lstm": _lstm_units(modules["head"])}
+    about = {
+        "task": task,
+        "labels": list(labels),
+        "lstm": _lstm_units(modules["head"]),
+        "audio_channel": audio_channel,
+    }
     return _save(Path(folder), modules, source, method, about)
 
 
@@ -116,6 +125,7 @@ def save_whisper_package(
     rules: TextRules,
     adapt: str,
     longest_text: int,
+    audio_channel: int | None = None,
 ) -> Path:
     """Write an adapter package of a Whisper; only the main process does.
 
@@ -133,6 +143,8 @@ def save_whisper_package(
         What the method adapts: ``encoder``, ``decoder`` or ``both``.
     longest_text : int
         Tokens that are written at most.
+    audio_channel : int, optional
+        As in `save_package`.
 
     Returns
     -------
@@ -145,6 +157,7 @@ def save_whisper_package(
         "rules": {**asdict(rules), "look_alikes": dict(rules.look_alikes)},
         "adapt": adapt,
         "longest_text": longest_text,
+        "audio_channel": audio_channel,
     }
     modules = {"encoder": whisper.encoder, "head": whisper.decoder}
     return _save(Path(folder), modules, source, method, about)
@@ -181,8 +194,8 @@ def load_package(
     source: str | None,
     task: str,
     make_head: Callable[[int, Mapping[str, Any]], _Head],
-) -> tuple[AdaptedEncoder, _Head, tuple[str, ...]]:
-    """Rebuild what `save_package` wrote, for one task."""
+) -> tuple[AdaptedEncoder, _Head, dict[str, Any]]:
+    """Rebuild what `save_package` wrote, for one task: the modules and the card."""
     folder, card = open_package(folder, task)
     where, method = encoder_source(card, source), method_of(folder, card)
     check_size(folder, where["source"], method)
@@ -190,7 +203,7 @@ def load_package(
     _check_held(folder, lambda: _size(make_head(encoder.width, card)))
     head = make_head(encoder.width, card)
     load_weights(folder, card, where["source"], {"encoder": encoder, "head": head})
-    return encoder, head, tuple(card["labels"])
+    return encoder, head, card
 
 
 def open_package(folder: str | Path, task: str | None = None) -> tuple[Path, dict[str, Any]]:

@@ -38,6 +38,8 @@ class Transcriber:
         The head.
     vocabulary : Vocabulary
         What it writes.
+    audio_channel : int or None
+        The one that is taken of files with several, as in training; None: their mean.
 
     Example
     -------
@@ -49,15 +51,16 @@ class Transcriber:
     encoder: AdaptedEncoder
     head: CTCHead
     vocabulary: Vocabulary
+    audio_channel: int | None = None
 
     @classmethod
     def from_package(cls, folder: str | Path, source: str | None = None) -> "Transcriber":
         """Rebuild a recogniser from a package; arguments and errors as for `Classifier.from_package`."""
-        encoder, head, labels = load_package(
+        encoder, head, card = load_package(
             folder, source, TRANSCRIPTION,
             lambda width, card: CTCHead(width, len(card["labels"]), card["lstm"]),
         )  # fmt: skip
-        return cls(encoder, head, Vocabulary(labels))
+        return cls(encoder, head, Vocabulary(tuple(card["labels"])), card.get("audio_channel"))
 
     @torch.inference_mode()
     def transcribe(
@@ -70,7 +73,7 @@ class Transcriber:
         path : str or Path
             The file.
         channel : int, optional
-            The one to take of several, from 1; None averages them.
+            The one to take of several, from 1; default as in training.
         read_cut : bool
             Read a file that was cut short as far as it goes.
 
@@ -84,6 +87,7 @@ class Transcriber:
         UserError
             If the file cannot be read, is shorter than it says, or has no such channel.
         """
+        channel = channel or self.audio_channel
         wav = read_clip(path, self.encoder.sample_rate, channel, read_cut, warn=True)
         hidden, frames = self.encoder(wav[None])
         return greedy_texts(self.vocabulary, self.head(hidden, frames), frames)[0]
@@ -101,6 +105,8 @@ class WhisperTranscriber:
         By which what it writes is normalised.
     longest_text : int
         Tokens that it writes at most.
+    audio_channel : int or None
+        As of a `Transcriber`.
 
     Example
     -------
@@ -112,6 +118,7 @@ class WhisperTranscriber:
     whisper: SpeechToText
     rules: TextRules
     longest_text: int
+    audio_channel: int | None = None
 
     @classmethod
     def from_package(cls, folder: str | Path, source: str | None = None) -> "WhisperTranscriber":
@@ -123,7 +130,7 @@ class WhisperTranscriber:
         whisper = load_speech_to_text(where, card["language"], method, card["adapt"])
         modules = {"encoder": whisper.encoder, "head": whisper.decoder}
         load_weights(folder, card, where["source"], modules)
-        return cls(whisper, rules, card["longest_text"])
+        return cls(whisper, rules, card["longest_text"], card.get("audio_channel"))
 
     @torch.inference_mode()
     def transcribe(
@@ -131,6 +138,7 @@ class WhisperTranscriber:
     ) -> str:
         """Recognise one audio file, as a `Transcriber` does."""
         encoder, decoder = self.whisper.encoder, self.whisper.decoder
+        channel = channel or self.audio_channel
         wav = read_clip(path, encoder.sample_rate, channel, read_cut, warn=True)
         hidden, frames = encoder(wav[None])
         (tokens,) = decode_greedily(decoder, hidden, frames, self.longest_text)

@@ -62,5 +62,12 @@ def train(experiment: Experiment, test: bool) -> None:
     brain.restore_best()
     if test:
         brain.evaluate(datasets["test"], test_loader_kwargs=loader)
-    save_package(experiment.folder / "adapter", modules, hparams["source"], method, labels)
+    save_package(
+        experiment.folder / "adapter",
+        modules,
+        hparams["source"],
+        method,
+        labels,
+        audio_channel=hparams["audio_channel"],
+    )
     write_result(brain, experiment, method)

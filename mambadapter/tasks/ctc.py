@@ -74,5 +74,6 @@ def train(experiment: Experiment, test: bool) -> None:
         method,
         labels=vocabulary.tokens,
         task=TRANSCRIPTION,
+        audio_channel=hparams["audio_channel"],
     )
     write_result(brain, experiment, method)

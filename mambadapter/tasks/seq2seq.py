@@ -75,5 +75,6 @@ def train(experiment: Experiment, test: bool) -> None:
         rules=language["rules"],
         adapt=adapt,
         longest_text=hparams["longest_text"],
+        audio_channel=hparams["audio_channel"],
     )
     write_result(brain, experiment, method)

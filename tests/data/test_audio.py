@@ -195,6 +195,14 @@ def test_wavs_of_pipes_are_read_whole(tmp_path, header, channels):
     assert torch.equal(read_clip(path, 16000), whole)
 
 
+def test_a_large_size_that_is_no_filler_is_a_promise(tmp_path):
+    """Of 3 GB of which little is left."""
+    path = write(tmp_path / "a.wav")
+    path.write_bytes(sizes(path.read_bytes(), 3_000_000_036, 3_000_000_000))
+    with pytest.raises(UserError, match="cut short: 1.00 s are left of the 93750.00 s"):
+        read_clip(path, 16000)
+
+
 def test_a_wav_without_samples_is_empty(tmp_path):
     """Of size 0, whether or not another chunk follows."""
     path = write(tmp_path / "a.wav", np.zeros(0))

@@ -131,6 +131,7 @@ DAMAGES = {
     "gone encoder": (changed(encoder="/gone/encoder"), "was in /gone/encoder, .*: --encoder FOLDER"),
     "hub encoder": (changed(encoder="no/such-encoder"), "Cannot load the encoder|neither a known"),
     "settings": (changed(encoder_settings={"max_length": 3}), "have no such setting"),
+    "channel": (changed(audio_channel=0), f"has no audio_channel.*; {AGAIN}"),
     "settings a list": (changed(encoder_settings=[1]), f"has no encoder_settings.*; {AGAIN}"),
 }  # fmt: skip
 
@@ -224,6 +225,16 @@ def test_channels_that_cancel_are_said(package, clips, capsys, caplog):
     assert caplog.text == ""
     assert cli.main([*command, "--channel", "3"]) == 1
     assert "has no channel 3: it has 2" in capsys.readouterr().err
+
+
+def test_the_channel_of_the_training_is_taken(copy, clips, capsys, caplog):
+    """Averaged, what it was trained on might be silence."""
+    edit(copy, audio_channel=2)
+    command = ["predict", str(copy), str(clips / "antiphase.wav")]
+    assert cli.main(command) == cli.main([*command, "--channel", "2"]) == 0
+    one, other = capsys.readouterr().out.splitlines()
+    assert one == other
+    assert caplog.text == ""
 
 
 @pytest.fixture(scope="module")

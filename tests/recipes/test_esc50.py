@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.recipe_run import names, read, run
+from support.recipe_run import names, read, run, write_noise
 from support.small_esc50 import COLUMNS, write_rows, write_small_esc50
 
 from mambadapter.data.corpora import esc50
@@ -73,6 +73,47 @@ def test_a_source_that_two_splits_share_is_said(copy, tmp_path, caplog):
     edit(copy, "1-1000-A-0.wav", src_file="3000")
     esc50.prepare_esc50(copy, tmp_path / "m", 1)
     assert "share source recordings: 1 in train (9) and test (4)" in caplog.text
+
+
+def relabel(corpus):
+    edit(corpus, "1-1000-A-0.wav", category="rain", target="10")
+
+
+def lengthen(corpus):
+    write_noise(corpus / "audio/1-1000-A-0.wav", 22050, seed=1, seconds=0.5)
+
+
+def record_again(corpus):
+    write_noise(corpus / "audio/1-1000-A-0.wav", 22050, seed=9)
+
+
+def repair(corpus):
+    write_noise(corpus / "audio/3-3010-A-10.wav", 22050, seed=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (relabel, "another list of files; test: 1 clips with another label"),
+        (lengthen, "test: 1 clips with another duration; test: 1 clips with another size"),
+        (repair, "train: 1 clips more"),
+        (record_again, None),  # as long and as large: no manifest tells the two apart
+    ],
+)
+def test_a_corpus_that_changed_is_named(copy, tmp_path, change, said):
+    """After a first start, which left one file out; moving the corpus besides changes nothing."""
+    (copy / "audio/3-3010-A-10.wav").write_bytes(b"")
+    esc50.prepare_esc50(copy, tmp_path / "m", 1, skip_unusable_audio=True)
+    left_out = json.loads((tmp_path / "m/left_out.json").read_text())
+    assert left_out["train"] == {"audio/3-3010-A-10.wav": "empty"}
+    moved = copy.rename(tmp_path / "moved")
+    change(moved)
+    if said is None:
+        manifests = esc50.prepare_esc50(moved, tmp_path / "m", 1, skip_unusable_audio=True)
+        assert all(str(moved) in one["wav"] for one in read(manifests, "train").values())
+    else:
+        with pytest.raises(UserError, match=said):
+            esc50.prepare_esc50(moved, tmp_path / "m", 1, skip_unusable_audio=True)
 
 
 def test_each_test_fold_has_manifests_of_its_own(small_esc50, tmp_path):
