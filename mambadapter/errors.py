@@ -95,7 +95,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("mambadaptor", ["linear_probe", "mambadapter"])
     "did you mean 'mambadapter'? Known: linear_probe, mambadapter"
     """
-    known = sorted(known)
+    known = sorted(map(str, known))
     close = get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"{hint}Known: {', '.join(known)}"

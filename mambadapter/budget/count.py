@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig
 
 from mambadapter.encoders.bundled import BOX, box_folder
-from mambadapter.encoders.families import ARCHITECTURES, encoder_of
+from mambadapter.encoders.families import ARCHITECTURES, encoder_of, family_of
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.state import ForwardState
 from mambadapter.errors import UserError, did_you_mean
@@ -134,7 +134,7 @@ def counter(architecture: str, parts: Sequence[str] = ("encoder",)) -> Counter:
     Raises
     ------
     UserError
-        If the architecture is unknown.
+        If the architecture is unknown, or has no decoder to adapt.
 
     Example
     -------
@@ -142,8 +142,11 @@ def counter(architecture: str, parts: Sequence[str] = ("encoder",)) -> Counter:
     >>> counter("ast")(MambAdapters(placement="houlsby")).adapted
     111204
     """
+    config = architecture_config(architecture)
+    if "decoder" in parts and family_of(config).decoder is None:
+        raise UserError(f"'{architecture}' has no decoder to adapt; take a Whisper.")
     with torch.device("meta"):
-        model = AutoModel.from_config(architecture_config(architecture))
+        model = AutoModel.from_config(config)
     frozen = [encoder_of(model) if part == "encoder" else model.decoder for part in parts]
 
     @functools.cache

@@ -96,15 +96,16 @@ where:
     "path", sorted((ROOT / "hparams/sweeps").glob("*.yaml")), ids=lambda p: p.stem
 )
 @pytest.mark.exhaustive
-def test_our_sweeps_are_accepted_by_their_recipes(path, monkeypatch, tmp_path):
+def test_our_sweeps_are_accepted_by_their_recipes(path, monkeypatch, tmp_path, encoder_folders):
     monkeypatch.chdir(ROOT)
     trials = read_sweep(path).trials()
     assert len({trial.name for trial in trials}) == len(trials)
     for trial in trials[:: max(len(trials) // 3, 1)]:
         monkeypatch.syspath_prepend(str(trial.recipe))
         arguments = [*trial.arguments[2:], "--output_folder", str(tmp_path / trial.name)]
-        if "/" in str(trial.settings.get("encoder")):  # written first; any folder will do here
-            arguments += ["--encoder", str(tmp_path)]
+        if "/" in str(trial.settings.get("encoder")):  # written first; any checkpoint will do here
+            kind = "wav2vec2" if trial.script == "train.py" else "whisper"
+            arguments += ["--encoder", encoder_folders[kind]]
         contract = CONTRACTS[trial.script, "CommonVoice" in trial.recipe.parts]
         experiment = load_experiment([str(trial.recipe / trial.hparams), *arguments], contract)
         assert trained_method(experiment.hparams)

@@ -36,9 +36,9 @@ def trial(recipe, tmp_path, adapter):
 def test_only_missing_results_are_run(recipe, tmp_path):
     trials = [trial(recipe, tmp_path, name) for name in ("a", "b", "c")]
     trials[1].result.parent.mkdir(parents=True)
-    trials[1].result.write_text('"done before"')
+    trials[1].result.write_text('{"done": "before"}')
     assert [one.name for one in run_trials(trials, jobs=2)] == ["a", "c"]
-    assert trials[1].read() == "done before"
+    assert trials[1].read() == {"done": "before"}
     seen = trials[0].read()
     assert (seen["yaml"], seen["--seed"]) == ("hparams/train.yaml", "3")
     assert int(seen["threads"]) >= 1
