@@ -1,7 +1,6 @@
 """Parameter counts of models, each tensor once, and shapes of the published encoders."""
 
 import functools
-import os
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -10,8 +9,9 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig
 
-from mambadapter.encoders.bundled import BOX, box_folder
+from mambadapter.encoders.bundled import BOX
 from mambadapter.encoders.families import ARCHITECTURES, encoder_of, family_of
+from mambadapter.encoders.loading import folder_or_hub
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.state import ForwardState
 from mambadapter.errors import UserError, did_you_mean
@@ -160,12 +160,11 @@ def counter(architecture: str, parts: Sequence[str] = ("encoder",)) -> Counter:
 
 def architecture_config(architecture: str) -> PretrainedConfig:
     """Find the transformers configuration of an architecture by name, folder or hub name."""
-    if architecture in ("box", BOX):
-        return AutoConfig.from_pretrained(box_folder())
     if architecture in ARCHITECTURES:
         return AutoConfig.for_model(**ARCHITECTURES[architecture])
+    source = folder_or_hub(BOX if architecture == "box" else architecture)
     try:
-        return AutoConfig.from_pretrained(os.path.expanduser(architecture))
+        return AutoConfig.from_pretrained(source)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"Encoder '{architecture}' is neither a known architecture nor a checkpoint; "

@@ -17,7 +17,8 @@ def check_device(run_opts: RunOptions) -> None:
         return
     if kind in ("cuda", "mps"):
         raise UserError(f"--device {name}: there is none here; there is {', '.join(there)}.")
-    raise UserError(f"--device: '{name}' is unknown; {did_you_mean(name, ['cpu', 'cuda', 'mps'])}.")
+    near = "cuda" if kind.lower() == "gpu" else name
+    raise UserError(f"--device: '{name}' is unknown; {did_you_mean(near, ['cpu', 'cuda', 'mps'])}.")
 
 
 def devices() -> list[str]:

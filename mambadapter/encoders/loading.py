@@ -58,18 +58,8 @@ def read_checkpoint(
     source: str | Mapping[str, Any], kind: Any, regularised: bool
 ) -> tuple[Any, Frontend, str]:
     """Load a whole model, of which an encoder may be a part; see `load_pretrained`."""
-    source, settings = split_source(source)
-    name = source
-    folder = box_folder() if source == BOX else Path(source).expanduser()
-    if folder.is_absolute() and not folder.is_dir():
-        raise UserError(f"There is no encoder in {folder}: there is no such folder.")
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise UserError(
-                f"{folder} holds no config.json, so it is not a transformers checkpoint; "
-                "write one with model.save_pretrained(folder)."
-            )
-        source = str(folder)
+    name, settings = split_source(source)
+    source = folder_or_hub(name)
     try:
         config = AutoConfig.from_pretrained(source)
         prepare_config(config, source, regularised)
@@ -91,6 +81,21 @@ def read_checkpoint(
             f"{sorted(missing)[0]}: they would be random. Give a complete checkpoint."
         )
     return model, frontend_of(config, _preprocessor(source), settings), name
+
+
+def folder_or_hub(source: str) -> str:
+    """Where transformers finds a checkpoint: a folder that may be one, or a hub name."""
+    folder = box_folder() if source == BOX else Path(source).expanduser()
+    if folder.is_absolute() and not folder.is_dir():
+        raise UserError(f"There is no encoder in {folder}: there is no such folder.")
+    if not folder.is_dir():
+        return source
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"{folder} holds no config.json, so it is not a transformers checkpoint; "
+            "write one with model.save_pretrained(folder)."
+        )
+    return str(folder)
 
 
 def split_source(source: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -25,6 +25,11 @@ def test_a_device_that_is_unknown(recipe, no_gpu, device):
         load(recipe, f"--device={device}")
 
 
+def test_gpu_is_cuda(recipe, no_gpu):
+    with pytest.raises(UserError, match="'gpu' is unknown; did you mean 'cuda'"):
+        load(recipe, "--device=gpu")
+
+
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:1", "cpu"])
 def test_devices_that_are_there(recipe, monkeypatch, device):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
