@@ -1,5 +1,6 @@
 """Load a recipe's YAML into an experiment with a folder of its own."""
 
+import copy
 import functools
 import gc
 import hashlib
@@ -72,8 +73,10 @@ class Experiment:
         The YAML.
     run_opts : RunOptions
         SpeechBrain's run options.
-    text : str
-        The YAML with everything resolved.
+    tree : CommentedMap
+        What the YAML and the files that it extends say, with the command line's changes; nothing resolved.
+    base : Path
+        The file beside which its includes lie.
     folder : Path
         Where the run writes.
     config : dict
@@ -85,10 +88,16 @@ class Experiment:
 
     path: Path
     run_opts: RunOptions
-    text: str
+    tree: CommentedMap
+    base: Path
     folder: Path
     config: dict[str, Any]
     digest: str
+
+    @functools.cached_property
+    def text(self) -> str:
+        """The YAML with everything resolved."""
+        return _resolve(self.tree, self.base)
 
     @functools.cached_property
     def hparams(self) -> dict[str, Any]:
@@ -127,9 +136,8 @@ def read_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
         name = "-".join([*chosen, f"seed{tree['seed']}", digest])
         tree["output_folder"] = str(Path(tree["output_root"]) / name)
     _check_folder(Path(tree["output_folder"]), digest, config)
-    resolved = _resolve(tree, path)
     folder = Path(str(tree["output_folder"]))
-    return Experiment(line.hparams_file, line.run_opts, resolved, folder, config, digest)
+    return Experiment(line.hparams_file, line.run_opts, tree, path, folder, config, digest)
 
 
 def load_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
@@ -191,7 +199,7 @@ def recipe_main(main: Callable[..., None]) -> Callable[..., None]:
 
 def _definition(tree: CommentedMap, path: Path, run_opts: RunOptions) -> dict[str, Any]:
     """What makes this experiment another one than the next; checks it on the way."""
-    neutral = YAML().load(_dump(tree))
+    neutral = copy.deepcopy(tree)
     omitted = {key.name for key in KEYS.values() if not key.in_digest}
     for key in omitted & neutral.keys():
         if (stand_in := KEYS[key].neutral) is not None:
@@ -230,7 +238,7 @@ def _settle_texts(tree: CommentedMap) -> None:
 
 def _resolve(tree: CommentedMap, path: Path) -> str:
     """The YAML without references; paths and names in it are as they were given."""
-    tree = YAML().load(_dump(tree))
+    tree = copy.deepcopy(tree)
     hidden = False
     for key, value in tree.items():
         if kind_of(str(key)).text and isinstance(value, str):

@@ -1,5 +1,6 @@
 """YAML files as they are written, with their tags and comments."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,19 @@ def read_yaml(path: Path) -> CommentedMap:
 
 
 def included_file(node: Any, folder: Path) -> CommentedMap | None:
-    """The file that an ``!include:`` node names, loaded; None for any other node."""
+    """The file that an ``!include:`` node names, loaded, not to be changed; None for any other node."""
     tag = tag_of(node)
     if not tag.startswith(INCLUDE):
         return None
     path = folder / tag.removeprefix(INCLUDE)
     if not path.is_file():
         raise UserError(f"The YAML includes {path}, which does not exist.")
+    return _read_once(path, path.stat().st_mtime_ns)
+
+
+@functools.cache
+def _read_once(path: Path, changed: int) -> CommentedMap:
+    """A menu is looked into many times for one command."""
     return read_yaml(path)
 
 
