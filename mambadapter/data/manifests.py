@@ -1,7 +1,6 @@
 """Manifests: one JSON file a split, from clip to wav and label or text, and the datasets made of them."""
 
 import logging
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
@@ -21,6 +20,8 @@ from mambadapter.text.vocabulary import Vocabulary
 from mambadapter.utils.files import read_json, shown
 
 logger = logging.getLogger(__name__)
+
+_LONGEST = 1e9  # seconds
 
 
 def manifest_entries(
@@ -176,6 +177,6 @@ def _read_all(
             for wanted, kind in kinds.items():
                 value = entry.get(wanted)
                 number = isinstance(value, int | float)
-                if not isinstance(value, kind) or (number and not 0 < float(value) < math.inf):
+                if not isinstance(value, kind) or (number and not 0 < value < _LONGEST):
                     raise UserError(f"{path}: {shown(name)} has no {wanted}; {mend}.")
     return entries

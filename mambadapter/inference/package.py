@@ -217,7 +217,7 @@ def open_package(folder: str | Path, task: str | None = None) -> tuple[Path, dic
             "output folder."
         )
     card = read_json(folder / _CARD, _MEND)
-    if card.get("task") not in _COMMANDS:
+    if card.get("task") not in list(_COMMANDS):  # it may be anything, a list too
         raise UserError(f"{folder / _CARD} is of no known task; {_MEND}.")
     for key, fits in {**_KEYS, **_KEYS_OF[card["task"]]}.items():
         if not fits(card.get(key)):

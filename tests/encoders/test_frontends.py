@@ -104,6 +104,7 @@ def test_another_length_keeps_the_weights(encoder_folders):
 def test_impossible_settings_are_refused(encoder_folders):
     for settings, message in (
         ({"max_length": 10}, "leaves no patch; give at least 16"),
+        ({"max_length": 10**9}, "is 10,000,000 s in one piece; give at most 60000"),
         ({"max_lenght": 100}, "have no such setting; did you mean 'max_length'"),
         ({"token_order": "random"}, "token_order"),
         ({"readout": "last"}, "readout"),

@@ -117,6 +117,7 @@ DAMAGES = {
     "method a list": (method(name=["Mamba"]), f"the method cannot be .*; {AGAIN}"),
     "unknown setting": (method(ranks=3), f"the method cannot be .*ranks.*; {AGAIN}"),
     "impossible setting": (method(rank=-3), f"the method cannot be .*rank=-3.*; {AGAIN}"),
+    "task a list": (changed(task=["predict"]), f"is of no known task; {AGAIN}"),
     "unknown task": (changed(task="sing"), f"is of no known task; {AGAIN}"),
     "huge rank": (method(rank=10_000_000), rf"is of [\d,]+ parameters, .* holds [\d,]+; {AGAIN}"),
     "huger rank": (method(rank=10**30), f"adapter.json cannot be .*; {AGAIN}"),

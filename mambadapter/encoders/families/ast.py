@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Tokens in front of the patches: class and distillation.
 _FIRST = 2
+_LONGEST = 60_000  # frames: attention over all of them takes memory by the square
 _WINDOW = 0.025  # s, of a spectrogram's frame; one begins every 10 ms
 
 
@@ -45,6 +46,11 @@ class Spectrograms:
     def __post_init__(self) -> None:
         check_types(self)
         positive_integer("max_length", self.max_length)
+        if self.max_length > _LONGEST:
+            raise UserError(
+                f"encoder.max_length={self.max_length} is {self.max_length / 100:,.0f} s in one piece; give "
+                f"at most {_LONGEST}."
+            )
         one_of("token_order", self.token_order, ("time", "frequency"))
         one_of("readout", self.readout, ("mean", "cls"))
 
