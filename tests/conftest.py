@@ -7,6 +7,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import pytest
 import support.triton_on_cpu  # noqa: F401
 import torch
+from hypothesis import is_hypothesis_test
 from speechbrain.utils.importutils import LazyModule
 
 from mambadapter.demo import write_ast, write_corpus, write_encoder, write_whisper
@@ -40,6 +41,8 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(config, items):
     """Mark what `make check` leaves to `make test`; deselect what needs a GPU where there is none."""
     for item in items:
+        if is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker("exhaustive")
         if item.path.parent.name in SLOW or item.get_closest_marker("exhaustive"):
             item.add_marker("slow")
     if not torch.cuda.is_available():
