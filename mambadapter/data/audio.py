@@ -51,6 +51,8 @@ def read_clip(
     cancel each other.
     """
     path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{shown(path)}: there is no such file.")
     try:
         decoded = decode(path, cut)
     except CutShort as error:
