@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from mambadapter.errors import UserError
+from mambadapter.errors import UserError, user_error
 from mambadapter.utils.files import shown
 
 
@@ -45,7 +45,10 @@ def answer_each(paths: list[str], answer: Callable[[str], str]) -> int:
     for path in paths:
         try:
             print(f"{shown(path)}: {answer(path)}", flush=True)
-        except UserError as error:
+        except Exception as error:
+            told = user_error(error)
+            if told is None:
+                raise
             failed += 1
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {told}", file=sys.stderr)
     return 1 if failed else 0

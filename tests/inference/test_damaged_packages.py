@@ -194,6 +194,7 @@ def test_good_files_are_answered_and_bad_named(package, recogniser, clips, capsy
     )
     assert cli.main([command, str(folder), files[0], "--encoder", "~nobody/x"]) == 2
     assert cli.main([command, str(folder), files[3], "--read_cut"]) == 0
+    assert cli.main([command, str(folder), str(clips / ("x" * 300)), files[0]]) == 1
 
 
 def test_an_encoder_that_moved_is_asked_for(copy, clips, encoder, capsys):
