@@ -176,7 +176,9 @@ def _read_all(
                 raise UserError(f"{path}: {shown(name)} is no mapping; {mend}.")
             for wanted, kind in kinds.items():
                 value = entry.get(wanted)
-                number = isinstance(value, int | float)
-                if not isinstance(value, kind) or (number and not 0 < value < _LONGEST):
+                fits = isinstance(value, kind)
+                if isinstance(value, int | float):
+                    fits = fits and 0 < value < _LONGEST
+                if not fits:
                     raise UserError(f"{path}: {shown(name)} has no {wanted}; {mend}.")
     return entries
