@@ -49,7 +49,6 @@ _RUN_OPTIONS = (
     "precision",
     "eval_precision",
     "grad_accumulation_factor",
-    "max_grad_norm",
     "optimizer_step_limit",
     "debug",
     "debug_batches",

@@ -51,8 +51,11 @@ _LEAST = {
 # Times that SpeechBrain declares whole, and reads as they come.
 _FRACTIONS = {"ckpt_interval_minutes"}
 
+# What a YAML has as a key, such as max_grad_norm, is changed there.
 _RUN_OPTION_TYPES = {
-    name: kind for name, kind in get_type_hints(RunOptions).items() if name in HELP_TEXTS
+    name: kind
+    for name, kind in get_type_hints(RunOptions).items()
+    if name in HELP_TEXTS and name not in KEYS
 }
 
 

@@ -8,11 +8,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from ruamel.yaml.comments import TaggedScalar
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 CLASSIFICATION, CTC, SEQ2SEQ = "classification", "ctc", "seq2seq"
 TASKS = (CLASSIFICATION, CTC, SEQ2SEQ)
 _RECOGNITION = (CTC, SEQ2SEQ)
+
+# What may have a learning rate and a weight decay of its own: what a method adds; the scan of its Mamba blocks;
+# the encoder's LayerNorms; its other parameters; what stands on it.
+PARAMETER_GROUPS = ("branches", "scan", "norms", "encoder", "head")
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,10 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, TaggedScalar) or (_is_number(value) and value >= 0)
+
+
 # A whole number may be larger than any float.
 MOST = 1e300
 
@@ -81,6 +90,7 @@ ANY = Kind("anything", lambda value, _: True)
 SWITCH = Kind("true or false", lambda value, _: _is_switch(value))
 NUMBER = Kind("a number of at least 0", lambda v, _: _is_number(v) and v >= 0, fraction=True)
 POSITIVE = Kind("a number above 0", lambda v, _: _is_number(v) and v > 0, fraction=True)
+SHARE = Kind("a number from 0 to 1", lambda v, _: _is_number(v) and 0 <= v <= 1, fraction=True)
 NAME = Kind("a name", lambda value, _: _is_text(value), text=True)
 SOURCE = replace(NAME, wanted="a name, or a folder", path=True)
 PATH = replace(NAME, wanted="a path; write ./{value}", path=True)
@@ -96,6 +106,16 @@ HOURS = Kind(
 LANGUAGE = Kind(
     "a file with the keys code and rules, by !include:",
     lambda value, _: isinstance(value, Mapping) and value.keys() >= {"code", "rules"},
+)
+GROUPS = Kind(
+    f"lr and weight_decay, at least 0, of {', '.join(PARAMETER_GROUPS)}",
+    lambda value, _: (
+        isinstance(value, Mapping)
+        and value.keys() <= set(PARAMETER_GROUPS)
+        and all(isinstance(group, Mapping) for group in value.values())
+        and all(group.keys() == {"lr", "weight_decay"} for group in value.values())
+        and all(_is_rate(rate) for group in value.values() for rate in group.values())
+    ),
 )
 FOLD = Kind(
     "a fold from 1 to {folds}, or all",
@@ -158,7 +178,10 @@ _ROWS = (
     Key("batch_size", _whole(1), (CLASSIFICATION,), read=False),
     Key("batch_seconds", POSITIVE, _RECOGNITION),
     Key("weight_decay", NUMBER, read=False),
-    Key("head_lr", NUMBER, (CTC,)),
+    Key("warmup", SHARE),
+    Key("schedule", _one_of("cosine", "linear", "constant")),
+    Key("max_grad_norm", NUMBER),
+    Key("head_lr", NUMBER),
     Key("head_lstm", _whole(0), (CTC,)),
     Key("decoding", _one_of("greedy", "beam"), (CTC,)),
     Key("beam_size", _whole(1), (CTC,)),
@@ -187,6 +210,7 @@ _ROWS = (
     Key("proof_of_life", SWITCH),
     Key("prepare", report="derived"),
     Key("loader_options"),
+    Key("parameter_groups", GROUPS, report="derived"),
     Key("opt_class"),
     Key("epoch_counter"),
     Key("checkpointer"),

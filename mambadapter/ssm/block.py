@@ -113,6 +113,10 @@ class Mamba(nn.Module):
         # The inverse of softplus, so that softplus(bias) = dt.
         self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))
 
+    def scan_parameters(self) -> tuple[nn.Parameter, ...]:
+        """Those that make A, B, C, D and the step sizes; state-space models train them at a lower rate."""
+        return self.x_proj.weight, self.dt_proj.weight, self.dt_proj.bias, self.A_log, self.D
+
     def forward(self, x: Tensor, lengths: Tensor | None = None, reverse: bool = False) -> Tensor:
         """Scan a batch of sequences.
 

@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -17,7 +17,8 @@ from mambadapter.encoders import AdaptedEncoder
 from mambadapter.errors import DivergedError, UserError
 from mambadapter.training.checkpoints import TrainedTensors
 from mambadapter.training.history import History
-from mambadapter.training.optimisation import cosine_factor, weight_decay_groups
+from mambadapter.training.optimisation import parameter_groups, schedule
+from mambadapter.training.prior import PriorLoss, first_epochs
 from mambadapter.training.sanity_check import prove_alive
 from mambadapter.training.selection import checkpoint_rank, is_ranked
 from mambadapter.training.stopwatch import Stopwatch
@@ -31,7 +32,7 @@ _BOOKKEEPING = ("epoch", "unixtime", "end-of-epoch")
 class EncoderBrain(sb.Brain):
     """A SpeechBrain `Brain` for an adapted encoder and a head; a task says what is predicted and scored.
 
-    A task defines ``compute_forward``, `loss`, `start_metrics` and `stage_metrics`. The best epoch is
+    A task defines ``compute_forward``, `loss`, `targets`, `start_metrics` and `stage_metrics`. The best epoch is
     chosen on the validation set only, and restored before testing. A run that was killed goes on from
     its last checkpoint to the same result: what is random in a step depends on the seed and the step
     alone.
@@ -66,9 +67,9 @@ class EncoderBrain(sb.Brain):
         )
         self.metrics: dict[str, dict[str, float]] = {}
         self.train_stats: dict[str, float] = {}
-        self.total_steps = 0
         self.stopwatch = Stopwatch()
         self.history = History()
+        self._prior = PriorLoss()
         self._clips: Sequence[str] = ()
         self._micro_step = 0
         if self.checkpointer is not None:
@@ -81,6 +82,10 @@ class EncoderBrain(sb.Brain):
         """The loss of a batch; outside training also a place to keep what the metrics need."""
         raise NotImplementedError
 
+    def targets(self, batch: Any) -> Iterable:
+        """What a batch of training asks for, such as classes: to know the loss of who has learnt their shares alone."""
+        return ()
+
     def start_metrics(self) -> None:
         """Begin to collect what `stage_metrics` will need."""
         raise NotImplementedError
@@ -89,13 +94,11 @@ class EncoderBrain(sb.Brain):
         """Metrics over the stage, those that `mambadapter.training.selection` compares among them."""
         raise NotImplementedError
 
-    def lr_factor(self, step: int) -> float:
-        """What an optimiser step multiplies all learning rates by."""
-        return cosine_factor(step, self.total_steps)
-
     def compute_objectives(self, predictions: Any, batch: Any, stage: sb.Stage) -> Tensor:
         """The task's loss, refused when it is not finite."""
         loss = self.loss(predictions, batch, stage)
+        if stage == sb.Stage.TRAIN:
+            self._prior.add(self.targets(batch))
         # SpeechBrain looks at the training loss only, and leaves the others out of its average.
         if stage != sb.Stage.TRAIN and not torch.isfinite(loss):
             raise DivergedError(
@@ -127,7 +130,8 @@ class EncoderBrain(sb.Brain):
                 f"An epoch of {len(loader)} batches makes no optimiser step with "
                 f"grad_accumulation_factor {self.grad_accumulation_factor}; lower it, or the batch size."
             )
-        self.total_steps = steps_per_epoch * self.hparams.number_of_epochs
+        total_steps = steps_per_epoch * self.hparams.number_of_epochs
+        self.lr_factor = schedule(self.hparams.schedule, self.hparams.warmup, total_steps)
 
     def on_fit_start(self) -> None:
         """Prove the model alive while it is fresh, then as SpeechBrain does."""
@@ -137,16 +141,13 @@ class EncoderBrain(sb.Brain):
         super().on_fit_start()
 
     def init_optimizers(self) -> None:
-        """One optimiser, with the parameters that must not decay in a group of their own."""
-        self.optimizer = self.opt_class(self.parameter_groups())
+        """One optimiser, with the groups of parameters that the YAML declares."""
+        groups = parameter_groups(self.modules, self.hparams.parameter_groups)
+        self.optimizer = self.opt_class(groups)
         self.optimizers_dict = {"optimizer": self.optimizer}
         self._peaks = [group["lr"] for group in self.optimizer.param_groups]
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("optimizer", self.optimizer)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """What the optimiser is made of."""
-        return weight_decay_groups(self.modules.parameters())
 
     def optimizers_step(self) -> None:
         """As SpeechBrain's, which would clip the gradients of the first parameter group only."""
@@ -191,11 +192,15 @@ class EncoderBrain(sb.Brain):
         """Begin to collect what the metrics need."""
         self.start_metrics()
         self._micro_step = 0
+        if stage == sb.Stage.TRAIN:
+            self._prior = PriorLoss()
 
     def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:
         """Compute metrics, log, and keep the best and the latest epoch."""
         if stage == sb.Stage.TRAIN:
             self.train_stats = {"loss": float(stage_loss)}
+            if (prior := self._prior.loss) is not None:
+                self.train_stats["prior_loss"] = prior
             return
         stats = {**self.stage_metrics(), "loss": float(stage_loss)}
         name = stage.name.lower()
@@ -204,6 +209,8 @@ class EncoderBrain(sb.Brain):
             lr = self.optimizer.param_groups[0]["lr"]
             self._log({"epoch": epoch, "lr": lr}, train_stats=self.train_stats, valid_stats=stats)
             self.history.add(epoch, lr, self.train_stats, stats)
+            if len(self.history.epochs) == first_epochs(self.hparams.number_of_epochs):
+                self._warn_unless_learning()
             if self.checkpointer is not None:
                 self.checkpointer.save_and_keep_only(
                     meta={"epoch": epoch, **stats},
@@ -211,6 +218,17 @@ class EncoderBrain(sb.Brain):
                 )
         else:
             self._log({"best epoch": self.best_epoch}, test_stats=stats)
+
+    def _warn_unless_learning(self) -> None:
+        if self.history.learned:
+            return
+        logger.warning(
+            "After %d epochs the training loss, %.3g, is not below that of always predicting how often each target "
+            "occurs, %.3g: this run does not learn. Its learning rate may be too high (give a fifth: --adapter.lr %.2g), "
+            "its warm-up too short (--warmup %.1f) or the size too small; result.json will say if it never does.",
+            len(self.history.epochs), self.train_stats["loss"], self.train_stats["prior_loss"],
+            self.hparams.lr / 5, min(2 * max(self.hparams.warmup, 0.1), 0.5),
+        )  # fmt: skip
 
     def on_evaluate_start(self, max_key: str | None = None, min_key: str | None = None) -> None:
         """Test the best epoch."""

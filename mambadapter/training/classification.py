@@ -45,6 +45,10 @@ class ClassificationBrain(EncoderBrain):
             self._predictions += predictions.argmax(-1).tolist()
         return F.cross_entropy(predictions.float(), targets)
 
+    def targets(self, batch: Any) -> list[int]:
+        """Its clips' classes."""
+        return [int(label) for label in batch.label_index]
+
     def start_metrics(self) -> None:
         """Begin to collect predictions."""
         self._targets: list[int] = []

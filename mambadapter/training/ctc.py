@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mambadapter.decoding.ctc import beam_searcher, greedy_texts
+from mambadapter.encoders.padding import frame_mask
 from mambadapter.errors import UserError
 from mambadapter.text.vocabulary import Vocabulary
-from mambadapter.training.optimisation import weight_decay_groups
 from mambadapter.training.recognition import RecognitionBrain
 
 
@@ -28,12 +28,6 @@ class CTCBrain(RecognitionBrain):
             )
         self.vocabulary = vocabulary
         self._searcher = beam_searcher(vocabulary, self.hparams)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """The head learns at a rate of its own."""
-        head = weight_decay_groups(self.modules.head.parameters())
-        encoder = weight_decay_groups(self.modules.encoder.parameters())
-        return [*encoder, *({**group, "lr": self.hparams.head_lr} for group in head)]
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> tuple[Tensor, Tensor]:
         """(B, T, tokens) log-probabilities and (B,) valid frames of a batch."""
@@ -59,6 +53,11 @@ class CTCBrain(RecognitionBrain):
             blank=self.vocabulary.blank,
             zero_infinity=True,
         )
+
+    def targets(self, batch: Any) -> list[int]:
+        """The characters of its texts."""
+        tokens, lens = batch.tokens
+        return tokens[frame_mask((lens * tokens.shape[1]).round(), tokens.shape[1])].tolist()
 
     def _keep(self, log_probabilities: Tensor, frames: Tensor, batch: Any, stage: sb.Stage) -> None:
         if stage == sb.Stage.TEST and self._searcher is not None:

@@ -1,26 +1,98 @@
 """Parameter groups and the learning-rate schedule."""
 
 import math
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
+from transformers import get_scheduler
+
+from mambadapter.encoders.stack import AdaptedStack
+from mambadapter.errors import UserError
+from mambadapter.ssm import Mamba
 
 
-def weight_decay_groups(parameters: Iterable[nn.Parameter]) -> list[dict]:
-    """Split parameters into those that decay and those that must not.
+def parameter_groups(
+    model: nn.Module, settings: Mapping[str, Mapping[str, float]]
+) -> list[dict[str, Any]]:
+    """Gather what learns into groups, each with its learning rate and weight decay.
 
-    A Mamba block marks its A_log and D with ``_no_weight_decay``: pulled to zero they would change
-    the memory of the scan, not its size (Gu & Dao 2023, official code).
+    Only matrices decay. Of a Mamba block, A_log and D never do: pulled to zero they would change the memory of
+    the scan, not its size (Gu & Dao 2023, official code).
+
+    Parameters
+    ----------
+    model : nn.Module
+        Encoder and head.
+    settings : Mapping[str, Mapping[str, float]]
+        ``lr`` and ``weight_decay`` of `mambadapter.config.schema.PARAMETER_GROUPS`.
+
+    Returns
+    -------
+    list[dict[str, Any]]
+        What a torch optimiser takes, each group under its ``name``.
+
+    Raises
+    ------
+    UserError
+        If a group that learns has no settings.
     """
-    learning = [p for p in parameters if p.requires_grad]
-    kept = [p for p in learning if getattr(p, "_no_weight_decay", False)]
-    decayed = [p for p in learning if not getattr(p, "_no_weight_decay", False)]
-    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": kept, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+    kinds = _kinds(model)
+    members = defaultdict(list)
+    for name in sorted({kinds[id(p)] for p in model.parameters() if p.requires_grad}):
+        if name not in settings:
+            raise UserError(f"parameter_groups lacks '{name}', which this model trains.")
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            kept = parameter.dim() < 2 or getattr(parameter, "_no_weight_decay", False)
+            members[kinds[id(parameter)], kept].append(parameter)
+    return [
+        {
+            "name": name,
+            "params": parameters,
+            "lr": settings[name]["lr"],
+            "weight_decay": 0.0 if kept else settings[name]["weight_decay"],
+        }
+        for (name, kept), parameters in members.items()
+    ]
 
 
-def cosine_factor(step: int, total_steps: int) -> float:
-    """Cosine annealing from 1 to 0, a function of the step alone, so resuming needs no state."""
-    progress = min(step / max(total_steps, 1), 1.0)
-    return 0.5 * (1.0 + math.cos(math.pi * progress))
+def _kinds(model: nn.Module) -> dict[int, str]:
+    """The group of each parameter, by its identity; of several, the innermost."""
+    kinds = {id(p): "head" for p in model.parameters()}
+    for stack in (part for part in model.modules() if isinstance(part, AdaptedStack)):
+        kinds.update({id(p): "encoder" for p in stack.backbone.parameters()})
+        norms = (part for part in stack.backbone.modules() if isinstance(part, nn.LayerNorm))
+        kinds.update({id(p): "norms" for norm in norms for p in norm.parameters()})
+        kinds.update({id(p): "branches" for p in stack.branches.parameters()})
+    blocks = (part for part in model.modules() if isinstance(part, Mamba))
+    kinds.update({id(p): "scan" for block in blocks for p in block.scan_parameters()})
+    return kinds
+
+
+def schedule(name: str, warmup: float, total_steps: int) -> Callable[[int], float]:
+    """What each optimiser step multiplies the learning rates by: a function of the step alone.
+
+    So resuming needs no state. The shapes are transformers'.
+
+    Parameters
+    ----------
+    name : str
+        ``cosine`` or ``linear``, down to 0 at the end, or ``constant``.
+    warmup : float
+        Share of the steps over which the factor rises from 0 to 1.
+    total_steps : int
+        Steps of the run.
+
+    Example
+    -------
+    >>> factor = schedule("cosine", 0.1, 100)
+    >>> factor(0), factor(10), round(factor(55), 6)
+    (0.0, 1.0, 0.5)
+    """
+    placeholder = torch.optim.SGD([torch.zeros(1)])
+    name = "constant_with_warmup" if name == "constant" else name
+    scheduler = get_scheduler(name, placeholder, math.floor(warmup * total_steps), total_steps)
+    return scheduler.lr_lambdas[0]

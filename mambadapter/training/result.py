@@ -32,6 +32,7 @@ def write_result(brain: EncoderBrain, experiment: Experiment, method: Method) ->
             "metrics": brain.metrics,
             "best_epoch": brain.best_epoch,
             "history": brain.history.epochs,
+            "learned": brain.history.learned,
             "parameters": {**asdict(count), "adapted": count.adapted, "trained": count.trained},
             "method": method_to_dict(method),
             "lr": experiment.hparams["lr"],

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mambadapter.decoding.autoregressive import decode_greedily
+from mambadapter.encoders.padding import frame_mask
 from mambadapter.encoders.speech_to_text import SpeechToText
 from mambadapter.text import TextRules
 from mambadapter.training.recognition import RecognitionBrain
@@ -45,6 +46,12 @@ class Seq2SeqBrain(RecognitionBrain):
         return F.cross_entropy(
             logits.float().flatten(0, 1), labels.flatten(), ignore_index=_IGNORED
         )
+
+    def targets(self, batch: Any) -> list[int]:
+        """The tokens of its texts, an end for each among them."""
+        tokens, lens = batch.tokens
+        said = tokens[frame_mask((lens * tokens.shape[1]).round(), tokens.shape[1])].tolist()
+        return said + [self.whisper.decoder.end] * len(tokens)
 
     def _write(self, memory: Tensor, frames: Tensor, batch: Any) -> None:
         decoder, limit = self.whisper.decoder, self.hparams.longest_text

@@ -116,10 +116,6 @@ class PretrainingBrain(EncoderBrain):
         self._phone_loss, self._phones_right = OBJECTIVES[self.hparams.phone_objective]
         super().on_fit_start()
 
-    def lr_factor(self, step: int) -> float:
-        """Up in a straight line, then cosine annealing."""
-        return super().lr_factor(step) * min(1.0, (step + 1) / self.hparams.warmup_steps)
-
     def compute_forward(self, batch: Any, stage: sb.Stage) -> tuple[Tensor, Tensor]:
         """Logits of a batch, in training of an augmented one."""
         batch = batch.to(self.device)

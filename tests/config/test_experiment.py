@@ -68,7 +68,6 @@ def test_settings_are_in_the_digest_machines_not(recipe):
         "--precision=bf16",
         "--eval_precision=bf16",
         "--grad_accumulation_factor=2",
-        "--max_grad_norm=1",
         "--optimizer_step_limit=9",
         "--debug",
         "--compile",

@@ -37,6 +37,24 @@ def dataset(clips, offset):
     return DynamicItemDataset(data, [tone], ["id", "signal", "label_index"])
 
 
+def optimisation(lr, head_lr=None):
+    """The settings of every Brain's optimiser, as a recipe's YAML gives them."""
+    matrices = {"lr": lr, "weight_decay": 0.1}
+    return {
+        "lr": lr,
+        "warmup": 0.1,
+        "schedule": "cosine",
+        "max_grad_norm": 1.0,
+        "parameter_groups": {
+            "branches": matrices,
+            "scan": {"lr": lr, "weight_decay": 0.0},
+            "norms": {"lr": lr, "weight_decay": 0.0},
+            "encoder": matrices,
+            "head": {**matrices, "lr": head_lr or lr},
+        },
+    }
+
+
 def build(encoder_folder, output, seed=1, method=None, lr=0.005, run_opts=None, **hparams):
     """Seed, build, and return a Brain ready to fit."""
     sb.utils.seed.seed_everything(seed, verbose=False)
@@ -53,11 +71,12 @@ def build(encoder_folder, output, seed=1, method=None, lr=0.005, run_opts=None, 
         "proof_of_life": True,
         "waveform_augmentation": False,
         "spec_augment": False,
+        **optimisation(lr),
         **hparams,
     }
     brain = ClassificationBrain(
         modules,
-        functools.partial(torch.optim.AdamW, lr=lr, betas=(0.9, 0.98), weight_decay=0.1),
+        functools.partial(torch.optim.AdamW, betas=(0.9, 0.98)),
         settings,
         {"device": "cpu", "noprogressbar": True, **(run_opts or {})},
         WholeCheckpointer(f"{output}/save", {"counter": counter}),

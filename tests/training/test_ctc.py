@@ -1,6 +1,5 @@
 """The recogniser learns, is scored as jiwer scores, and decodes as CTC says."""
 
-import functools
 import itertools
 import math
 import sys
@@ -14,6 +13,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.epoch_loop import EpochCounter
 from speechbrain.utils.metric_stats import ErrorRateStats
 from speechbrain.utils.train_logger import FileTrainLogger
+from support.tiny_run import optimisation
 
 from mambadapter.decoding.ctc import beam_searcher, greedy_texts
 from mambadapter.encoders import AdaptedEncoder
@@ -53,12 +53,13 @@ def build(folder, output, method=None, run_opts=None, lstm=0, **hparams):
     modules = {"encoder": encoder, "head": CTCHead(encoder.width, len(VOCABULARY), lstm)}
     settings = {
         "seed": 1, "number_of_epochs": 2, "train_logger": FileTrainLogger(f"{output}/train_log.txt"),
-        "tensorboard": False, "output_folder": str(output), "proof_of_life": True, "head_lr": 0.02,
-        "decoding": "greedy", "beam_size": 8, "language_model": None, **hparams,
+        "tensorboard": False, "output_folder": str(output), "proof_of_life": True,
+        "decoding": "greedy", "beam_size": 8, "language_model": None,
+        **optimisation(0.005, head_lr=0.02), **hparams,
     }  # fmt: skip
     counter = EpochCounter(settings["number_of_epochs"])
     brain = CTCBrain(
-        VOCABULARY, modules, functools.partial(torch.optim.AdamW, lr=0.005), settings,
+        VOCABULARY, modules, torch.optim.AdamW, settings,
         {"device": "cpu", "noprogressbar": True, **(run_opts or {})},
         WholeCheckpointer(f"{output}/save", {"counter": counter}),
     )  # fmt: skip

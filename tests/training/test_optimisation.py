@@ -1,0 +1,152 @@
+"""Which learning rate and weight decay each parameter gets, and how rates go over a run."""
+
+import logging
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from ruamel.yaml import YAML
+from support.tiny_run import build, fit, optimisation, train
+from torch import nn
+
+from mambadapter.encoders import AdaptedEncoder
+from mambadapter.errors import UserError
+from mambadapter.heads import PooledClassifier
+from mambadapter.methods import MENU, BitFit, ConformerAdapters, LinearProbe, MambAdapters
+from mambadapter.training.history import History
+from mambadapter.training.optimisation import parameter_groups, schedule
+from mambadapter.training.prior import PriorLoss
+
+
+@pytest.fixture
+def folder(encoder_folders):
+    return encoder_folders["wav2vec2"]
+
+
+SETTINGS = {
+    name: {"lr": 10.0**-power, "weight_decay": power / 10}
+    for power, name in enumerate(("branches", "scan", "norms", "encoder", "head"), start=1)
+}
+
+
+def rates(folder, method):
+    """The rate and the decay of every parameter that learns, by its name."""
+    encoder = AdaptedEncoder.from_pretrained(folder, method)
+    model = nn.ModuleDict({"encoder": encoder, "head": PooledClassifier(encoder.width, 3)})
+    given = {
+        id(p): (group["lr"], group["weight_decay"])
+        for group in parameter_groups(model, SETTINGS)
+        for p in group["params"]
+    }
+    learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert given.keys() == {id(p) for p in learning.values()}
+    return {name: given[id(p)] for name, p in learning.items()}
+
+
+def of(name, matrix=True):
+    return SETTINGS[name]["lr"], SETTINGS[name]["weight_decay"] if matrix else 0.0
+
+
+def test_each_parameter_is_in_the_innermost_group(folder):
+    got = rates(folder, MambAdapters(rank=4, d_state=4))
+    block = "encoder.branches.layer0_ffn.mamba"
+    assert got["encoder.branches.layer0_ffn.down.weight"] == of("branches")
+    assert got["encoder.branches.layer0_ffn.down.bias"] == of("branches", matrix=False)
+    assert got["encoder.branches.layer0_ffn.alpha"] == of("branches", matrix=False)
+    assert got[f"{block}.in_proj.weight"] == of("branches")
+    assert got[f"{block}.conv1d.weight"] == of("branches")
+    assert got[f"{block}.x_proj.weight"] == of("scan")
+    assert got[f"{block}.dt_proj.weight"] == of("scan")
+    assert got[f"{block}.A_log"] == of("scan", matrix=False)  # whatever the group says
+    assert got[f"{block}.D"] == of("scan", matrix=False)
+    norms = {rate for name, rate in got.items() if name.startswith("encoder.backbone")}
+    assert norms == {of("norms", matrix=False)}
+    assert got["head.linear.weight"] == of("head")
+    assert got["head.linear.bias"] == of("head", matrix=False)
+
+
+def test_a_branchs_own_norm_is_the_branchs(folder):
+    got = rates(folder, ConformerAdapters(rank=4))
+    assert got["encoder.branches.layer0_ffn.norm.weight"] == of("branches", matrix=False)
+
+
+def test_what_learns_of_the_encoder_itself(folder):
+    got = rates(folder, BitFit())
+    biases = {n: r for n, r in got.items() if n.startswith("encoder.") and "norm" not in n}
+    assert biases
+    assert set(biases.values()) == {of("encoder", matrix=False)}
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", MENU)
+def test_every_method_is_trained_whole(folder, name):
+    assert rates(folder, MENU[name])
+
+
+def test_a_group_without_settings_is_named(folder):
+    encoder = AdaptedEncoder.from_pretrained(folder, MambAdapters(rank=4, d_state=4))
+    with pytest.raises(UserError, match="parameter_groups lacks 'scan'"):
+        parameter_groups(encoder, {n: s for n, s in SETTINGS.items() if n != "scan"})
+
+
+def test_cosine_against_torch():
+    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.3)
+    annealing = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=20)
+    factor = schedule("cosine", 0.0, 20)
+    for step in range(20):
+        assert 0.3 * factor(step) == pytest.approx(optimiser.param_groups[0]["lr"], abs=1e-9)
+        optimiser.step()
+        annealing.step()
+
+
+@pytest.mark.parametrize(("name", "after"), [("cosine", 0.5), ("linear", 0.5), ("constant", 1.0)])
+def test_rates_rise_over_the_warm_up(name, after):
+    factor = schedule(name, 0.2, 100)
+    assert [factor(step) for step in (0, 5, 10, 20)] == pytest.approx([0, 0.25, 0.5, 1])
+    assert factor(60) == pytest.approx(after)
+    assert schedule(name, 0.0, 100)(0) == 1
+
+
+def test_prior_loss_is_the_entropy_of_the_targets():
+    prior = PriorLoss()
+    assert prior.loss is None
+    prior.add([0, 0, 0, 1])
+    assert prior.loss == pytest.approx(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)))
+
+
+def test_learned_is_said_of_the_last_epoch():
+    history = History()
+    history.add(1, 0.1, {"loss": 1.2, "prior_loss": 1.1}, {})
+    assert not history.learned
+    history.add(2, 0.1, {"loss": 1.0, "prior_loss": 1.1}, {})
+    assert history.learned
+
+
+def test_a_run_that_does_not_learn_says_so_once(folder, tmp_path, caplog):
+    """A rate far too high keeps the loss above the entropy of three classes."""
+    with caplog.at_level(logging.WARNING, "mambadapter"):
+        brain, counter, _ = build(
+            folder, tmp_path, method=LinearProbe(), number_of_epochs=4, lr=30.0
+        )
+        fit(brain, counter)
+    said = [r.getMessage() for r in caplog.records if "does not learn" in r.getMessage()]
+    assert len(said) == 1
+    assert "--adapter.lr" in said[0]
+    assert not brain.history.learned
+    assert brain.history.epochs[0]["train"]["prior_loss"] == pytest.approx(math.log(3))
+
+
+def test_a_run_that_learns_says_nothing(folder, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "mambadapter"):
+        train(folder, tmp_path, number_of_epochs=8)
+    assert "does not learn" not in caplog.text
+
+
+def test_settings_are_those_of_the_recipes():
+    """The tests' Brains are set up as `hparams/tasks/common.yaml` sets up a recipe's."""
+    common = YAML().load(Path(__file__).parents[2] / "hparams/tasks/common.yaml")
+    ours = optimisation(0.005)
+    for key in ("warmup", "schedule", "max_grad_norm"):
+        assert ours[key] == common[key]
+    assert ours["parameter_groups"].keys() == common["parameter_groups"].keys()
