@@ -15,7 +15,7 @@ CLASSIFICATION, CTC, SEQ2SEQ = "classification", "ctc", "seq2seq"
 TASKS = (CLASSIFICATION, CTC, SEQ2SEQ)
 _RECOGNITION = (CTC, SEQ2SEQ)
 
-# What may have a learning rate and a weight decay of its own: what a method adds; the scan of its Mamba blocks;
+# What has a learning rate and a weight decay of its own: what a method adds; the scan of its Mamba blocks;
 # the encoder's LayerNorms; its other parameters; what stands on it.
 PARAMETER_GROUPS = ("branches", "scan", "norms", "encoder", "head")
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
-from mambadapter.methods.base import SideMethod, register
-from mambadapter.methods.initialisation import unit_variance_projections
+from mambadapter.methods.base import register
+from mambadapter.methods.projections import ProjectingMethod, project_down
 from mambadapter.validators import one_of
 
 ACTIVATIONS: dict[str, Callable[..., Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
@@ -18,10 +18,18 @@ ACTIVATIONS: dict[str, Callable[..., Tensor]] = {"relu": F.relu, "gelu": F.gelu,
 class Bottleneck(nn.Module):
     """The branch ``W_up(dropout(act(W_down(x))))`` (Houlsby et al. 2019, arXiv 1902.00751, section 2.1)."""
 
+    input_scale: Tensor | None
+
     def __init__(
-        self, width: int, rank: int, activation: str = "relu", dropout: float = 0.1
+        self,
+        width: int,
+        rank: int,
+        activation: str = "relu",
+        dropout: float = 0.1,
+        input_scale: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.register_buffer("input_scale", input_scale, persistent=False)
         self.down = nn.Linear(width, rank)
         self.activation = ACTIVATIONS[activation]
         self.dropout = nn.Dropout(dropout)
@@ -32,12 +40,13 @@ class Bottleneck(nn.Module):
 
         Shapes: `hidden` (B, T, d), `lengths` (B,); returns (B, T, d).
         """
-        return self.up(self.dropout(self.activation(self.down(hidden))))
+        low = project_down(hidden, self.down, self.input_scale)
+        return self.up(self.dropout(self.activation(low)))
 
 
 @register
 @dataclass(frozen=True)
-class Bottlenecks(SideMethod):
+class Bottlenecks(ProjectingMethod):
     """Bottleneck adapters: ``W_up(dropout(act(W_down(x))))`` (Houlsby et al. 2019; Pfeiffer et al. 2021).
 
     Parameters
@@ -54,6 +63,8 @@ class Bottlenecks(SideMethod):
         Probability, between activation and W_up.
     norms : str
         ``adapted`` or ``none``, as in `MambAdapters`.
+    scaled_inputs : bool
+        As in `MambAdapters`.
 
     Raises
     ------
@@ -75,6 +86,8 @@ class Bottlenecks(SideMethod):
 
     def branch(self, encoder: AdaptedStack, place: Sublayer) -> nn.Module:
         """Make the branch of a place."""
-        branch = Bottleneck(encoder.width, self.rank, self.activation, self.dropout)
-        unit_variance_projections(branch.down, branch.up, [place.norm])
+        branch = Bottleneck(
+            encoder.width, self.rank, self.activation, self.dropout, self.scale_at(place)
+        )
+        self.start(branch.down, branch.up, [place])
         return branch

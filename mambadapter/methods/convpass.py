@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from mambadapter.encoders.padding import frame_mask
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
-from mambadapter.methods.base import SideMethod, register
+from mambadapter.methods.base import register
 from mambadapter.methods.convolution import TimeConvolution
-from mambadapter.methods.initialisation import unit_variance_projections
+from mambadapter.methods.projections import ProjectingMethod, project_down
 from mambadapter.validators import odd
 
 
@@ -20,6 +20,8 @@ class Convpass(nn.Module):
     The convolution over time mixes all r channels and starts as the identity, as published.
     """
 
+    input_scale: Tensor | None
+
     def __init__(
         self,
         width: int,
@@ -27,8 +29,10 @@ class Convpass(nn.Module):
         kernel_size: int = 3,
         dropout: float = 0.1,
         causal: bool = False,
+        input_scale: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.register_buffer("input_scale", input_scale, persistent=False)
         self.down = nn.Linear(width, rank)
         self.convolution = TimeConvolution(rank, kernel_size, causal)
         self.dropout = nn.Dropout(dropout)
@@ -40,7 +44,7 @@ class Convpass(nn.Module):
 
         Shapes: `hidden` (B, T, d), `lengths` (B,); returns (B, T, d).
         """
-        low = F.gelu(self.down(hidden))
+        low = F.gelu(project_down(hidden, self.down, self.input_scale))
         if lengths is not None:
             # The convolution must find beyond a clip's end what it finds beyond the batch's: zeros.
             low = low.masked_fill(~frame_mask(lengths, hidden.shape[1])[..., None], 0.0)
@@ -49,14 +53,14 @@ class Convpass(nn.Module):
 
 @register
 @dataclass(frozen=True)
-class Convpasses(SideMethod):
+class Convpasses(ProjectingMethod):
     """Convpass: a bottleneck with a convolution between its projections (Jie & Deng 2022, arXiv 2207.07039).
 
     Its 3x3 convolution over an image's patches is one over time here.
 
     Parameters
     ----------
-    placement, insertion, dropout, norms
+    placement, insertion, dropout, norms, scaled_inputs
         As in `Bottlenecks`.
     rank : int
         r, channels of the convolution, which mixes them all.
@@ -83,6 +87,13 @@ class Convpasses(SideMethod):
 
     def branch(self, encoder: AdaptedStack, place: Sublayer) -> nn.Module:
         """Make the branch of a place."""
-        branch = Convpass(encoder.width, self.rank, self.kernel_size, self.dropout, encoder.causal)
-        unit_variance_projections(branch.down, branch.up, [place.norm])
+        branch = Convpass(
+            encoder.width,
+            self.rank,
+            self.kernel_size,
+            self.dropout,
+            encoder.causal,
+            self.scale_at(place),
+        )
+        self.start(branch.down, branch.up, [place])
         return branch

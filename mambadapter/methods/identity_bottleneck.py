@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from mambadapter.methods.base import register
-from mambadapter.methods.shared_projections import SharedProjections, project_up
+from mambadapter.methods.projections import project_down, project_up
+from mambadapter.methods.shared_projections import SharedProjections
 
 
 class IdentityBottleneck(nn.Module):
@@ -15,15 +16,19 @@ class IdentityBottleneck(nn.Module):
     `mambadapter.methods.mambadapter.MambAdapter`.
     """
 
+    input_scale: Tensor | None
+
     def __init__(
         self,
         down: nn.Linear,
         up: nn.Linear,
         alpha: nn.Parameter | None = None,
         dropout: float = 0.1,
+        input_scale: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.down = down
+        self.register_buffer("input_scale", input_scale, persistent=False)
         self.dropout = nn.Dropout(dropout)
         self.up = up
         self.alpha = alpha
@@ -33,7 +38,8 @@ class IdentityBottleneck(nn.Module):
 
         Shapes: `hidden` (B, T, d), `lengths` (B,); returns (B, T, d).
         """
-        return project_up(self.dropout(self.down(hidden)), self.up, self.alpha)
+        low = project_down(hidden, self.down, self.input_scale)
+        return project_up(self.dropout(low), self.up, self.alpha)
 
 
 @register
@@ -45,7 +51,7 @@ class IdentityBottlenecks(SharedProjections):
 
     Parameters
     ----------
-    placement, rank, shared, insertion, alpha, dropout, norms
+    placement, rank, shared, insertion, alpha, dropout, norms, scaled_inputs
         As in `MambAdapters`; the dropout is between the projections.
     initialisation : str
         Of the projections: ``unit_variance`` or ``official``, as in `MambAdapters`.
@@ -62,7 +68,11 @@ class IdentityBottlenecks(SharedProjections):
     """
 
     def around(
-        self, down: nn.Linear, up: nn.Linear, alpha: nn.Parameter | None
+        self,
+        down: nn.Linear,
+        up: nn.Linear,
+        alpha: nn.Parameter | None,
+        input_scale: Tensor | None,
     ) -> IdentityBottleneck:
         """Make a branch around these projections."""
-        return IdentityBottleneck(down, up, alpha, self.dropout)
+        return IdentityBottleneck(down, up, alpha, self.dropout, input_scale)

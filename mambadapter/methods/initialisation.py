@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from mambadapter.ssm import Mamba
+from mambadapter.ssm import GatedConvolution, Mamba
+
+SILU_POWER = 0.35578  # E[silu(x)^2] of a standard normal x
 
 
 @torch.no_grad()
@@ -27,6 +29,39 @@ def unit_variance_projections(
 
 
 @torch.no_grad()
+def scaled_projections(down: nn.Linear, up: nn.Linear) -> None:
+    """Start W_down so that what has unit variance keeps it, and W_up at zero; see `input_scale`."""
+    nn.init.normal_(down.weight, std=down.in_features**-0.5)
+    for tensor in (down.bias, up.weight, up.bias):
+        nn.init.zeros_(tensor)
+
+
+@torch.no_grad()
+def input_scale(norm: nn.LayerNorm) -> Tensor:
+    """One over the standard deviation of what a LayerNorm emits, known before any data is seen.
+
+    Where it differs tenfold between layers, as in Whisper, one W_down for all of them would feed some blocks
+    a tenth of what others get; and its weights would be so small that a step of Adam is as large.
+    """
+    return (norm.weight.square() + norm.bias.square()).mean().rsqrt()
+
+
+@torch.no_grad()
+def unit_gain(block: Mamba | GatedConvolution) -> None:
+    """Start a block so that an input of unit variance gives an output of unit variance.
+
+    With random taps of zero mean a convolution keeps the variance of its input, however its frames are
+    correlated. A SiLU of a standard normal number has the power `SILU_POWER`, and so has the gate. What the
+    scan adds to its skip is small at the start, for its steps are.
+    """
+    for linear, power in ((block.in_proj, 1.0), (block.out_proj, SILU_POWER**2)):
+        nn.init.normal_(linear.weight, std=(linear.in_features * power) ** -0.5)
+    nn.init.normal_(block.conv1d.weight, std=block.conv1d.kernel_size[0] ** -0.5)
+    if block.conv1d.bias is not None:
+        nn.init.zeros_(block.conv1d.bias)
+
+
+@torch.no_grad()
 def official_projections(down: nn.Linear, up: nn.Linear) -> None:
     """Start the projections as the paper's code does: W_down from N(0, 0.01), W_up at zero."""
     nn.init.normal_(down.weight, std=0.01)
@@ -36,12 +71,13 @@ def official_projections(down: nn.Linear, up: nn.Linear) -> None:
 
 
 @torch.no_grad()
-def official_mamba(block: Mamba) -> None:
+def official_mamba(block: Mamba | GatedConvolution) -> None:
     """Shrink a Mamba block's weights as the paper's code does: Xavier with gain 0.02.
 
     Its output starts near 1e-10 of its input, so little gradient passes; for reproduction only.
     """
-    for linear in (block.in_proj, block.conv1d, block.x_proj, block.dt_proj, block.out_proj):
-        nn.init.xavier_uniform_(linear.weight, gain=0.02)
+    for name, weight in block.named_parameters():
+        if name.endswith(".weight"):
+            nn.init.xavier_uniform_(weight, gain=0.02)
     if block.conv1d.bias is not None:
         nn.init.zeros_(block.conv1d.bias)

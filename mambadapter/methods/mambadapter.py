@@ -1,35 +1,44 @@
 """MambAdapter: down-projection, a small Mamba block, up-projection (arXiv 2606.15638, section 2)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.errors import UserError
 from mambadapter.methods.base import register
-from mambadapter.methods.initialisation import official_mamba
-from mambadapter.methods.shared_projections import SharedProjections, project_up
-from mambadapter.ssm import Mamba
+from mambadapter.methods.initialisation import official_mamba, unit_gain
+from mambadapter.methods.projections import project_down, project_up
+from mambadapter.methods.shared_projections import SharedProjections
+from mambadapter.ssm import GatedConvolution, Mamba
 from mambadapter.validators import one_of, positive_integer
+
+Block = Mamba | GatedConvolution
 
 
 class MambAdapter(nn.Module):
-    """The branch ``delta = alpha * W_up(dropout(Mamba(W_down(x))))``.
+    """The branch ``delta = alpha * W_up(dropout(Mamba(W_down(input_scale * x))))``.
 
-    The branch holds its projections by reference: hand the same two to every branch of an encoder
+    Without an `input_scale` it is the paper's; a `GatedConvolution` may stand for the Mamba block. The
+    branch holds its projections by reference: hand the same two to every branch of an encoder
     and they are shared, as in the paper; hand each its own and they are not.
     """
+
+    input_scale: Tensor | None
 
     def __init__(
         self,
         down: nn.Linear,
         up: nn.Linear,
-        mamba: Mamba,
-        backward_mamba: Mamba | None = None,
+        mamba: Block,
+        backward_mamba: Block | None = None,
         alpha: nn.Parameter | None = None,
         dropout: float = 0.1,
+        input_scale: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.register_buffer("input_scale", input_scale, persistent=False)
         self.down = down
         self.mamba = mamba
         self.backward_mamba = backward_mamba
@@ -42,7 +51,7 @@ class MambAdapter(nn.Module):
 
         Shapes: `hidden` (B, T, d), `lengths` (B,); returns (B, T, d).
         """
-        low = self.down(hidden)
+        low = project_down(hidden, self.down, self.input_scale)
         mixed = self.mamba(low, lengths)
         if self.backward_mamba is not None:
             mixed = mixed + self.backward_mamba(low, lengths, reverse=True)
@@ -63,7 +72,7 @@ class MambAdapters(SharedProjections):
     d_state : int
         N, states per channel of the Mamba block.
     d_conv : int
-        Taps of its causal convolution, in frames.
+        Taps of its causal convolution, in frames. The kernels are made for up to 32.
     expand : float
         Its inner width is ``int(expand * rank)``.
     shared : bool
@@ -75,12 +84,20 @@ class MambAdapters(SharedProjections):
         Add a scan backward in time; not in a decoder.
     backward_parameters : str
         ``own`` or ``shared`` with the forward scan; only read when bidirectional.
+    scan : bool
+        False leaves the scan out: a gated convolution stands where the Mamba block does
+        (`mambadapter.ssm.GatedConvolution`).
     alpha : float
         Start of the scales.
     dropout : float
         Probability, between the Mamba block and W_up.
     initialisation : str
-        ``unit_variance``, or ``official``, the paper's code's (`mambadapter.methods.initialisation`).
+        ``unit_variance``: of what enters the blocks, which start as mamba_ssm's. ``unit_gain``: also of what
+        they emit. ``official``: the paper's code's (`mambadapter.methods.initialisation`).
+    scaled_inputs : bool
+        Divide what each insertion point reads by the standard deviation that the LayerNorm in front of it
+        gives it, so that blocks all start alike. False scales the weights of W_down, by the mean over
+        insertion points.
     norms : str
         ``adapted`` trains the LayerNorm in front of each adapted sub-layer and the final one, which
         is what the paper counts. ``none`` trains none.
@@ -101,6 +118,9 @@ class MambAdapters(SharedProjections):
     expand: float = 2
     bidirectional: bool = False
     backward_parameters: str = "own"
+    scan: bool = True
+
+    initialisations: ClassVar[tuple[str, ...]] = ("unit_variance", "unit_gain", "official")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,16 +141,27 @@ class MambAdapters(SharedProjections):
             )
         super().adapt(encoder)
 
-    def around(self, down: nn.Linear, up: nn.Linear, alpha: nn.Parameter | None) -> MambAdapter:
+    def around(
+        self,
+        down: nn.Linear,
+        up: nn.Linear,
+        alpha: nn.Parameter | None,
+        input_scale: Tensor | None,
+    ) -> MambAdapter:
         """Make a branch around these projections."""
         forward = self._block()
         backward = None
         if self.bidirectional:
             backward = forward if self.backward_parameters == "shared" else self._block()
-        return MambAdapter(down, up, forward, backward, alpha, self.dropout)
+        return MambAdapter(down, up, forward, backward, alpha, self.dropout, input_scale)
 
-    def _block(self) -> Mamba:
-        block = Mamba(self.rank, self.d_state, self.d_conv, self.expand)
+    def _block(self) -> Block:
+        if self.scan:
+            block: Block = Mamba(self.rank, self.d_state, self.d_conv, self.expand)
+        else:
+            block = GatedConvolution(self.rank, self.d_conv, self.expand)
         if self.initialisation == "official":
             official_mamba(block)
+        elif self.initialisation == "unit_gain":
+            unit_gain(block)
         return block

@@ -2,30 +2,38 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
-from mambadapter.methods.base import SideMethod
-from mambadapter.methods.initialisation import official_projections, unit_variance_projections
+from mambadapter.errors import UserError
+from mambadapter.methods.initialisation import official_projections
 from mambadapter.methods.placement import insert_at_each, insertion_points
+from mambadapter.methods.projections import ProjectingMethod
 from mambadapter.validators import one_of
 
 
 @dataclass(frozen=True)
-class SharedProjections(SideMethod):
+class SharedProjections(ProjectingMethod):
     """One W_down and one W_up for all insertion points, with a learnable scale alpha at each."""
 
     shared: bool = True
     alpha: float = 0.1
     initialisation: str = "unit_variance"
 
+    initialisations: ClassVar[tuple[str, ...]] = ("unit_variance", "official")
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("initialisation", self.initialisation, ("unit_variance", "official"))
+        one_of("initialisation", self.initialisation, self.initialisations)
+        if self.scaled_inputs and self.initialisation == "official":
+            raise UserError(
+                "initialisation: official is that of the paper's code, which scales no inputs; set "
+                "scaled_inputs to false."
+            )
 
     def adapt(self, encoder: AdaptedStack) -> None:
         """Insert the branches and set free what learns."""
@@ -35,11 +43,17 @@ class SharedProjections(SideMethod):
         def make(place: Sublayer) -> nn.Module:
             down, up = pair or self._projections(encoder.width, [place])
             alpha = nn.Parameter(torch.tensor(float(self.alpha))) if self.shared else None
-            return self.around(down, up, alpha)
+            return self.around(down, up, alpha, self.scale_at(place))
 
         insert_at_each(encoder, self.placement, self.insertion, self.norms, make)
 
-    def around(self, down: nn.Linear, up: nn.Linear, alpha: nn.Parameter | None) -> nn.Module:
+    def around(
+        self,
+        down: nn.Linear,
+        up: nn.Linear,
+        alpha: nn.Parameter | None,
+        input_scale: Tensor | None,
+    ) -> nn.Module:
         """Make a branch around these projections."""
         raise NotImplementedError
 
@@ -48,16 +62,5 @@ class SharedProjections(SideMethod):
         if self.initialisation == "official":
             official_projections(down, up)
         else:
-            unit_variance_projections(down, up, [place.norm for place in places])
+            self.start(down, up, places)
         return down, up
-
-
-def project_up(low: Tensor, up: nn.Linear, alpha: Tensor | None) -> Tensor:
-    """Compute ``alpha * W_up(low)``.
-
-    Shapes: `low` (B, T, r); returns (B, T, d).
-    """
-    if alpha is None:
-        return up(low)
-    # Scaling the small matrix instead of the (B, T, d) product saves a pass over the activations.
-    return F.linear(low, alpha * up.weight, alpha * up.bias)

@@ -2,8 +2,10 @@
 
 from mambadapter.ssm.block import Mamba
 from mambadapter.ssm.dispatch import backend_report, mamba_inner, selective_scan, set_backend
+from mambadapter.ssm.gated_convolution import GatedConvolution
 
 __all__ = [
+    "GatedConvolution",
     "Mamba",
     "backend_report",
     "mamba_inner",

@@ -115,7 +115,7 @@ class Mamba(nn.Module):
 
     def scan_parameters(self) -> tuple[nn.Parameter, ...]:
         """Those that make A, B, C, D and the step sizes; state-space models train them at a lower rate."""
-        return self.x_proj.weight, self.dt_proj.weight, self.dt_proj.bias, self.A_log, self.D
+        return (*self.x_proj.parameters(), *self.dt_proj.parameters(), self.A_log, self.D)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, reverse: bool = False) -> Tensor:
         """Scan a batch of sequences.

@@ -32,10 +32,10 @@ _BOOKKEEPING = ("epoch", "unixtime", "end-of-epoch")
 class EncoderBrain(sb.Brain):
     """A SpeechBrain `Brain` for an adapted encoder and a head; a task says what is predicted and scored.
 
-    A task defines ``compute_forward``, `loss`, `targets`, `start_metrics` and `stage_metrics`. The best epoch is
-    chosen on the validation set only, and restored before testing. A run that was killed goes on from
-    its last checkpoint to the same result: what is random in a step depends on the seed and the step
-    alone.
+    A task defines ``compute_forward``, `loss`, `targets`, `start_metrics` and `stage_metrics`. The best
+    epoch is chosen on the validation set only, and restored before testing. A run that was killed goes on
+    from its last checkpoint to the same result: what is random in a step depends on the seed and the
+    step alone.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class EncoderBrain(sb.Brain):
         raise NotImplementedError
 
     def targets(self, batch: Any) -> Iterable:
-        """What a batch of training asks for, such as classes: to know the loss of who has learnt their shares alone."""
+        """What a batch of training asks for, such as classes; how often each occurs tells chance."""
         return ()
 
     def start_metrics(self) -> None:
@@ -223,9 +223,10 @@ class EncoderBrain(sb.Brain):
         if self.history.learned:
             return
         logger.warning(
-            "After %d epochs the training loss, %.3g, is not below that of always predicting how often each target "
-            "occurs, %.3g: this run does not learn. Its learning rate may be too high (give a fifth: --adapter.lr %.2g), "
-            "its warm-up too short (--warmup %.1f) or the size too small; result.json will say if it never does.",
+            "After %d epochs the training loss, %.3g, is not below that of a model that ignores its "
+            "input, %.3g: this run does not learn. Its learning rate may be too high (a fifth: "
+            "--adapter.lr %.2g) or its warm-up too short (--warmup %.1f). result.json will say if it "
+            "never does.",
             len(self.history.epochs), self.train_stats["loss"], self.train_stats["prior_loss"],
             self.hparams.lr / 5, min(2 * max(self.hparams.warmup, 0.1), 0.5),
         )  # fmt: skip

@@ -19,8 +19,8 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Gather what learns into groups, each with its learning rate and weight decay.
 
-    Only matrices decay. Of a Mamba block, A_log and D never do: pulled to zero they would change the memory of
-    the scan, not its size (Gu & Dao 2023, official code).
+    Only matrices decay. Of a Mamba block, A_log and D never do: pulled to zero they would change the memory
+    of the scan, not its size (Gu & Dao 2023, official code).
 
     Parameters
     ----------

@@ -1,15 +1,25 @@
 """Frozen means frozen, branches are where they belong, and padding changes nothing."""
 
 import copy
+import math
 
 import pytest
 import torch
 from transformers import AutoModel
 
 from mambadapter.encoders import AdaptedEncoder
+from mambadapter.encoders.sublayers import sublayers
 from mambadapter.errors import UserError
 from mambadapter.heads import PooledClassifier
-from mambadapter.methods import FullFinetuning, IdentityBottlenecks, LinearProbe, MambAdapters
+from mambadapter.methods import (
+    Bottlenecks,
+    Convpasses,
+    FullFinetuning,
+    IdentityBottlenecks,
+    LinearProbe,
+    MambAdapters,
+)
+from mambadapter.methods.projections import project_down
 
 
 def perturb(encoder, scale=0.3):
@@ -182,6 +192,31 @@ def test_what_enters_the_mamba_block_has_unit_variance(encoder_folder):
     assert 0.4 < variance < 2.5
 
 
+@pytest.mark.parametrize("kind", [MambAdapters, IdentityBottlenecks, Bottlenecks, Convpasses])
+def test_scaled_inputs_enter_with_unit_variance_at_every_point(encoder_folder, kind):
+    """Also where norms differ a hundredfold, as W_down's weights do not."""
+    method = kind(rank=24, placement="houlsby", scaled_inputs=True)
+    backbone = AutoModel.from_pretrained(encoder_folder)
+    torch.manual_seed(3)
+    for index, sublayer in enumerate(sublayers(backbone)):
+        with torch.no_grad():
+            sublayer.norm.weight.mul_(10.0 ** (index % 3))
+            sublayer.norm.bias.normal_(std=10.0 ** (index % 3))
+    encoder = AdaptedEncoder(backbone, method)
+    entering = []
+    for branch in encoder.branches.values():
+        branch.register_forward_pre_hook(
+            lambda branch, args: entering.append(
+                project_down(args[0], branch.down, branch.input_scale)
+            )
+        )
+        assert 0.7 < branch.down.weight.std() * math.sqrt(encoder.width) < 1.4
+    with torch.no_grad():
+        encoder(waveforms(4, 16000))
+    for low in entering:
+        assert 0.4 < low.square().mean() < 2.5
+
+
 @pytest.mark.parametrize("initialisation", ["unit_variance", "official"])
 def test_the_ablation_differs_in_the_mamba_blocks_alone(encoder_folder, initialisation):
     settings = {"rank": 4, "placement": "houlsby", "initialisation": initialisation}
@@ -235,6 +270,8 @@ def test_too_short_a_clip_is_refused(encoder_folders):
         ({"initialisation": "oficial"}, "did you mean 'official'"),
         ({"dropout": 1.0}, "dropout=1.0"),
         ({"rank": 1, "expand": 0.5}, "no inner channel"),
+        ({"scaled_inputs": True, "insertion": "sequential"}, "scaled_inputs: what a sequential"),
+        ({"scaled_inputs": True, "initialisation": "official"}, "official is that of the paper"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):

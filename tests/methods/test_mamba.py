@@ -10,10 +10,12 @@ from mambadapter.methods.identity_bottleneck import IdentityBottleneck
 from mambadapter.methods.initialisation import (
     official_mamba,
     official_projections,
+    scaled_projections,
+    unit_gain,
     unit_variance_projections,
 )
 from mambadapter.methods.mambadapter import MambAdapter
-from mambadapter.ssm import Mamba
+from mambadapter.ssm import GatedConvolution, Mamba
 
 WIDTH, RANK = 48, 6
 
@@ -103,6 +105,38 @@ def test_our_initialisation_keeps_the_mamba_alive():
     official = rms(mamba(down(x)))
     assert ours > 1e-2
     assert official < 1e-6
+
+
+@pytest.mark.parametrize("taps", [1, 4, 16, 31])
+@pytest.mark.parametrize("scan", [True, False])
+def test_a_block_of_unit_gain_keeps_unit_variance(scan, taps):
+    """However the frames are correlated; mamba_ssm's start makes a twentieth of it."""
+    torch.manual_seed(0)
+    gains = []
+    for _ in range(20):
+        block = Mamba(16, d_conv=taps) if scan else GatedConvolution(16, taps)
+        unit_gain(block)
+        smooth = torch.randn(4, 1, 16).expand(4, 300, 16)
+        x = (torch.randn(4, 300, 16) + smooth) / math.sqrt(2)
+        gains.append(block(x)[:, 50:].square().mean().item())
+    assert 0.6 < sum(gains) / len(gains) < 1.8
+
+
+def test_a_scaled_projection_keeps_unit_variance():
+    torch.manual_seed(0)
+    down, up = nn.Linear(512, 64), nn.Linear(64, 512)
+    scaled_projections(down, up)
+    assert rms(down(torch.randn(100, 512))) == pytest.approx(1, abs=0.05)
+    assert (up.weight == 0).all()
+
+
+def test_an_input_scale_multiplies_the_input(parts):
+    down, up, mamba, _, alpha = parts
+    x = torch.randn(2, 20, WIDTH)
+    scaled = MambAdapter(down, up, mamba, alpha=alpha, input_scale=torch.tensor(0.2)).eval()
+    plain = MambAdapter(down, up, mamba, alpha=alpha).eval()
+    torch.testing.assert_close(scaled(x), plain(0.2 * x))
+    assert scaled.state_dict().keys() == plain.state_dict().keys()
 
 
 def test_official_initialisation_is_the_papers_code():

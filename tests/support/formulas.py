@@ -139,6 +139,11 @@ def mamba_parameters(d_model: int, d_state: int = 16, d_conv: int = 4, expand: f
     return d_inner * (3 * d_model + d_conv + 2 * rank + 3 * d_state + 3)
 
 
+def gated_convolution_parameters(d_model: int, d_conv: int, expand: float = 2) -> int:
+    """``D (3r + K + 1)``: a Mamba block without its scan."""
+    return int(expand * d_model) * (3 * d_model + d_conv + 1)
+
+
 @functools.singledispatch
 def trained_count(method: object, shape: EncoderShape) -> TrainedCount:
     """What a method trains on an encoder, by a formula of one line a method."""
@@ -195,7 +200,11 @@ def _(method: IdentityBottlenecks, shape: EncoderShape) -> TrainedCount:
 @trained_count.register
 def _(method: MambAdapters, shape: EncoderShape) -> TrainedCount:
     twice = method.bidirectional and method.backward_parameters == "own"
-    block = mamba_parameters(method.rank, method.d_state, method.d_conv, method.expand)
+    block = (
+        mamba_parameters(method.rank, method.d_state, method.d_conv, method.expand)
+        if method.scan
+        else gated_convolution_parameters(method.rank, method.d_conv, method.expand)
+    )
     return _shared(method, shape, (2 if twice else 1) * block)
 
 

@@ -1,0 +1,66 @@
+"""W_down and W_up, and the scale of what W_down reads."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mambadapter.encoders.sublayers import Sublayer
+from mambadapter.errors import UserError
+from mambadapter.methods.base import SideMethod
+from mambadapter.methods.initialisation import (
+    input_scale,
+    scaled_projections,
+    unit_variance_projections,
+)
+
+
+def project_down(hidden: Tensor, down: nn.Linear, scale: Tensor | None) -> Tensor:
+    """Compute ``W_down(scale * hidden)``.
+
+    Shapes: `hidden` (B, T, d), `scale` (); returns (B, T, r).
+    """
+    # Scaling a small matrix instead of the (B, T, d) input saves a pass over the activations.
+    return down(hidden) if scale is None else F.linear(hidden, scale * down.weight, down.bias)
+
+
+def project_up(low: Tensor, up: nn.Linear, alpha: Tensor | None) -> Tensor:
+    """Compute ``alpha * W_up(low)``.
+
+    Shapes: `low` (B, T, r); returns (B, T, d).
+    """
+    return up(low) if alpha is None else F.linear(low, alpha * up.weight, alpha * up.bias)
+
+
+@dataclass(frozen=True)
+class ProjectingMethod(SideMethod):
+    """Branches that begin with a W_down.
+
+    Parameters
+    ----------
+    scaled_inputs : bool
+        Divide what each insertion point reads by the standard deviation that the LayerNorm in front of it
+        gives it. False scales the weights of W_down instead, by the mean over the points that share it.
+    """
+
+    scaled_inputs: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scaled_inputs and self.insertion == "sequential":
+            raise UserError(
+                "scaled_inputs: what a sequential branch reads comes from no LayerNorm, so its scale is not "
+                "known; set scaled_inputs to false, or insertion to parallel."
+            )
+
+    def scale_at(self, place: Sublayer) -> Tensor | None:
+        """What the branch of a place multiplies its input by."""
+        return input_scale(place.norm) if self.scaled_inputs else None
+
+    def start(self, down: nn.Linear, up: nn.Linear, places: Iterable[Sublayer]) -> None:
+        """Start W_down so that what it emits in these places has unit variance, and W_up at zero."""
+        if self.scaled_inputs:
+            scaled_projections(down, up)
+        else:
+            unit_variance_projections(down, up, [place.norm for place in places])
