@@ -99,13 +99,17 @@ class Cell:
     @property
     def repetitions(self) -> str:
         """Over what its scores are means, such as ``3 seeds`` or ``1 seed x 5 folds``."""
-        seeds = f"{self.seeds} seed{'s' if self.seeds > 1 else ''}"
-        folds = sum(run.folds for run in self.runs)
-        if not folds:
-            return seeds
-        whole, rest = divmod(folds, self.seeds)
-        each = f"{whole} fold{'s' if whole > 1 else ''}"
-        return f"{seeds} x {each}" if not rest else f"{seeds}, {folds} folds in all"
+        over = f"{self.seeds} seed{'s' if self.seeds > 1 else ''}"
+        if folds := sum(run.folds for run in self.runs):
+            whole, rest = divmod(folds, self.seeds)
+            each = f" x {whole} fold{'s' if whole > 1 else ''}"
+            over += each if not rest else f", {folds} folds in all"
+        return over + (f", {self.failed} did not learn" if self.failed else "")
+
+    @property
+    def failed(self) -> int:
+        """How many of its runs ended with a training loss of a model that ignores its input, or above."""
+        return sum(not run.result.get("learned", True) for run in self.runs)
 
     @property
     def learning_rate(self) -> str:

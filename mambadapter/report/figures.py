@@ -5,6 +5,7 @@ room there is drawn in grey, and is in the table.
 """
 
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mambadapter.report.collect import METRICS, Cell, Collection
+from mambadapter.report.ranks import Ranking, rank
 
 # Ten colours that people who see few colours can tell apart, by lightness too (Petroff 2021, arXiv
 # 2107.02270), each with a marker of its own for print in black and white.
@@ -44,6 +46,10 @@ def draw_all(collection: Collection) -> dict[str, Figure]:
         figures["parameters"] = score_against_parameters(collection)
     if any(run.result.get("history") for cell in collection.cells for run in cell.runs):
         figures["curves"] = learning_curves(collection)
+    if any(run.result.get("batch_ms") for cell in collection.cells for run in cell.runs):
+        figures["score_over_cost"] = score_against_cost(collection)
+    if (ranking := rank(collection)) is not None:
+        figures["ranks"] = critical_difference(ranking)
     figures["cost"] = cost(collection)
     if (grid := _numeric_pair(collection)) is not None:
         figures["grid"] = heat_map(collection, *grid)
@@ -109,6 +115,59 @@ def score_against_parameters(collection: Collection) -> Figure:
         )
     axes.set(xscale="log", xlabel="Trained parameters, the head left out")
     _legend(figure)
+    return figure
+
+
+def score_against_cost(collection: Collection) -> Figure:
+    """Mean score over the time of a batch and over peak memory, a point a setting."""
+    figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (title, read) in zip(panels, _COSTS[1:3], strict=True):
+        for name, cells, (colour, marker) in _styled(collection):
+            costs = [_mean(read(run.result) for run in cell.runs) for cell in cells]
+            means = [100 * cell.summary(collection.metric)[0] for cell in cells]
+            label = name if axes is panels[0] else ""
+            axes.plot(
+                costs, means, marker, color=colour, ms=5, label=label, zorder=2 if name else 1
+            )
+        axes.set(xlabel=title)
+        axes.grid(alpha=0.3)
+    panels[0].set(ylabel=_called(collection, "Test"))
+    _legend(figure)
+    return figure
+
+
+def critical_difference(ranking: Ranking) -> Figure:
+    """Mean ranks on a line, the best on the left; a bar joins methods that are not significantly apart."""
+    names = sorted(ranking.ranks, key=ranking.ranks.__getitem__)
+    bars = ranking.groups()
+    figure = Figure(
+        figsize=(_WIDTH, 0.8 + 0.12 * len(bars) + _ROW * math.ceil(len(names) / 2)),
+        layout="constrained",
+    )
+    axes = figure.subplots()
+    first = 1 + len(bars)
+    half = math.ceil(len(names) / 2)
+    for place, name in enumerate(names):
+        left = place < half
+        depth = first + 1.6 * (place if left else len(names) - 1 - place)
+        edge = 0.8 if left else len(names) + 0.2
+        where = ranking.ranks[name]
+        axes.plot([where, where, edge], [0, depth, depth], color=_COLOURS[8], linewidth=0.8)
+        text = f"{name}  {where:.2f}" if left else f"{where:.2f}  {name}"
+        axes.text(edge, depth, f" {text} ", ha="right" if left else "left", va="center")
+    for row, bar in enumerate(bars, start=1):
+        ends = [ranking.ranks[bar[0]] - 0.04, ranking.ranks[bar[-1]] + 0.04]
+        axes.plot(ends, [row * 0.8] * 2, color=_COLOURS[2], linewidth=3, solid_capstyle="round")
+    axes.set(xlim=(1, len(names)), ylim=(first + 1.6 * half, 0), yticks=[])
+    axes.xaxis.set_ticks_position("top")
+    axes.xaxis.set_label_position("top")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel(
+        f"Mean rank over {ranking.blocks} tasks; critical difference {ranking.critical_difference:.2f}"
+    )
+    for side in ("left", "right", "bottom"):
+        axes.spines[side].set_visible(False)
     return figure
 
 
@@ -185,6 +244,7 @@ def _validation_means(collection: Collection, cell: Cell) -> dict[int, float]:
 # What a run costs: a title, and where a result says it.
 _COSTS = (
     ("Time of a run, s", lambda result: result.get("wall_time_s")),
+    ("Time of a batch, ms", lambda result: result.get("batch_ms")),
     ("Peak memory, MiB", lambda result: _peak_mib(result["peak_memory_mib"])),
     ("Saved adapter, KiB", lambda result: _kib(result.get("package_bytes"))),
 )

@@ -19,10 +19,13 @@ _CAPTIONS = {
     "head left out, and over what the mean is.",
     "parameters": "Score against trained parameters; intervals are 95 %.",
     "curves": "Validation after every epoch, means over runs.",
+    "score_over_cost": "Mean score over what training costs: the median time of a batch, and peak memory.",
+    "ranks": "Mean ranks over tasks, each at each budget; 1 is the best. Methods that a red bar joins are "
+    "not significantly apart (Nemenyi's critical difference at 0.05; Demšar 2006).",
     "cost": "Time of a run, peak memory and size of the saved adapter, means over runs.",
     "grid": "Mean score over two settings.",
 }
-_WITH_LEGEND = ("parameters", "curves")
+_WITH_LEGEND = ("parameters", "curves", "score_over_cost")
 
 _STYLE = """\
 :root { color-scheme: light dark; --text: #222; --page: #fff; --line: #ddd; --problem: #a40000; }

@@ -2,6 +2,7 @@
 
 import logging
 import random
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -72,6 +73,7 @@ class EncoderBrain(sb.Brain):
         self._prior = PriorLoss()
         self._clips: Sequence[str] = ()
         self._micro_step = 0
+        self._step_seconds: list[float] = []
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("trained", TrainedTensors(modules))
             self.checkpointer.add_recoverable("stopwatch", self.stopwatch)
@@ -163,12 +165,22 @@ class EncoderBrain(sb.Brain):
     def on_fit_batch_start(self, batch: Any, should_step: bool) -> None:
         """Set the learning rate and the random state of this step."""
         self._clips = batch.id
+        self._batch_began = time.perf_counter()
         factor = self.lr_factor(self.optimizer_step)
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
         rank = getattr(self, "rank", 0)
         seed_step(self.hparams.seed, rank, self.optimizer_step, self._micro_step)
         self._micro_step = 0 if should_step else self._micro_step + 1
+
+    def on_fit_batch_end(self, batch: Any, outputs: Any, loss: Tensor, should_step: bool) -> None:
+        """Note how long the batch took."""
+        self._step_seconds.append(time.perf_counter() - self._batch_began)
+
+    @property
+    def batch_ms(self) -> float | None:
+        """Median time of a batch of training, ms, in this process; reading audio is not in it."""
+        return 1000 * float(np.median(self._step_seconds)) if self._step_seconds else None
 
     def check_loss_isfinite(self, loss: Tensor) -> None:
         """Stop at the first loss that is not finite; what was checkpointed stays."""

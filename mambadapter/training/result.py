@@ -39,6 +39,7 @@ def write_result(brain: EncoderBrain, experiment: Experiment, method: Method) ->
             "seed": experiment.hparams["seed"],
             "package_bytes": _size(experiment.folder / "adapter"),
             "wall_time_s": round(brain.stopwatch.seconds, 1),
+            "batch_ms": None if brain.batch_ms is None else round(brain.batch_ms, 2),
             "peak_memory_mib": peak_memory_mib(),
             "versions": _versions(),
             "machine": _machine(),

@@ -25,6 +25,7 @@ from mambadapter.report.figures import (
     score_against_parameters,
     scores,
 )
+from mambadapter.report.ranks import Ranking, rank
 from mambadapter.report.significance import compare, holm
 from mambadapter.report.tables import to_csv, to_latex, to_markdown
 
@@ -287,6 +288,64 @@ def test_scores_have_a_row_a_setting(tmp_path):
     assert [text.get_text() for text in beside] == ["1.23k, 1 seed", "1.23k, 3 seeds"]
     dots = [line for line in axes.lines if len(line.get_xdata()) == 3]
     assert list(dots[0].get_xdata()) == pytest.approx([51, 52, 53])
+
+
+def test_runs_that_did_not_learn_are_counted(tmp_path):
+    runs = [{**result("lora", seed, 0.05), "learned": seed != 2} for seed in (1, 2, 3)]
+    write(tmp_path, *runs, *(result("dora", seed, 0.5) for seed in (1, 2)))
+    table = to_markdown(collect(tmp_path.rglob("result.json")))
+    assert "| 3 seeds, 1 did not learn |" in table
+    assert "| 2 seeds |" in table
+
+
+def ranked(folder, scores):
+    """Scores by method, a list over tasks."""
+    for name, values in scores.items():
+        for task, value in enumerate(values):
+            for seed in (1, 2):
+                write(
+                    folder / f"{name}{task}{seed}",
+                    result(name, seed, value + 0.01 * (seed - 1.5), batch_size=task),
+                )
+    return collect(folder.rglob("result.json"))
+
+
+def test_critical_difference_is_demsars():
+    """His example: four classifiers on fourteen data sets, 1.25 apart (2006, section 3.2.4)."""
+    assert Ranking(dict.fromkeys("abcd", 2.5), 14).critical_difference == pytest.approx(
+        1.25, abs=0.01
+    )
+
+
+def test_ranks_are_means_over_tasks(tmp_path):
+    """Ties share a place; a task that one method was not run on counts for none."""
+    scores = {"a": [0.9, 0.8, 0.7], "b": [0.5, 0.8, 0.6], "c": [0.1, 0.2, 0.3, 0.9]}
+    collection = ranked(tmp_path, scores)
+    ranking = rank(collection)
+    assert ranking.blocks == 3
+    assert ranking.ranks == pytest.approx({"a": 3.5 / 3, "b": 5.5 / 3, "c": 3})
+    assert ranking.groups() == [["a", "b", "c"]]
+    texts = [text.get_text() for text in draw_all(collection)["ranks"].findobj(Text)]
+    assert any(text.strip() == "a  1.17" for text in texts)
+
+
+def test_groups_are_of_neighbours_within_the_critical_difference():
+    ranking = Ranking({"a": 1.0, "b": 2.0, "c": 3.4, "d": 3.6}, 14)
+    assert ranking.groups() == [["a", "b"], ["c", "d"]]
+
+
+def test_two_methods_make_no_ranking(tmp_path):
+    assert rank(ranked(tmp_path, {"a": [0.9] * 4, "b": [0.1] * 4})) is None
+
+
+def test_score_is_drawn_over_cost_where_it_is_known(tmp_path):
+    runs = [{**result(name, seed, 0.5), "batch_ms": 20.0} for name in "ab" for seed in (1, 2)]
+    collection = collect(write(tmp_path / "new", *runs))
+    panels = draw_all(collection)["score_over_cost"].axes
+    assert [line.get_xdata()[0] for line in panels[0].lines] == [20.0, 20.0]
+    assert [line.get_xdata()[0] for line in panels[1].lines] == [500.0, 500.0]
+    old = collect(write(tmp_path / "old", result("a", 1, 0.5), result("b", 1, 0.5)))
+    assert "score_over_cost" not in draw_all(old)
 
 
 def test_pictures_fit_a_page(tmp_path):
