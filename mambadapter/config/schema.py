@@ -236,7 +236,7 @@ def contract(task: str) -> list[str]:
 
     Example
     -------
-    >>> "head_lr" in contract("ctc"), "head_lr" in contract("classification")
+    >>> "beam_size" in contract("ctc"), "beam_size" in contract("classification")
     (True, False)
     """
     return [key.name for key in _ROWS if task in key.tasks and key.read]

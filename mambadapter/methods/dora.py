@@ -50,7 +50,7 @@ class DoRA(LowRankMethod):
 
     Parameters
     ----------
-    rank, alpha, targets, dropout, norms
+    rank, alpha, targets, dropout, norms, rank_stabilised
         As in `LoRA`.
 
     Raises
@@ -66,5 +66,5 @@ class DoRA(LowRankMethod):
 
     def insert(self, encoder: AdaptedStack, target: DenseLayer) -> None:
         """Insert the branch of a dense layer."""
-        branch = WeightDecomposed(target.module, self.rank, self.alpha / self.rank, self.dropout)
+        branch = WeightDecomposed(target.module, self.rank, self.scale, self.dropout)
         encoder.insert(target.name, target.module, branch, "both")

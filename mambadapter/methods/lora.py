@@ -1,5 +1,6 @@
 """LoRA: low-rank changes of frozen dense layers, added to their outputs (arXiv 2106.09685)."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -46,6 +47,7 @@ class LowRankMethod(FinalNormMethod):
     alpha: float = 16
     targets: Sequence[str] = ("q", "v")
     dropout: float = 0.1
+    rank_stabilised: bool = False
 
     size: ClassVar[str | None] = "rank"
 
@@ -61,6 +63,11 @@ class LowRankMethod(FinalNormMethod):
             one_of("targets", name, DENSE_LAYERS)
         # A tuple, so that equal settings are equal methods, whichever sequence YAML or JSON gave.
         object.__setattr__(self, "targets", tuple(dict.fromkeys(self.targets)))
+
+    @property
+    def scale(self) -> float:
+        """What the change is multiplied by."""
+        return self.alpha / (math.sqrt(self.rank) if self.rank_stabilised else self.rank)
 
     def adapt(self, encoder: AdaptedStack) -> None:
         """Insert the branches and set free what learns."""
@@ -93,6 +100,9 @@ class LoRA(LowRankMethod):
         ``ffn_in`` and ``ffn_out``.
     dropout : float
         Probability, of what A reads.
+    rank_stabilised : bool
+        Scale the change by ``alpha / sqrt(rank)`` instead, which keeps its size when the rank grows (rsLoRA,
+        Kalajdzievski 2023, arXiv 2312.03732).
     norms : str
         ``final`` trains the encoder's last LayerNorm, as in every method of the paper; ``none`` none.
 
@@ -110,5 +120,5 @@ class LoRA(LowRankMethod):
     def insert(self, encoder: AdaptedStack, target: DenseLayer) -> None:
         """Insert the branch of a dense layer."""
         inputs, outputs = target.module.in_features, target.module.out_features
-        branch = LowRank(inputs, outputs, self.rank, self.alpha / self.rank, self.dropout)
+        branch = LowRank(inputs, outputs, self.rank, self.scale, self.dropout)
         encoder.insert(target.name, target.module, branch)

@@ -36,14 +36,19 @@ def waveforms():
 
 @pytest.mark.parametrize("targets", [("q", "v"), TARGETS], ids=len)
 @pytest.mark.parametrize("method", [LoRA, DoRA])
-def test_low_rank_changes_equal_changed_weights(any_encoder_folder, method, targets):
+@pytest.mark.parametrize("rank_stabilised", [False, True])
+def test_low_rank_changes_equal_changed_weights(
+    any_encoder_folder, method, targets, rank_stabilised
+):
     """In transformers' own forward, WavLM's functional attention included, where PEFT's LoRA is a no-op."""
     plain = encoder_of(AutoModel.from_pretrained(any_encoder_folder).eval())
     # Other families as transformers has them.
     settings = {"audio-spectrogram-transformer": {"token_order": "frequency"},
                 "whisper": {"padding": "full"}}.get(plain.config.model_type, {})  # fmt: skip
     source = {"source": any_encoder_folder, **settings}
-    encoder = adapted(source, method(rank=3, alpha=6, targets=targets))
+    encoder = adapted(
+        source, method(rank=3, alpha=6, targets=targets, rank_stabilised=rank_stabilised)
+    )
     inputs = encoder.frontend.inputs(waveforms(), None)
     with torch.no_grad():
         frozen = plain(**inputs).last_hidden_state
@@ -52,7 +57,8 @@ def test_low_rank_changes_equal_changed_weights(any_encoder_folder, method, targ
                 continue
             branch, weight = encoder.branches[layer.name], layer.module.weight
             low_rank = branch.change if method is DoRA else branch
-            weight.add_(2.0 * low_rank.up.weight @ low_rank.down.weight)
+            scale = 6 / (math.sqrt(3) if rank_stabilised else 3)
+            weight.add_(scale * low_rank.up.weight @ low_rank.down.weight)
             if method is DoRA:
                 weight.mul_((branch.magnitude / weight.norm(dim=1))[:, None])
         expected = plain(**inputs).last_hidden_state
