@@ -33,7 +33,6 @@ CONTRACT = (
     "batch_seconds",
     "seed",
     "number_of_epochs",
-    "warmup_steps",
     "phone_objective",
     "opt_class",
     "epoch_counter",
