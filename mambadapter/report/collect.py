@@ -16,7 +16,7 @@ from mambadapter.metrics.intervals import mean_and_half_width
 _REPEATED = tuple(name for name, key in KEYS.items() if key.report == "repetition")
 
 # Columns in this order; others follow by name.
-_FIRST = ("recipe", "encoder", "adapter", "adapter_budget")
+_FIRST = ("recipe", "corpus", "encoder", "adapter", "adapter_budget")
 
 # What follows from the rest.
 _DERIVED = {name for name, key in KEYS.items() if key.report == "derived"}
@@ -36,7 +36,7 @@ class Run:
     result : Mapping[str, Any]
         What it holds.
     settings : Mapping[str, Any]
-        Its settings, flat, by dotted keys; the folder of its recipe among them where it is known.
+        Its settings, flat, by dotted keys; its recipe and its corpus among them where they are known.
     """
 
     name: str
@@ -202,6 +202,8 @@ def _run(name: str, result: Mapping[str, Any]) -> Run | None:
         return None
     prepared = next((key for key in result["config"].get("prepare", {})), "")
     settings["recipe"] = prepared.rpartition(".prepare_")[2] or None
+    # The name of its folder: where a corpus lies is no setting, but another corpus is another task.
+    settings["corpus"] = result.get("corpus")
     return Run(name, result, settings)
 
 

@@ -67,8 +67,8 @@ def rows_of(collection: Collection) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
-def _recipe(cell: Cell) -> str:
-    return cell.runs[0].settings["recipe"]
+def _recipe(cell: Cell) -> tuple[str | None, str | None]:
+    return cell.runs[0].settings["recipe"], cell.runs[0].settings["corpus"]
 
 
 def _score(cell: Cell, rivals: Sequence[Cell], metric: str) -> str:

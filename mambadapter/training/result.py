@@ -34,6 +34,7 @@ def write_result(brain: EncoderBrain, experiment: Experiment, method: Method) ->
             "history": brain.history.epochs,
             "learned": brain.history.learned,
             "parameters": {**asdict(count), "adapted": count.adapted, "trained": count.trained},
+            "corpus": Path(str(experiment.tree["data_folder"])).name,
             "method": method_to_dict(method),
             "lr": experiment.hparams["lr"],
             "seed": experiment.hparams["seed"],

@@ -483,6 +483,18 @@ def test_each_recipe_has_its_best(tmp_path):
     assert [row.split(" ± ")[-1] for row in rows[2:6]] == ["0.0 |", "0.0 * |", "0.0 * |", "0.0 |"]
 
 
+def test_corpora_of_other_names_are_other_tasks(tmp_path):
+    runs = [
+        {**result("lora", seed, score), "corpus": corpus}
+        for corpus, score in (("speaker1", 0.5), ("speaker2", 0.9))
+        for seed in (1, 2)
+    ]
+    collection = collect(write(tmp_path, *runs))
+    assert collection.columns == ("corpus",)
+    assert not collection.repeated
+    assert [cell.labels for cell in collection.cells] == [("speaker1",), ("speaker2",)]
+
+
 def test_encoders_by_seed_are_one_setting(tmp_path):
     paths = write(
         tmp_path,
