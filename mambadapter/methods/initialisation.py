@@ -30,20 +30,22 @@ def unit_variance_projections(
 
 @torch.no_grad()
 def scaled_projections(down: nn.Linear, up: nn.Linear) -> None:
-    """Start W_down so that what has unit variance keeps it, and W_up at zero; see `input_scale`."""
-    nn.init.normal_(down.weight, std=down.in_features**-0.5)
+    """Start W_down with weights of order one, for inputs scaled by `input_scale`, and W_up at zero."""
+    nn.init.normal_(down.weight)
     for tensor in (down.bias, up.weight, up.bias):
         nn.init.zeros_(tensor)
 
 
 @torch.no_grad()
 def input_scale(norm: nn.LayerNorm) -> Tensor:
-    """One over the standard deviation of what a LayerNorm emits, known before any data is seen.
+    """One over the root mean length of the vectors that a LayerNorm emits, known before any data is seen.
 
-    Where it differs tenfold between layers, as in Whisper, one W_down for all of them would feed some blocks
-    a tenth of what others get; and its weights would be so small that a step of Adam is as large.
+    W_down of such an input and with weights of unit variance emits unit variance. Where lengths differ
+    tenfold between layers, as in Whisper, one W_down scaled by their mean would feed some blocks a tenth of
+    what others get. And with the scale in the weights a step of Adam is as large as they are, the more so the
+    wider the encoder; here it is as small in every encoder.
     """
-    return (norm.weight.square() + norm.bias.square()).mean().rsqrt()
+    return (norm.weight.square() + norm.bias.square()).sum().rsqrt()
 
 
 @torch.no_grad()

@@ -95,9 +95,9 @@ class MambAdapters(SharedProjections):
         ``unit_variance``: of what enters the blocks, which start as mamba_ssm's. ``unit_gain``: also of what
         they emit. ``official``: the paper's code's (`mambadapter.methods.initialisation`).
     scaled_inputs : bool
-        Divide what each insertion point reads by the standard deviation that the LayerNorm in front of it
-        gives it, so that blocks all start alike. False scales the weights of W_down, by the mean over
-        insertion points.
+        Divide what each insertion point reads by the length that the LayerNorm in front of it gives it, so
+        that blocks all start alike and W_down's weights have unit variance in every encoder. False scales
+        these weights instead, by the mean over insertion points.
     norms : str
         ``adapted`` trains the LayerNorm in front of each adapted sub-layer and the final one, which
         is what the paper counts. ``none`` trains none.

@@ -40,8 +40,8 @@ class ProjectingMethod(SideMethod):
     Parameters
     ----------
     scaled_inputs : bool
-        Divide what each insertion point reads by the standard deviation that the LayerNorm in front of it
-        gives it. False scales the weights of W_down instead, by the mean over the points that share it.
+        Divide what each insertion point reads by the length that the LayerNorm in front of it gives it. False
+        scales the weights of W_down instead, by the mean over the points that share it.
     """
 
     scaled_inputs: bool = False

@@ -8,6 +8,7 @@ from torch import nn
 
 from mambadapter.methods.identity_bottleneck import IdentityBottleneck
 from mambadapter.methods.initialisation import (
+    input_scale,
     official_mamba,
     official_projections,
     scaled_projections,
@@ -126,7 +127,11 @@ def test_a_scaled_projection_keeps_unit_variance():
     torch.manual_seed(0)
     down, up = nn.Linear(512, 64), nn.Linear(64, 512)
     scaled_projections(down, up)
-    assert rms(down(torch.randn(100, 512))) == pytest.approx(1, abs=0.05)
+    norm = nn.LayerNorm(512)
+    nn.init.normal_(norm.weight, std=7.0)
+    scaled = input_scale(norm) * norm(torch.randn(100, 512))
+    assert rms(down(scaled)) == pytest.approx(1, abs=0.1)
+    assert down.weight.std().item() == pytest.approx(1, abs=0.05)
     assert (up.weight == 0).all()
 
 
