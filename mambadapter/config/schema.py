@@ -182,6 +182,8 @@ _ROWS = (
     Key("schedule", _one_of("cosine", "linear", "constant")),
     Key("max_grad_norm", NUMBER),
     Key("head_lr", NUMBER),
+    Key("norm_lr_scale", NUMBER, read=False),
+    Key("scan_lr_scale", NUMBER, read=False),
     Key("head_lstm", _whole(0), (CTC,)),
     Key("decoding", _one_of("greedy", "beam"), (CTC,)),
     Key("beam_size", _whole(1), (CTC,)),
