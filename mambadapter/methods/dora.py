@@ -20,9 +20,17 @@ class WeightDecomposed(nn.Module):
 
     layer: nn.Linear
 
-    def __init__(self, layer: nn.Linear, rank: int, scale: float, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        layer: nn.Linear,
+        rank: int,
+        scale: float,
+        dropout: float = 0.1,
+        input_scale: Tensor | None = None,
+    ) -> None:
         super().__init__()
-        self.change = LowRank(layer.in_features, layer.out_features, rank, scale, dropout)
+        inputs, outputs = layer.in_features, layer.out_features
+        self.change = LowRank(inputs, outputs, rank, scale, dropout, input_scale)
         self.magnitude = nn.Parameter(layer.weight.detach().norm(dim=1))
         # Not as a submodule: the frozen weight is the encoder's.
         self.__dict__["layer"] = layer
@@ -33,8 +41,7 @@ class WeightDecomposed(nn.Module):
         Shapes: `hidden` (B, T, inputs), `output` (B, T, outputs); returns (B, T, outputs).
         """
         with torch.no_grad():
-            change = self.change.scale * self.change.up.weight @ self.change.down.weight
-            norm = (self.layer.weight + change).norm(dim=1)
+            norm = (self.layer.weight + self.change.change()).norm(dim=1)
         ratio = self.magnitude / norm
         linear = output if self.layer.bias is None else output - self.layer.bias
         return (ratio - 1) * linear + ratio * self.change(hidden)
@@ -50,7 +57,7 @@ class DoRA(LowRankMethod):
 
     Parameters
     ----------
-    rank, alpha, targets, dropout, norms, rank_stabilised
+    rank, alpha, targets, dropout, norms, rank_stabilised, scaled_inputs
         As in `LoRA`.
 
     Raises
@@ -64,7 +71,7 @@ class DoRA(LowRankMethod):
     8
     """
 
-    def insert(self, encoder: AdaptedStack, target: DenseLayer) -> None:
+    def insert(self, encoder: AdaptedStack, target: DenseLayer, input_scale: Tensor | None) -> None:
         """Insert the branch of a dense layer."""
-        branch = WeightDecomposed(target.module, self.rank, self.scale, self.dropout)
+        branch = WeightDecomposed(target.module, self.rank, self.scale, self.dropout, input_scale)
         encoder.insert(target.name, target.module, branch, "both")

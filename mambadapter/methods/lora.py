@@ -12,23 +12,41 @@ from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import DENSE_LAYERS, DenseLayer, dense_layers
 from mambadapter.errors import UserError
 from mambadapter.methods.base import FinalNormMethod, register
+from mambadapter.methods.initialisation import input_scale
+from mambadapter.methods.projections import project_down
 from mambadapter.validators import one_of, positive_integer, probability
+
+# The sub-layer whose LayerNorm emits what a dense layer reads.
+_READS = {"q": "attention", "k": "attention", "v": "attention", "ffn_in": "ffn"}
 
 
 class LowRank(nn.Module):
     """The branch ``scale B A dropout(x)`` beside a dense layer (LoRA, arXiv 2106.09685, section 4.1).
 
-    A starts as PyTorch's dense layers do, B at zero, as in the paper's code.
+    A starts as PyTorch's dense layers do, B at zero, as in the paper's code. With an `input_scale`, by which
+    x is multiplied, A's weights are larger by the square root of the inputs, as those of a W_down are
+    (`mambadapter.methods.initialisation.input_scale`).
     """
 
+    input_scale: Tensor | None
+
     def __init__(
-        self, inputs: int, outputs: int, rank: int, scale: float, dropout: float = 0.1
+        self,
+        inputs: int,
+        outputs: int,
+        rank: int,
+        scale: float,
+        dropout: float = 0.1,
+        input_scale: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.register_buffer("input_scale", input_scale, persistent=False)
         self.down = nn.Linear(inputs, rank, bias=False)
         self.up = nn.Linear(rank, outputs, bias=False)
         self.scale = scale
         self.dropout = nn.Dropout(dropout)
+        if input_scale is not None:
+            nn.init.uniform_(self.down.weight, -1.0, 1.0)
         nn.init.zeros_(self.up.weight)
 
     def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -36,7 +54,13 @@ class LowRank(nn.Module):
 
         Shapes: `hidden` (B, T, inputs); returns (B, T, outputs).
         """
-        return F.linear(self.down(self.dropout(hidden)), self.scale * self.up.weight)
+        low = project_down(self.dropout(hidden), self.down, self.input_scale)
+        return F.linear(low, self.scale * self.up.weight)
+
+    def change(self) -> Tensor:
+        """What the branch without its dropout adds to the layer's weight, (outputs, inputs)."""
+        product = self.scale * self.up.weight @ self.down.weight
+        return product if self.input_scale is None else self.input_scale * product
 
 
 @dataclass(frozen=True)
@@ -48,6 +72,7 @@ class LowRankMethod(FinalNormMethod):
     targets: Sequence[str] = ("q", "v")
     dropout: float = 0.1
     rank_stabilised: bool = False
+    scaled_inputs: bool = False
 
     size: ClassVar[str | None] = "rank"
 
@@ -72,11 +97,14 @@ class LowRankMethod(FinalNormMethod):
     def adapt(self, encoder: AdaptedStack) -> None:
         """Insert the branches and set free what learns."""
         super().adapt(encoder)
+        norms = {(place.layer, place.kind): place.norm for place in encoder.sublayers}
         for target in dense_layers(encoder.backbone):
             if target.kind in self.targets:
-                self.insert(encoder, target)
+                place = target.layer, _READS.get(target.kind, "")
+                known = self.scaled_inputs and place in norms
+                self.insert(encoder, target, input_scale(norms[place]) if known else None)
 
-    def insert(self, encoder: AdaptedStack, target: DenseLayer) -> None:
+    def insert(self, encoder: AdaptedStack, target: DenseLayer, input_scale: Tensor | None) -> None:
         """Insert the branch of a dense layer."""
         raise NotImplementedError
 
@@ -103,6 +131,9 @@ class LoRA(LowRankMethod):
     rank_stabilised : bool
         Scale the change by ``alpha / sqrt(rank)`` instead, which keeps its size when the rank grows (rsLoRA,
         Kalajdzievski 2023, arXiv 2312.03732).
+    scaled_inputs : bool
+        Divide what A reads by the length that the LayerNorm in front of it gives it, as in `MambAdapters`; of
+        ``o`` and ``ffn_out``, which read no LayerNorm, nothing.
     norms : str
         ``final`` trains the encoder's last LayerNorm, as in every method of the paper; ``none`` none.
 
@@ -117,8 +148,8 @@ class LoRA(LowRankMethod):
     16
     """
 
-    def insert(self, encoder: AdaptedStack, target: DenseLayer) -> None:
+    def insert(self, encoder: AdaptedStack, target: DenseLayer, input_scale: Tensor | None) -> None:
         """Insert the branch of a dense layer."""
         inputs, outputs = target.module.in_features, target.module.out_features
-        branch = LowRank(inputs, outputs, self.rank, self.scale, self.dropout)
+        branch = LowRank(inputs, outputs, self.rank, self.scale, self.dropout, input_scale)
         encoder.insert(target.name, target.module, branch)

@@ -10,7 +10,7 @@ from transformers import AutoModel
 
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.families import encoder_of
-from mambadapter.encoders.sublayers import dense_layers
+from mambadapter.encoders.sublayers import dense_layers, sublayers
 from mambadapter.methods import DoRA, LoRA, PrefixTuning, PromptTuning, WeightedSum
 from mambadapter.methods.conformer import ConformerAdapter, FrameBatchNorm
 from mambadapter.methods.convpass import Convpass
@@ -36,28 +36,28 @@ def waveforms():
 
 @pytest.mark.parametrize("targets", [("q", "v"), TARGETS], ids=len)
 @pytest.mark.parametrize("method", [LoRA, DoRA])
-@pytest.mark.parametrize("rank_stabilised", [False, True])
-def test_low_rank_changes_equal_changed_weights(
-    any_encoder_folder, method, targets, rank_stabilised
-):
+@pytest.mark.parametrize("more", [{}, {"rank_stabilised": True}, {"scaled_inputs": True}], ids=str)
+def test_low_rank_changes_equal_changed_weights(any_encoder_folder, method, targets, more):
     """In transformers' own forward, WavLM's functional attention included, where PEFT's LoRA is a no-op."""
     plain = encoder_of(AutoModel.from_pretrained(any_encoder_folder).eval())
     # Other families as transformers has them.
     settings = {"audio-spectrogram-transformer": {"token_order": "frequency"},
                 "whisper": {"padding": "full"}}.get(plain.config.model_type, {})  # fmt: skip
     source = {"source": any_encoder_folder, **settings}
-    encoder = adapted(
-        source, method(rank=3, alpha=6, targets=targets, rank_stabilised=rank_stabilised)
-    )
+    encoder = adapted(source, method(rank=3, alpha=6, targets=targets, **more))
     inputs = encoder.frontend.inputs(waveforms(), None)
     with torch.no_grad():
         frozen = plain(**inputs).last_hidden_state
+        norms = {(place.layer, place.kind): place.norm for place in sublayers(plain)}
         for layer in dense_layers(plain):
             if layer.kind not in targets:
                 continue
             branch, weight = encoder.branches[layer.name], layer.module.weight
             low_rank = branch.change if method is DoRA else branch
-            scale = 6 / (math.sqrt(3) if rank_stabilised else 3)
+            scale = 6 / (math.sqrt(3) if more.get("rank_stabilised") else 3)
+            if more.get("scaled_inputs") and layer.kind not in ("o", "ffn_out"):
+                norm = norms[layer.layer, "ffn" if layer.kind == "ffn_in" else "attention"]
+                scale /= (norm.weight.square() + norm.bias.square()).sum().sqrt()
             weight.add_(scale * low_rank.up.weight @ low_rank.down.weight)
             if method is DoRA:
                 weight.mul_((branch.magnitude / weight.norm(dim=1))[:, None])
