@@ -18,7 +18,7 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2EncoderLayer
 
 from mambadapter.encoders.linear import use_onednn
 from mambadapter.methods.mambadapter import MambAdapter
-from mambadapter.ssm import Mamba, selective_scan
+from mambadapter.ssm import GatedConvolution, Mamba, selective_scan
 
 WIDTH = 768
 SHAPES = [(8, 250, 24, 16), (8, 500, 24, 16), (4, 1500, 48, 16), (1, 250, 24, 16)]
@@ -139,6 +139,12 @@ def branches(shape: tuple[int, int, int, int]) -> None:
         "MambAdapter": MambAdapter(down, up, Mamba(rank, states), alpha=alpha),
         "MambAdapter, bidirectional": MambAdapter(
             down, up, Mamba(rank, states), Mamba(rank, states), alpha
+        ),
+        "MambAdapter, 31 taps, expand 1": MambAdapter(
+            down, up, Mamba(rank, 4, 31, 1), None, alpha, input_scale=torch.tensor(0.1)
+        ),
+        "the same without its scan": MambAdapter(
+            down, up, GatedConvolution(rank, 31, 1), None, alpha, input_scale=torch.tensor(0.1)
         ),
         f"bottleneck, r={rank}": Bottleneck(rank),
         f"Conformer, r={rank}, k=31": Conformer(rank),

@@ -56,6 +56,8 @@ def test_scan_shapes(shape):
         (4, LENGTHS, True),
         (4, LENGTHS, False),
         (8, None, True),
+        (31, LENGTHS, True),
+        (32, None, False),
     ],
 )
 def test_inner(taps, lengths, reverse):

@@ -33,7 +33,7 @@ def test_cpu_scan_shapes(batch, time, channels, states):
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
-@pytest.mark.parametrize("taps", [1, 2, 4, 8])
+@pytest.mark.parametrize("taps", [1, 2, 4, 8, 31, 32])
 def test_cpu_inner(taps, lengths, reverse):
     inputs = inner_inputs(3, 37, 10, 16, taps, rank=1)
     compare(cpu.mamba_inner, inputs, lengths=lengths, reverse=reverse)
