@@ -49,6 +49,8 @@ class EncoderBrain(sb.Brain):
         Time since this run was first built.
     history : History
         Metrics of every epoch so far.
+    lr : float
+        The learning rate of this step, of what has no rate of its own.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class EncoderBrain(sb.Brain):
         self.stopwatch = Stopwatch()
         self.history = History()
         self._prior = PriorLoss()
+        self.lr = 0.0
         self._clips: Sequence[str] = ()
         self._micro_step = 0
         self._step_seconds: list[float] = []
@@ -167,6 +170,7 @@ class EncoderBrain(sb.Brain):
         self._clips = batch.id
         self._batch_began = time.perf_counter()
         factor = self.lr_factor(self.optimizer_step)
+        self.lr = self.hparams.lr * factor
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
         rank = getattr(self, "rank", 0)
@@ -187,7 +191,7 @@ class EncoderBrain(sb.Brain):
         if not torch.isfinite(loss):
             raise DivergedError(
                 f"The loss is {loss.item()} at optimiser step {self.optimizer_step} "
-                f"(learning rate {self.optimizer.param_groups[0]['lr']:.2g}; "
+                f"(learning rate {self.lr:.2g}; "
                 f"{_shortened(self._clips)}). Lower --lr, set --max_grad_norm, or leave those clips out. "
                 f"{self._kept()}"
             )
@@ -218,9 +222,9 @@ class EncoderBrain(sb.Brain):
         name = stage.name.lower()
         self.metrics[name] = stats
         if stage == sb.Stage.VALID:
-            lr = self.optimizer.param_groups[0]["lr"]
-            self._log({"epoch": epoch, "lr": lr}, train_stats=self.train_stats, valid_stats=stats)
-            self.history.add(epoch, lr, self.train_stats, stats)
+            meta = {"epoch": epoch, "lr": self.lr}
+            self._log(meta, train_stats=self.train_stats, valid_stats=stats)
+            self.history.add(epoch, self.lr, self.train_stats, stats)
             if len(self.history.epochs) == first_epochs(self.hparams.number_of_epochs):
                 self._warn_unless_learning()
             if self.checkpointer is not None:
