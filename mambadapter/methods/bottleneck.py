@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.methods.base import register
-from mambadapter.methods.projections import ProjectingMethod, project_down
+from mambadapter.methods.projections import ProjectingMethod, project_down, project_up
 from mambadapter.validators import one_of
 
 ACTIVATIONS: dict[str, Callable[..., Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
@@ -41,7 +41,8 @@ class Bottleneck(nn.Module):
         Shapes: `hidden` (B, T, d), `lengths` (B,); returns (B, T, d).
         """
         low = project_down(hidden, self.down, self.input_scale)
-        return self.up(self.dropout(self.activation(low)))
+        low = self.dropout(self.activation(low))
+        return project_up(low, self.up, None, scaled=self.input_scale is not None)
 
 
 @register
@@ -63,7 +64,7 @@ class Bottlenecks(ProjectingMethod):
         Probability, between activation and W_up.
     norms : str
         ``adapted`` or ``none``, as in `MambAdapters`.
-    scaled_inputs : bool
+    scaled_projections : bool
         As in `MambAdapters`.
 
     Raises

@@ -10,7 +10,7 @@ from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.methods.base import register
 from mambadapter.methods.convolution import TimeConvolution
-from mambadapter.methods.projections import ProjectingMethod, project_down
+from mambadapter.methods.projections import ProjectingMethod, project_down, project_up
 from mambadapter.validators import odd
 
 
@@ -48,7 +48,8 @@ class Convpass(nn.Module):
         if lengths is not None:
             # The convolution must find beyond a clip's end what it finds beyond the batch's: zeros.
             low = low.masked_fill(~frame_mask(lengths, hidden.shape[1])[..., None], 0.0)
-        return self.up(self.dropout(F.gelu(self.convolution(low))))
+        low = self.dropout(F.gelu(self.convolution(low)))
+        return project_up(low, self.up, None, scaled=self.input_scale is not None)
 
 
 @register
@@ -60,7 +61,7 @@ class Convpasses(ProjectingMethod):
 
     Parameters
     ----------
-    placement, insertion, dropout, norms, scaled_inputs
+    placement, insertion, dropout, norms, scaled_projections
         As in `Bottlenecks`.
     rank : int
         r, channels of the convolution, which mixes them all.

@@ -39,7 +39,8 @@ class IdentityBottleneck(nn.Module):
         Shapes: `hidden` (B, T, d), `lengths` (B,); returns (B, T, d).
         """
         low = project_down(hidden, self.down, self.input_scale)
-        return project_up(self.dropout(low), self.up, self.alpha)
+        scaled = self.input_scale is not None
+        return project_up(self.dropout(low), self.up, self.alpha, scaled)
 
 
 @register
@@ -51,7 +52,7 @@ class IdentityBottlenecks(SharedProjections):
 
     Parameters
     ----------
-    placement, rank, shared, insertion, alpha, dropout, norms, scaled_inputs
+    placement, rank, shared, insertion, alpha, dropout, norms, scaled_projections
         As in `MambAdapters`; the dropout is between the projections.
     initialisation : str
         Of the projections: ``unit_variance`` or ``official``, as in `MambAdapters`.

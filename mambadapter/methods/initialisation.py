@@ -29,7 +29,7 @@ def unit_variance_projections(
 
 
 @torch.no_grad()
-def scaled_projections(down: nn.Linear, up: nn.Linear) -> None:
+def unit_weight_projections(down: nn.Linear, up: nn.Linear) -> None:
     """Start W_down with weights of order one, for inputs scaled by `input_scale`, and W_up at zero."""
     nn.init.normal_(down.weight)
     for tensor in (down.bias, up.weight, up.bias):

@@ -20,9 +20,10 @@ Block = Mamba | GatedConvolution
 class MambAdapter(nn.Module):
     """The branch ``delta = alpha * W_up(dropout(Mamba(W_down(input_scale * x))))``.
 
-    Without an `input_scale` it is the paper's; a `GatedConvolution` may stand for the Mamba block. The
-    branch holds its projections by reference: hand the same two to every branch of an encoder
-    and they are shared, as in the paper; hand each its own and they are not.
+    With an `input_scale` what W_up emits is divided by the square root of r; without it is the paper's. A
+    `GatedConvolution` may stand for the Mamba block. The branch holds its projections by reference: hand the
+    same two to every branch of an encoder and they are shared, as in the paper; hand each its own and they
+    are not.
     """
 
     input_scale: Tensor | None
@@ -55,7 +56,8 @@ class MambAdapter(nn.Module):
         mixed = self.mamba(low, lengths)
         if self.backward_mamba is not None:
             mixed = mixed + self.backward_mamba(low, lengths, reverse=True)
-        return project_up(self.dropout(mixed), self.up, self.alpha)
+        scaled = self.input_scale is not None
+        return project_up(self.dropout(mixed), self.up, self.alpha, scaled)
 
 
 @register
@@ -94,10 +96,11 @@ class MambAdapters(SharedProjections):
     initialisation : str
         ``unit_variance``: of what enters the blocks, which start as mamba_ssm's. ``unit_gain``: also of what
         they emit. ``official``: the paper's code's (`mambadapter.methods.initialisation`).
-    scaled_inputs : bool
-        Divide what each insertion point reads by the length that the LayerNorm in front of it gives it, so
-        that blocks all start alike and W_down's weights have unit variance in every encoder. False scales
-        these weights instead, by the mean over insertion points.
+    scaled_projections : bool
+        Let the weights of W_down and W_up be of order one at every insertion point of every encoder: divide
+        what the point reads by the length that the LayerNorm in front of it gives it, so that blocks all
+        start alike, and what W_up emits by the square root of the rank. False scales the weights of W_down
+        instead, by the mean over insertion points.
     norms : str
         ``adapted`` trains the LayerNorm in front of each adapted sub-layer and the final one, which
         is what the paper counts. ``none`` trains none.

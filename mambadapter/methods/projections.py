@@ -11,8 +11,8 @@ from mambadapter.errors import UserError
 from mambadapter.methods.base import SideMethod
 from mambadapter.methods.initialisation import (
     input_scale,
-    scaled_projections,
     unit_variance_projections,
+    unit_weight_projections,
 )
 
 
@@ -25,12 +25,15 @@ def project_down(hidden: Tensor, down: nn.Linear, scale: Tensor | None) -> Tenso
     return down(hidden) if scale is None else F.linear(hidden, scale * down.weight, down.bias)
 
 
-def project_up(low: Tensor, up: nn.Linear, alpha: Tensor | None) -> Tensor:
-    """Compute ``alpha * W_up(low)``.
+def project_up(low: Tensor, up: nn.Linear, alpha: Tensor | None, scaled: bool = False) -> Tensor:
+    """Compute ``alpha * W_up(low)``, if `scaled` over the square root of r: a sum of r numbers has its size.
 
-    Shapes: `low` (B, T, r); returns (B, T, d).
+    Shapes: `low` (B, T, r), `alpha` (); returns (B, T, d).
     """
-    return up(low) if alpha is None else F.linear(low, alpha * up.weight, alpha * up.bias)
+    if alpha is None and not scaled:
+        return up(low)
+    scale = (1.0 if alpha is None else alpha) * (up.in_features**-0.5 if scaled else 1.0)
+    return F.linear(low, scale * up.weight, scale * up.bias)
 
 
 @dataclass(frozen=True)
@@ -39,28 +42,30 @@ class ProjectingMethod(SideMethod):
 
     Parameters
     ----------
-    scaled_inputs : bool
-        Divide what each insertion point reads by the length that the LayerNorm in front of it gives it. False
-        scales the weights of W_down instead, by the mean over the points that share it.
+    scaled_projections : bool
+        Let the weights of W_down and W_up be of order one at every insertion point of every encoder: divide
+        what the point reads by the length that the LayerNorm in front of it gives it, and what W_up emits by
+        the square root of the rank. False scales the weights of W_down instead, by the mean over the points
+        that share it.
     """
 
-    scaled_inputs: bool = False
+    scaled_projections: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.scaled_inputs and self.insertion == "sequential":
+        if self.scaled_projections and self.insertion == "sequential":
             raise UserError(
-                "scaled_inputs: what a sequential branch reads comes from no LayerNorm, so its scale is not "
-                "known; set scaled_inputs to false, or insertion to parallel."
+                "scaled_projections: what a sequential branch reads comes from no LayerNorm, so its scale is "
+                "not known; set scaled_projections to false, or insertion to parallel."
             )
 
     def scale_at(self, place: Sublayer) -> Tensor | None:
         """What the branch of a place multiplies its input by."""
-        return input_scale(place.norm) if self.scaled_inputs else None
+        return input_scale(place.norm) if self.scaled_projections else None
 
     def start(self, down: nn.Linear, up: nn.Linear, places: Iterable[Sublayer]) -> None:
         """Start W_down so that what it emits in these places has unit variance, and W_up at zero."""
-        if self.scaled_inputs:
-            scaled_projections(down, up)
+        if self.scaled_projections:
+            unit_weight_projections(down, up)
         else:
             unit_variance_projections(down, up, [place.norm for place in places])

@@ -29,10 +29,10 @@ class SharedProjections(ProjectingMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("initialisation", self.initialisation, self.initialisations)
-        if self.scaled_inputs and self.initialisation == "official":
+        if self.scaled_projections and self.initialisation == "official":
             raise UserError(
                 "initialisation: official is that of the paper's code, which scales no inputs; set "
-                "scaled_inputs to false."
+                "scaled_projections to false."
             )
 
     def adapt(self, encoder: AdaptedStack) -> None:

@@ -192,9 +192,9 @@ def test_what_enters_the_mamba_block_has_unit_variance(encoder_folder):
 
 
 @pytest.mark.parametrize("kind", [MambAdapters, IdentityBottlenecks, Bottlenecks, Convpasses])
-def test_scaled_inputs_enter_with_unit_variance_at_every_point(encoder_folder, kind):
+def test_scaled_projections_enter_with_unit_variance_at_every_point(encoder_folder, kind):
     """Also where norms differ a hundredfold, as W_down's weights do not."""
-    method = kind(rank=24, placement="houlsby", scaled_inputs=True)
+    method = kind(rank=24, placement="houlsby", scaled_projections=True)
     backbone = AutoModel.from_pretrained(encoder_folder)
     torch.manual_seed(3)
     for index, sublayer in enumerate(sublayers(backbone)):
@@ -269,8 +269,14 @@ def test_too_short_a_clip_is_refused(encoder_folders):
         ({"initialisation": "oficial"}, "did you mean 'official'"),
         ({"dropout": 1.0}, "dropout=1.0"),
         ({"rank": 1, "expand": 0.5}, "no inner channel"),
-        ({"scaled_inputs": True, "insertion": "sequential"}, "scaled_inputs: what a sequential"),
-        ({"scaled_inputs": True, "initialisation": "official"}, "official is that of the paper"),
+        (
+            {"scaled_projections": True, "insertion": "sequential"},
+            "scaled_projections: what a sequential",
+        ),
+        (
+            {"scaled_projections": True, "initialisation": "official"},
+            "official is that of the paper",
+        ),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):

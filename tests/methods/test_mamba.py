@@ -11,9 +11,9 @@ from mambadapter.methods.initialisation import (
     input_scale,
     official_mamba,
     official_projections,
-    scaled_projections,
     unit_gain,
     unit_variance_projections,
+    unit_weight_projections,
 )
 from mambadapter.methods.mambadapter import MambAdapter
 from mambadapter.ssm import GatedConvolution, Mamba
@@ -126,7 +126,7 @@ def test_a_block_of_unit_gain_keeps_unit_variance(scan, taps):
 def test_a_scaled_projection_keeps_unit_variance():
     torch.manual_seed(0)
     down, up = nn.Linear(512, 64), nn.Linear(64, 512)
-    scaled_projections(down, up)
+    unit_weight_projections(down, up)
     norm = nn.LayerNorm(512)
     nn.init.normal_(norm.weight, std=7.0)
     scaled = input_scale(norm) * norm(torch.randn(100, 512))
@@ -140,7 +140,7 @@ def test_an_input_scale_multiplies_the_input(parts):
     x = torch.randn(2, 20, WIDTH)
     scaled = MambAdapter(down, up, mamba, alpha=alpha, input_scale=torch.tensor(0.2)).eval()
     plain = MambAdapter(down, up, mamba, alpha=alpha).eval()
-    torch.testing.assert_close(scaled(x), plain(0.2 * x))
+    torch.testing.assert_close(scaled(x), plain(0.2 * x) / math.sqrt(RANK))
     assert scaled.state_dict().keys() == plain.state_dict().keys()
 
 
