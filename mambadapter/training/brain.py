@@ -81,13 +81,14 @@ class EncoderBrain(sb.Brain):
             self.checkpointer.add_recoverable("trained", TrainedTensors(modules))
             self.checkpointer.add_recoverable("stopwatch", self.stopwatch)
             self.checkpointer.add_recoverable("history", self.history)
+            self.checkpointer.add_recoverable("prior", self._prior)
         logger.info("Parameters\n%s", self.count)
 
     def loss(self, predictions: Any, batch: Any, stage: sb.Stage) -> Tensor:
         """The loss of a batch; outside training also a place to keep what the metrics need."""
         raise NotImplementedError
 
-    def targets(self, batch: Any) -> Iterable:
+    def targets(self, batch: Any) -> Iterable[int]:
         """What a batch of training asks for, such as classes; how often each occurs tells chance."""
         return ()
 
@@ -208,8 +209,6 @@ class EncoderBrain(sb.Brain):
         """Begin to collect what the metrics need."""
         self.start_metrics()
         self._micro_step = 0
-        if stage == sb.Stage.TRAIN:
-            self._prior = PriorLoss()
 
     def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:
         """Compute metrics, log, and keep the best and the latest epoch."""

@@ -1,17 +1,28 @@
 """The loss of a model that has learnt nothing, to tell runs that do not learn."""
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
+
+from speechbrain.utils.checkpoints import (
+    mark_as_loader,
+    mark_as_saver,
+    register_checkpoint_hooks,
+)
 
 
+@register_checkpoint_hooks
 class PriorLoss:
     """Cross-entropy of predicting every target by how often it occurs, whatever the input.
+
+    A SpeechBrain recoverable: a run that was resumed within an epoch knows what it saw before.
 
     Example
     -------
     >>> prior = PriorLoss()
-    >>> prior.add(["yes", "no", "no", "yes"])
+    >>> prior.add([0, 1, 1, 0])
     >>> prior.loss == math.log(2)
     True
     """
@@ -19,7 +30,7 @@ class PriorLoss:
     def __init__(self) -> None:
         self._counts: Counter = Counter()
 
-    def add(self, targets: Iterable) -> None:
+    def add(self, targets: Iterable[int]) -> None:
         """Count targets of training: classes, characters or tokens."""
         self._counts.update(targets)
 
@@ -29,7 +40,17 @@ class PriorLoss:
         total = self._counts.total()
         if not total:
             return None
-        return -sum(n / total * math.log(n / total) for n in self._counts.values())
+        return -sum(n / total * math.log(n / total) for _, n in sorted(self._counts.items()))
+
+    @mark_as_saver
+    def save(self, path: Path) -> None:
+        """Write the counts."""
+        Path(path).write_text(json.dumps(sorted(self._counts.items())), encoding="utf-8")
+
+    @mark_as_loader
+    def load(self, path: Path, end_of_epoch: bool) -> None:
+        """Read them back."""
+        self._counts = Counter(dict(json.loads(Path(path).read_text(encoding="utf-8"))))
 
 
 def first_epochs(epochs: int) -> int:

@@ -115,6 +115,16 @@ def test_prior_loss_is_the_entropy_of_the_targets():
     assert prior.loss == pytest.approx(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)))
 
 
+def test_prior_loss_goes_on_where_it_was_saved(tmp_path):
+    prior, other = PriorLoss(), PriorLoss()
+    prior.add([0, 0, 7])
+    prior.save(tmp_path / "prior")
+    other.load(tmp_path / "prior", end_of_epoch=False)
+    for one in (prior, other):
+        one.add([7, 3])
+    assert other.loss == prior.loss
+
+
 def test_learned_is_said_of_the_last_epoch():
     history = History()
     history.add(1, 0.1, {"loss": 1.2, "prior_loss": 1.1}, {})
