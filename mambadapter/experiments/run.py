@@ -97,7 +97,7 @@ def _run_folds(
         "best_epoch": [result["best_epoch"] for result in results],
         "wall_time_s": round(sum(result["wall_time_s"] for result in results), 1),
         "folds": scores,
-        "learned": all(result["learned"] for result in results),
+        "learned": all(result.get("learned", True) for result in results),
     })  # fmt: skip
     for fold, score in enumerate(scores, start=1):
         logger.info("fold %d: test accuracy %.2f %%", fold, 100 * score["accuracy"])
