@@ -34,9 +34,12 @@ def waveforms():
     return torch.randn(2, 6000)
 
 
-@pytest.mark.parametrize("targets", [("q", "v"), TARGETS], ids=len)
+@pytest.mark.parametrize(
+    ("targets", "more"),
+    [(("q", "v"), {"rank_stabilised": True}), (TARGETS, {}), (TARGETS, {"scaled_inputs": True})],
+    ids=str,
+)
 @pytest.mark.parametrize("method", [LoRA, DoRA])
-@pytest.mark.parametrize("more", [{}, {"rank_stabilised": True}, {"scaled_inputs": True}], ids=str)
 def test_low_rank_changes_equal_changed_weights(any_encoder_folder, method, targets, more):
     """In transformers' own forward, WavLM's functional attention included, where PEFT's LoRA is a no-op."""
     plain = encoder_of(AutoModel.from_pretrained(any_encoder_folder).eval())
