@@ -22,13 +22,13 @@ import numpy as np
 import soundfile
 
 from mambadapter.data.audio import read_clip
+from mambadapter.data.corpora.speech_commands import LISTS
 
 RATE = 16000
 SPEAKERS = 4  # those with the most clips
 FIRST_OF_TWO = {"train": 1000, "valid": 200, "test": 400}  # clips
 WORDS_A_CLIP = 6
 SPLIT_OF_FOLD = {1: "train", 2: "train", 3: "train", 4: "valid", 5: "test"}  # of ESC-50's sounds
-LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ class Bottleneck(nn.Module):
         """
         low = project_down(hidden, self.down, self.input_scale)
         low = self.dropout(self.activation(low))
-        return project_up(low, self.up, None, scaled=self.input_scale is not None)
+        return project_up(low, self.up, None, self.input_scale)
 
 
 @register

@@ -49,7 +49,7 @@ class Convpass(nn.Module):
             # The convolution must find beyond a clip's end what it finds beyond the batch's: zeros.
             low = low.masked_fill(~frame_mask(lengths, hidden.shape[1])[..., None], 0.0)
         low = self.dropout(F.gelu(self.convolution(low)))
-        return project_up(low, self.up, None, scaled=self.input_scale is not None)
+        return project_up(low, self.up, None, self.input_scale)
 
 
 @register

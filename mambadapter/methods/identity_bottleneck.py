@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from mambadapter.methods.base import register
 from mambadapter.methods.projections import project_down, project_up
-from mambadapter.methods.shared_projections import SharedProjections
+from mambadapter.methods.shared_projections import Projections, SharedProjections
 
 
 class IdentityBottleneck(nn.Module):
@@ -39,8 +39,7 @@ class IdentityBottleneck(nn.Module):
         Shapes: `hidden` (B, T, d), `lengths` (B,); returns (B, T, d).
         """
         low = project_down(hidden, self.down, self.input_scale)
-        scaled = self.input_scale is not None
-        return project_up(self.dropout(low), self.up, self.alpha, scaled)
+        return project_up(self.dropout(low), self.up, self.alpha, self.input_scale)
 
 
 @register
@@ -68,12 +67,7 @@ class IdentityBottlenecks(SharedProjections):
     12
     """
 
-    def around(
-        self,
-        down: nn.Linear,
-        up: nn.Linear,
-        alpha: nn.Parameter | None,
-        input_scale: Tensor | None,
-    ) -> IdentityBottleneck:
+    def around(self, projections: Projections) -> IdentityBottleneck:
         """Make a branch around these projections."""
+        down, up, alpha, input_scale = projections
         return IdentityBottleneck(down, up, alpha, self.dropout, input_scale)

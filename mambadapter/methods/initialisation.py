@@ -21,11 +21,8 @@ def unit_variance_projections(
     mamba_ssm's own initialisation, which assumes such an input.
     """
     power = torch.stack([norm.weight.square().sum() + norm.bias.square().sum() for norm in norms])
-    nn.init.normal_(down.weight)
+    unit_weight_projections(down, up)
     down.weight.mul_(power.mean().rsqrt())
-    nn.init.zeros_(down.bias)
-    nn.init.zeros_(up.weight)
-    nn.init.zeros_(up.bias)
 
 
 @torch.no_grad()

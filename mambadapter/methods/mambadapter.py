@@ -10,7 +10,7 @@ from mambadapter.errors import UserError
 from mambadapter.methods.base import register
 from mambadapter.methods.initialisation import official_mamba, unit_gain
 from mambadapter.methods.projections import project_down, project_up
-from mambadapter.methods.shared_projections import SharedProjections
+from mambadapter.methods.shared_projections import Projections, SharedProjections
 from mambadapter.ssm import GatedConvolution, Mamba
 from mambadapter.validators import one_of, positive_integer
 
@@ -56,8 +56,7 @@ class MambAdapter(nn.Module):
         mixed = self.mamba(low, lengths)
         if self.backward_mamba is not None:
             mixed = mixed + self.backward_mamba(low, lengths, reverse=True)
-        scaled = self.input_scale is not None
-        return project_up(self.dropout(mixed), self.up, self.alpha, scaled)
+        return project_up(self.dropout(mixed), self.up, self.alpha, self.input_scale)
 
 
 @register
@@ -144,18 +143,13 @@ class MambAdapters(SharedProjections):
             )
         super().adapt(encoder)
 
-    def around(
-        self,
-        down: nn.Linear,
-        up: nn.Linear,
-        alpha: nn.Parameter | None,
-        input_scale: Tensor | None,
-    ) -> MambAdapter:
+    def around(self, projections: Projections) -> MambAdapter:
         """Make a branch around these projections."""
         forward = self._block()
         backward = None
         if self.bidirectional:
             backward = forward if self.backward_parameters == "shared" else self._block()
+        down, up, alpha, input_scale = projections
         return MambAdapter(down, up, forward, backward, alpha, self.dropout, input_scale)
 
     def _block(self) -> Block:

@@ -25,14 +25,18 @@ def project_down(hidden: Tensor, down: nn.Linear, scale: Tensor | None) -> Tenso
     return down(hidden) if scale is None else F.linear(hidden, scale * down.weight, down.bias)
 
 
-def project_up(low: Tensor, up: nn.Linear, alpha: Tensor | None, scaled: bool = False) -> Tensor:
-    """Compute ``alpha * W_up(low)``, if `scaled` over the square root of r: a sum of r numbers has its size.
+def project_up(
+    low: Tensor, up: nn.Linear, alpha: Tensor | None, input_scale: Tensor | None
+) -> Tensor:
+    """Compute ``alpha * W_up(low)``; where the input was scaled, over the square root of r.
 
-    Shapes: `low` (B, T, r), `alpha` (); returns (B, T, d).
+    A sum of r numbers of order one has that size. Shapes: `low` (B, T, r), `alpha` (); returns (B, T, d).
     """
-    if alpha is None and not scaled:
+    if alpha is None and input_scale is None:
         return up(low)
-    scale = (1.0 if alpha is None else alpha) * (up.in_features**-0.5 if scaled else 1.0)
+    scale = 1.0 if alpha is None else alpha
+    if input_scale is not None:
+        scale = scale * up.in_features**-0.5
     return F.linear(low, scale * up.weight, scale * up.bias)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,15 @@ from mambadapter.methods.initialisation import official_projections
 from mambadapter.methods.placement import insert_at_each, insertion_points
 from mambadapter.methods.projections import ProjectingMethod
 from mambadapter.validators import one_of
+
+
+class Projections(NamedTuple):
+    """What a branch is made around: the two projections, its scale alpha, and that of what it reads."""
+
+    down: nn.Linear
+    up: nn.Linear
+    alpha: nn.Parameter | None
+    input_scale: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -43,17 +52,11 @@ class SharedProjections(ProjectingMethod):
         def make(place: Sublayer) -> nn.Module:
             down, up = pair or self._projections(encoder.width, [place])
             alpha = nn.Parameter(torch.tensor(float(self.alpha))) if self.shared else None
-            return self.around(down, up, alpha, self.scale_at(place))
+            return self.around(Projections(down, up, alpha, self.scale_at(place)))
 
         insert_at_each(encoder, self.placement, self.insertion, self.norms, make)
 
-    def around(
-        self,
-        down: nn.Linear,
-        up: nn.Linear,
-        alpha: nn.Parameter | None,
-        input_scale: Tensor | None,
-    ) -> nn.Module:
+    def around(self, projections: Projections) -> nn.Module:
         """Make a branch around these projections."""
         raise NotImplementedError
 

@@ -122,7 +122,7 @@ def score_against_cost(collection: Collection) -> Figure:
     """Mean score over the time of a batch and over peak memory, a point a setting."""
     figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    for axes, (title, read) in zip(panels, _COSTS[1:3], strict=True):
+    for axes, (title, read) in zip(panels, (_BATCH_TIME, _MEMORY), strict=True):
         for name, cells, (colour, marker) in _styled(collection):
             costs = [_mean(read(run.result) for run in cell.runs) for cell in cells]
             means = [100 * cell.summary(collection.metric)[0] for cell in cells]
@@ -141,13 +141,10 @@ def critical_difference(ranking: Ranking) -> Figure:
     """Mean ranks on a line, the best on the left; a bar joins methods that are not significantly apart."""
     names = sorted(ranking.ranks, key=ranking.ranks.__getitem__)
     bars = ranking.groups()
-    figure = Figure(
-        figsize=(_WIDTH, 0.8 + 0.12 * len(bars) + _ROW * math.ceil(len(names) / 2)),
-        layout="constrained",
-    )
+    first, half = 1 + len(bars), math.ceil(len(names) / 2)
+    height = 0.8 + 0.12 * len(bars) + _ROW * half
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     axes = figure.subplots()
-    first = 1 + len(bars)
-    half = math.ceil(len(names) / 2)
     for place, name in enumerate(names):
         left = place < half
         depth = first + 1.6 * (place if left else len(names) - 1 - place)
@@ -242,10 +239,12 @@ def _validation_means(collection: Collection, cell: Cell) -> dict[int, float]:
 
 
 # What a run costs: a title, and where a result says it.
+_BATCH_TIME = ("Time of a batch, ms", lambda result: result.get("batch_ms"))
+_MEMORY = ("Peak memory, MiB", lambda result: _peak_mib(result["peak_memory_mib"]))
 _COSTS = (
     ("Time of a run, s", lambda result: result.get("wall_time_s")),
-    ("Time of a batch, ms", lambda result: result.get("batch_ms")),
-    ("Peak memory, MiB", lambda result: _peak_mib(result["peak_memory_mib"])),
+    _BATCH_TIME,
+    _MEMORY,
     ("Saved adapter, KiB", lambda result: _kib(result.get("package_bytes"))),
 )
 

@@ -33,7 +33,7 @@ class GatedConvolution(nn.Module):
         super().__init__()
         d_inner = int(expand * d_model)
         self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=False)
-        self.conv1d = nn.Conv1d(d_inner, d_inner, d_conv, groups=d_inner, padding=d_conv - 1)
+        self.conv1d = nn.Conv1d(d_inner, d_inner, d_conv, groups=d_inner)
         self.out_proj = nn.Linear(d_inner, d_model, bias=False)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, reverse: bool = False) -> Tensor:

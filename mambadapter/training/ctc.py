@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mambadapter.decoding.ctc import beam_searcher, greedy_texts
-from mambadapter.encoders.padding import frame_mask
 from mambadapter.errors import UserError
 from mambadapter.text.vocabulary import Vocabulary
 from mambadapter.training.recognition import RecognitionBrain
@@ -53,11 +52,6 @@ class CTCBrain(RecognitionBrain):
             blank=self.vocabulary.blank,
             zero_infinity=True,
         )
-
-    def targets(self, batch: Any) -> list[int]:
-        """The characters of its texts."""
-        tokens, lens = batch.tokens
-        return tokens[frame_mask((lens * tokens.shape[1]).round(), tokens.shape[1])].tolist()
 
     def _keep(self, log_probabilities: Tensor, frames: Tensor, batch: Any, stage: sb.Stage) -> None:
         if stage == sb.Stage.TEST and self._searcher is not None:

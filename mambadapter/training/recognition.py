@@ -1,8 +1,11 @@
 """What training a recogniser takes, whichever way it makes texts."""
 
+from typing import Any
+
 import speechbrain as sb
 from speechbrain.utils.distributed import if_main_process
 
+from mambadapter.encoders.padding import frame_mask
 from mambadapter.metrics.error_rates import ErrorRates
 from mambadapter.training.brain import EncoderBrain
 
@@ -21,6 +24,11 @@ class RecognitionBrain(EncoderBrain):
     """
 
     rates: ErrorRates
+
+    def targets(self, batch: Any) -> list[int]:
+        """The characters, or tokens, of its texts."""
+        tokens, lens = batch.tokens
+        return tokens[frame_mask((lens * tokens.shape[1]).round(), tokens.shape[1])].tolist()
 
     def start_metrics(self) -> None:
         """Begin to collect texts."""

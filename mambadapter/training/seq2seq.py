@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mambadapter.decoding.autoregressive import decode_greedily
-from mambadapter.encoders.padding import frame_mask
 from mambadapter.encoders.speech_to_text import SpeechToText
 from mambadapter.text import TextRules
 from mambadapter.training.recognition import RecognitionBrain
@@ -49,9 +48,7 @@ class Seq2SeqBrain(RecognitionBrain):
 
     def targets(self, batch: Any) -> list[int]:
         """The tokens of its texts, an end for each among them."""
-        tokens, lens = batch.tokens
-        said = tokens[frame_mask((lens * tokens.shape[1]).round(), tokens.shape[1])].tolist()
-        return said + [self.whisper.decoder.end] * len(tokens)
+        return super().targets(batch) + [self.whisper.decoder.end] * len(batch.id)
 
     def _write(self, memory: Tensor, frames: Tensor, batch: Any) -> None:
         decoder, limit = self.whisper.decoder, self.hparams.longest_text
