@@ -20,7 +20,7 @@ Block = Mamba | GatedConvolution
 class MambAdapter(nn.Module):
     """The branch ``delta = alpha * W_up(dropout(Mamba(W_down(input_scale * x))))``.
 
-    With an `input_scale` what W_up emits is divided by the square root of r; without it is the paper's. A
+    With an `input_scale` what W_up emits is divided by r (`project_up`); without it is the paper's. A
     `GatedConvolution` may stand for the Mamba block. The branch holds its projections by reference: hand the
     same two to every branch of an encoder and they are shared, as in the paper; hand each its own and they
     are not.
@@ -98,7 +98,7 @@ class MambAdapters(SharedProjections):
     scaled_projections : bool
         Let the weights of W_down and W_up be of order one at every insertion point of every encoder: divide
         what the point reads by the length that the LayerNorm in front of it gives it, so that blocks all
-        start alike, and what W_up emits by the square root of the rank. False scales the weights of W_down
+        start alike, and what W_up emits by the rank (`project_up`). False scales the weights of W_down
         instead, by the mean over insertion points.
     norms : str
         ``adapted`` trains the LayerNorm in front of each adapted sub-layer and the final one, which

@@ -15,6 +15,8 @@ from mambadapter.methods.initialisation import (
     unit_weight_projections,
 )
 
+BASE_RANK = 12  # the menu's; at another rank the same learning rate moves the output as far
+
 
 def project_down(hidden: Tensor, down: nn.Linear, scale: Tensor | None) -> Tensor:
     """Compute ``W_down(scale * hidden)``.
@@ -28,15 +30,18 @@ def project_down(hidden: Tensor, down: nn.Linear, scale: Tensor | None) -> Tenso
 def project_up(
     low: Tensor, up: nn.Linear, alpha: Tensor | None, input_scale: Tensor | None
 ) -> Tensor:
-    """Compute ``alpha * W_up(low)``; where the input was scaled, over the square root of r.
+    """Compute ``alpha * W_up(low)``; where the input was scaled, times ``sqrt(BASE_RANK) / r``.
 
-    A sum of r numbers of order one has that size. Shapes: `low` (B, T, r), `alpha` (); returns (B, T, d).
+    A step of Adam moves all r weights of an output by the learning rate, mostly in one direction, so what it
+    does to the output grows with r, as muP has it (Yang 2022, arXiv 2203.03466). Over the square root of the
+    rank, as rsLoRA has it, a rate that suits rank 12 kept recognition from learning at rank 35. Shapes: `low`
+    (B, T, r), `alpha` (); returns (B, T, d).
     """
     if alpha is None and input_scale is None:
         return up(low)
     scale = 1.0 if alpha is None else alpha
     if input_scale is not None:
-        scale = scale * up.in_features**-0.5
+        scale = scale * BASE_RANK**0.5 / up.in_features
     return F.linear(low, scale * up.weight, scale * up.bias)
 
 
@@ -49,8 +54,8 @@ class ProjectingMethod(SideMethod):
     scaled_projections : bool
         Let the weights of W_down and W_up be of order one at every insertion point of every encoder: divide
         what the point reads by the length that the LayerNorm in front of it gives it, and what W_up emits by
-        the square root of the rank. False scales the weights of W_down instead, by the mean over the points
-        that share it.
+        the rank (`project_up`). False scales the weights of W_down instead, by the mean over the points that
+        share it.
     """
 
     scaled_projections: bool = False

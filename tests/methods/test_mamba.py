@@ -16,6 +16,7 @@ from mambadapter.methods.initialisation import (
     unit_weight_projections,
 )
 from mambadapter.methods.mambadapter import MambAdapter
+from mambadapter.methods.projections import project_up
 from mambadapter.ssm import GatedConvolution, Mamba
 
 WIDTH, RANK = 48, 6
@@ -140,8 +141,22 @@ def test_an_input_scale_multiplies_the_input(parts):
     x = torch.randn(2, 20, WIDTH)
     scaled = MambAdapter(down, up, mamba, alpha=alpha, input_scale=torch.tensor(0.2)).eval()
     plain = MambAdapter(down, up, mamba, alpha=alpha).eval()
-    torch.testing.assert_close(scaled(x), plain(0.2 * x) / math.sqrt(RANK))
+    torch.testing.assert_close(scaled(x), plain(0.2 * x) * math.sqrt(12) / RANK)
     assert scaled.state_dict().keys() == plain.state_dict().keys()
+
+
+@pytest.mark.parametrize("rank", [3, 12, 96])
+def test_a_step_of_adam_moves_a_scaled_output_as_far_at_every_rank(rank):
+    up = nn.Linear(rank, WIDTH)
+    for tensor in up.parameters():
+        nn.init.zeros_(tensor)
+    low, wanted = torch.ones(1, 1, rank), torch.ones(WIDTH)
+    optimiser = torch.optim.Adam([up.weight], lr=0.02)
+    (project_up(low, up, None, torch.tensor(1.0)) - wanted).square().sum().backward()
+    optimiser.step()
+    with torch.no_grad():
+        moved = project_up(low, up, None, torch.tensor(1.0))
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.02 * math.sqrt(12)))
 
 
 def test_official_initialisation_is_the_papers_code():
