@@ -9,7 +9,7 @@ from torch import Tensor
 from mambadapter.decoding.ctc import beam_searcher, greedy_texts
 from mambadapter.errors import UserError
 from mambadapter.text.vocabulary import Vocabulary
-from mambadapter.training.recognition import RecognitionBrain
+from mambadapter.training.recognition import RecognitionBrain, token_lengths
 
 
 class CTCBrain(RecognitionBrain):
@@ -40,15 +40,13 @@ class CTCBrain(RecognitionBrain):
         A clip whose text does not fit its frames counts 0; outside training the texts are kept.
         """
         log_probabilities, frames = predictions
-        tokens, lens = batch.tokens
-        lengths = (lens * tokens.shape[1]).round().long()
         if stage != sb.Stage.TRAIN:
             self._keep(log_probabilities, frames, batch, stage)
         return F.ctc_loss(
             log_probabilities.transpose(0, 1),
-            tokens,
+            batch.tokens.data,
             frames,
-            lengths,
+            token_lengths(batch),
             blank=self.vocabulary.blank,
             zero_infinity=True,
         )

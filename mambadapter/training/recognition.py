@@ -4,6 +4,7 @@ from typing import Any
 
 import speechbrain as sb
 from speechbrain.utils.distributed import if_main_process
+from torch import Tensor
 
 from mambadapter.encoders.padding import frame_mask
 from mambadapter.metrics.error_rates import ErrorRates
@@ -27,8 +28,8 @@ class RecognitionBrain(EncoderBrain):
 
     def targets(self, batch: Any) -> list[int]:
         """The characters, or tokens, of its texts."""
-        tokens, lens = batch.tokens
-        return tokens[frame_mask((lens * tokens.shape[1]).round(), tokens.shape[1])].tolist()
+        tokens = batch.tokens.data
+        return tokens[frame_mask(token_lengths(batch), tokens.shape[1])].tolist()
 
     def start_metrics(self) -> None:
         """Begin to collect texts."""
@@ -43,3 +44,9 @@ class RecognitionBrain(EncoderBrain):
         super().on_stage_end(stage, stage_loss, epoch)
         if stage == sb.Stage.TEST and if_main_process():
             self.rates.write(self.hparams.output_folder)
+
+
+def token_lengths(batch: Any) -> Tensor:
+    """(B,) lengths of its texts, which SpeechBrain has as shares of the longest."""
+    tokens, lens = batch.tokens
+    return (lens * tokens.shape[1]).round().long()

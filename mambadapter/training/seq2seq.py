@@ -10,7 +10,7 @@ from torch import Tensor
 from mambadapter.decoding.autoregressive import decode_greedily
 from mambadapter.encoders.speech_to_text import SpeechToText
 from mambadapter.text import TextRules
-from mambadapter.training.recognition import RecognitionBrain
+from mambadapter.training.recognition import RecognitionBrain, token_lengths
 
 _IGNORED = -100
 
@@ -32,11 +32,8 @@ class Seq2SeqBrain(RecognitionBrain):
         memory, frames = self.modules.encoder(*batch.signal)
         if stage != sb.Stage.TRAIN:
             self._write(memory, frames, batch)
-        tokens, lens = batch.tokens
-        read, labels, lengths = teacher_forced(
-            tokens, (lens * tokens.shape[1]).round().long(), self.whisper.decoder.start,
-            self.whisper.decoder.end,
-        )  # fmt: skip
+        start, end = self.whisper.decoder.start, self.whisper.decoder.end
+        read, labels, lengths = teacher_forced(batch.tokens.data, token_lengths(batch), start, end)
         return self.modules.head(memory, frames, read, lengths), labels
 
     def loss(self, predictions: tuple[Tensor, Tensor], batch: Any, stage: sb.Stage) -> Tensor:

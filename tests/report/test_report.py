@@ -1,32 +1,22 @@
-"""A report says what scipy says of the same numbers, and what it lacks."""
+"""A report has every result, and names what it lacks."""
 
 import csv
 import io
 import json
 import re
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.text import Text
 from scipy import stats
 from support.fake_recipe import write_recipe, write_sweep
+from support.results import result, write
 
 from mambadapter import cli
 from mambadapter.errors import UserError
 from mambadapter.experiments.sweep import run_sweep
 from mambadapter.experiments.sweep_file import read_sweep
 from mambadapter.report.collect import collect, read_results
-from mambadapter.report.figures import (
-    draw_all,
-    learning_curves,
-    letters,
-    score_against_parameters,
-    scores,
-)
-from mambadapter.report.ranks import Ranking, rank
-from mambadapter.report.significance import compare, holm
 from mambadapter.report.tables import to_csv, to_latex, to_markdown
 
 ROOT = Path(__file__).parents[2]
@@ -34,26 +24,6 @@ ROOT = Path(__file__).parents[2]
 BODY = (
     "cross: {adapter: [lora, bottleneck, probe_x], adapter_budget: [100, 200], seed: [1, 2, 3]}\n"
 )
-
-
-def result(adapter, seed, accuracy, fold=None, lr=0.01, **config):
-    folds = {} if fold is None else {"test_fold": fold}
-    return {
-        "metrics": {"test": {"accuracy": accuracy, "clips": 50}},
-        "parameters": {"adapted": 1234, "layer_norm": 0, "head": 10},
-        "method": {"name": "LoRA", "rank": config.pop("rank", 8)},
-        "history": [{"epoch": 1, "lr": 0.1, "train": {}, "valid": {"accuracy": accuracy - 0.1}}],
-        "wall_time_s": 12.0, "peak_memory_mib": {"resident": 500.0},
-        "config": {"adapter": adapter, "seed": seed, "lr": lr, "prepare": {"!name:mambadapter.data.corpora.esc50.prepare_esc50": {}},
-                   **folds, **config},
-    }  # fmt: skip
-
-
-def write(folder, *results):
-    for number, one in enumerate(results):
-        (folder / f"run{number}").mkdir(parents=True)
-        (folder / f"run{number}/result.json").write_text(json.dumps(one))
-    return list(folder.rglob("result.json"))
 
 
 def test_runs_are_gathered_by_what_sets_them_apart(tmp_path):
@@ -164,223 +134,12 @@ def test_folds_are_averaged_within_seeds(tmp_path):
     assert (mean - half, mean + half) == pytest.approx((interval.low, interval.high))
 
 
-def test_differences_are_scipys_paired_tests_on_shared_seeds(tmp_path):
-    generator = np.random.default_rng(1)
-    first, second = generator.uniform(0.5, 0.7, 6), generator.uniform(0.55, 0.8, 6)
-    paths = write(
-        tmp_path,
-        *(result("lora", seed, first[seed]) for seed in range(6)),
-        *(result("dora", seed, second[seed]) for seed in range(5)),
-        result("bitfit", 77, 0.5),
-    )
-    (comparison,) = compare(collect(paths).cells, "accuracy")
-    expected = stats.ttest_rel(second[:5], first[:5])
-    assert comparison.pairs == 5
-    assert comparison.p == comparison.p_corrected == pytest.approx(expected.pvalue)
-    assert comparison.difference == pytest.approx((second[:5] - first[:5]).mean())
-
-
-def test_corrections_and_intervals_are_statsmodels(tmp_path):
-    multitest = pytest.importorskip("statsmodels.stats.multitest", reason="needs statsmodels")
-    weightstats = pytest.importorskip("statsmodels.stats.weightstats")
-    generator = np.random.default_rng(3)
-    scores = {
-        name: generator.uniform(0.5, 0.7, 5) for name in ("lora", "dora", "bitfit", "conformer")
-    }
-    paths = write(
-        tmp_path,
-        *(result(name, seed, of[seed]) for name, of in scores.items() for seed in range(5)),
-    )
-    cells = collect(paths).cells
-    comparisons = compare(cells, "accuracy")
-    expected = [
-        weightstats.DescrStatsW(
-            scores[one.one.labels[0]] - scores[one.other.labels[0]]
-        ).ttest_mean()[1]
-        for one in comparisons
-    ]
-    assert [one.p for one in comparisons] == pytest.approx(expected)
-    corrected = multitest.multipletests(expected, method="holm")[1]
-    assert [one.p_corrected for one in comparisons] == pytest.approx(list(corrected))
-    for cell in cells:
-        mean, half = cell.summary("accuracy")
-        interval = weightstats.DescrStatsW(scores[cell.labels[0]]).tconfint_mean(0.05)
-        assert (mean - half, mean + half) == pytest.approx(interval)
-
-
-def test_constant_differences_are_not_tested(tmp_path):
-    paths = write(
-        tmp_path,
-        *(result("lora", seed, 0.5 + seed / 10) for seed in range(3)),
-        *(result("dora", seed, 0.4 + seed / 10) for seed in range(3)),
-        *(result("bitfit", seed, 0.3 + seed**2 / 10) for seed in range(3)),
-    )
-    comparisons = compare(collect(paths).cells, "accuracy")
-    same = comparisons[-1]
-    assert {same.one.labels, same.other.labels} == {("lora",), ("dora",)}
-    assert np.isnan(same.p)
-    assert np.isnan(same.p_corrected)
-    tested = [one.p for one in comparisons[:-1]]
-    assert [one.p_corrected for one in comparisons[:-1]] == holm(tested)
-
-
-def test_intervals_are_drawn_within_possible_values(tmp_path):
-    collection = collect(write(tmp_path, result("lora", 1, 0.05), result("lora", 2, 0.95)))
-    assert score_against_parameters(collection).axes[0].dataLim.intervaly == pytest.approx((0, 100))
-    assert scores(collection).axes[0].dataLim.intervalx == pytest.approx((0, 100))
-
-
-def sized(names, sizes, seeds=(1,)):
-    for number, name in enumerate(names):
-        for size in sizes:
-            for seed in seeds:
-                run = result(name, seed, 0.3 + number / 100, adapter_budget=size)
-                history = [{"epoch": epoch, "valid": {"accuracy": 0.5}} for epoch in (1, 2)]
-                yield {**run, "parameters": {"adapted": size}, "history": history}
-
-
-def test_methods_keep_their_own_looks(tmp_path):
-    """A method keeps its colour, and no two curves look the same."""
-    names = [f"method{n}" for n in range(5)]
-    collection = collect(write(tmp_path, *sized(names, (100, 200, 300, 400))))
-    curves = learning_curves(collection).axes[0]
-    methods = score_against_parameters(collection).axes[0].get_legend_handles_labels()
-    colours = dict(zip(methods[1], (bar[0].get_color() for bar in methods[0]), strict=True))
-    assert len(curves.lines) == 20
-    assert len({(line.get_color(), line.get_linestyle()) for line in curves.lines}) == 20
-    handles, labels = curves.get_legend_handles_labels()
-    assert dict(zip(labels, (line.get_color() for line in handles), strict=True)) == colours
-
-
-def test_a_legend_has_at_most_ten_names(tmp_path):
-    """Those of the best methods; the others are grey, and the caption says where they are."""
-    folder = tmp_path / "runs"
-    write(folder, *sized([f"method{n:02d}" for n in range(38)], (100, 1000)))
-    collection = collect(folder.rglob("result.json"))
-    for draw in (score_against_parameters, learning_curves):
-        figure = draw(collection)
-        names = [text.get_text() for text in figure.legends[0].get_texts()]
-        assert names == [f"method{n}" for n in range(37, 27, -1)]
-        figure.draw_without_rendering()
-        assert figure.legends[0].get_window_extent().height < figure.bbox.height / 3
-    assert cli.main(["report", str(folder)]) == 0
-    page = (folder / "report/index.html").read_text(encoding="utf-8")
-    assert (
-        page.count("In grey: 28 more, which the table has.") == 4
-    )  # in two captions, and for readers of both
-
-
-def test_sizes_that_are_alike_are_no_axis(tmp_path):
-    """At one budget every method would stand at the same place."""
-    for sizes, pictures in (((49_854, 51_072), False), ((49_854, 100_000), True)):
-        collection = collect(write(tmp_path / str(sizes[1]), *sized(["lora", "dora"], sizes)))
-        assert ("parameters" in draw_all(collection)) is pictures
-
-
-def test_scores_have_a_row_a_setting(tmp_path):
-    """The best on top, every run as a dot, and over what the mean is."""
-    runs = [result("lora", seed, 0.5 + seed / 100) for seed in (1, 2, 3)]
-    collection = collect(write(tmp_path, *runs, result("dora", 1, 0.9)))
-    figure = scores(collection)
-    axes = figure.axes[0]
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["dora", "lora"]
-    beside = axes.child_axes[0].get_yticklabels()
-    assert [text.get_text() for text in beside] == ["1.23k, 1 seed", "1.23k, 3 seeds"]
-    dots = [line for line in axes.lines if len(line.get_xdata()) == 3]
-    assert list(dots[0].get_xdata()) == pytest.approx([51, 52, 53])
-
-
 def test_runs_that_did_not_learn_are_counted(tmp_path):
     runs = [{**result("lora", seed, 0.05), "learned": seed != 2} for seed in (1, 2, 3)]
     write(tmp_path, *runs, *(result("dora", seed, 0.5) for seed in (1, 2)))
     table = to_markdown(collect(tmp_path.rglob("result.json")))
     assert "| 3 seeds, 1 did not learn |" in table
     assert "| 2 seeds |" in table
-
-
-def ranked(folder, scores):
-    """Scores by method, a list over tasks."""
-    for name, values in scores.items():
-        for task, value in enumerate(values):
-            for seed in (1, 2):
-                write(
-                    folder / f"{name}{task}{seed}",
-                    result(name, seed, value + 0.01 * (seed - 1.5), batch_size=task),
-                )
-    return collect(folder.rglob("result.json"))
-
-
-def test_critical_difference_is_demsars():
-    """His example: four classifiers on fourteen data sets, 1.25 apart (2006, section 3.2.4)."""
-    assert Ranking(dict.fromkeys("abcd", 2.5), 14).critical_difference == pytest.approx(
-        1.25, abs=0.01
-    )
-
-
-def test_ranks_are_means_over_tasks(tmp_path):
-    """Ties share a place; a task that one method was not run on counts for none."""
-    scores = {"a": [0.9, 0.8, 0.7], "b": [0.5, 0.8, 0.6], "c": [0.1, 0.2, 0.3, 0.9]}
-    collection = ranked(tmp_path, scores)
-    ranking = rank(collection)
-    assert ranking.blocks == 3
-    assert ranking.ranks == pytest.approx({"a": 3.5 / 3, "b": 5.5 / 3, "c": 3})
-    assert ranking.groups() == [["a", "b", "c"]]
-    texts = [text.get_text() for text in draw_all(collection)["ranks"].findobj(Text)]
-    assert any(text.strip() == "a  1.17" for text in texts)
-
-
-def test_groups_are_of_neighbours_within_the_critical_difference():
-    ranking = Ranking({"a": 1.0, "b": 2.0, "c": 3.4, "d": 3.6}, 14)
-    assert ranking.groups() == [["a", "b"], ["c", "d"]]
-
-
-def test_two_methods_make_no_ranking(tmp_path):
-    assert rank(ranked(tmp_path, {"a": [0.9] * 4, "b": [0.1] * 4})) is None
-
-
-def test_score_is_drawn_over_cost_where_it_is_known(tmp_path):
-    runs = [{**result(name, seed, 0.5), "batch_ms": 20.0} for name in "ab" for seed in (1, 2)]
-    collection = collect(write(tmp_path / "new", *runs))
-    panels = draw_all(collection)["score_over_cost"].axes
-    assert [line.get_xdata()[0] for line in panels[0].lines] == [20.0, 20.0]
-    assert [line.get_xdata()[0] for line in panels[1].lines] == [500.0, 500.0]
-    old = collect(write(tmp_path / "old", result("a", 1, 0.5), result("b", 1, 0.5)))
-    assert "score_over_cost" not in draw_all(old)
-
-
-def test_pictures_fit_a_page(tmp_path):
-    """As wide as its text, in letters of at least 8 points, with room for every name."""
-    collection = collect(write(tmp_path, *(result(f"method{n}", 1, 0.5) for n in range(38))))
-    with letters():
-        for figure in draw_all(collection).values():
-            figure.draw_without_rendering()
-            assert figure.get_figwidth() == 6.5
-            texts = [
-                text for text in figure.findobj(Text) if text.get_text() and text.get_visible()
-            ]
-            assert min(text.get_fontsize() for text in texts) >= 8
-            rows = [t.get_window_extent() for t in figure.axes[0].get_yticklabels()]
-            assert all(
-                one.y0 >= two.y1 - 1 for one, two in pairwise(sorted(rows, key=lambda b: -b.y0))
-            )
-
-
-def test_holm_is_the_closed_testing_of_bonferroni():
-    """Rejecting each by the corrected value is rejecting every intersection that holds it by Bonferroni."""
-    generator = np.random.default_rng(2)
-    for _ in range(20):
-        values = list(generator.uniform(0, 0.2, 5))
-        for index, corrected in enumerate(holm(values)):
-            others = [p for place, p in enumerate(values) if place != index]
-            worst = max(
-                min(
-                    1.0,
-                    (1 + sum(subset))
-                    * min([values[index], *np.array(others)[np.array(subset, bool)]]),
-                )
-                for subset in np.ndindex(*(2,) * 4)
-            )
-            assert corrected == pytest.approx(worst)
 
 
 def test_tables_hold_the_same_numbers(tmp_path):

@@ -1,0 +1,132 @@
+"""Tests, corrections and ranks are scipy's, statsmodels' and the literature's."""
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+from scipy import stats
+from support.results import result, write
+
+from mambadapter.report.collect import collect
+from mambadapter.report.figures import (
+    draw_all,
+)
+from mambadapter.report.ranks import Ranking, rank
+from mambadapter.report.significance import compare, holm
+
+
+def test_differences_are_scipys_paired_tests_on_shared_seeds(tmp_path):
+    generator = np.random.default_rng(1)
+    first, second = generator.uniform(0.5, 0.7, 6), generator.uniform(0.55, 0.8, 6)
+    paths = write(
+        tmp_path,
+        *(result("lora", seed, first[seed]) for seed in range(6)),
+        *(result("dora", seed, second[seed]) for seed in range(5)),
+        result("bitfit", 77, 0.5),
+    )
+    (comparison,) = compare(collect(paths).cells, "accuracy")
+    expected = stats.ttest_rel(second[:5], first[:5])
+    assert comparison.pairs == 5
+    assert comparison.p == comparison.p_corrected == pytest.approx(expected.pvalue)
+    assert comparison.difference == pytest.approx((second[:5] - first[:5]).mean())
+
+
+def test_corrections_and_intervals_are_statsmodels(tmp_path):
+    multitest = pytest.importorskip("statsmodels.stats.multitest", reason="needs statsmodels")
+    weightstats = pytest.importorskip("statsmodels.stats.weightstats")
+    generator = np.random.default_rng(3)
+    scores = {
+        name: generator.uniform(0.5, 0.7, 5) for name in ("lora", "dora", "bitfit", "conformer")
+    }
+    paths = write(
+        tmp_path,
+        *(result(name, seed, of[seed]) for name, of in scores.items() for seed in range(5)),
+    )
+    cells = collect(paths).cells
+    comparisons = compare(cells, "accuracy")
+    expected = [
+        weightstats.DescrStatsW(
+            scores[one.one.labels[0]] - scores[one.other.labels[0]]
+        ).ttest_mean()[1]
+        for one in comparisons
+    ]
+    assert [one.p for one in comparisons] == pytest.approx(expected)
+    corrected = multitest.multipletests(expected, method="holm")[1]
+    assert [one.p_corrected for one in comparisons] == pytest.approx(list(corrected))
+    for cell in cells:
+        mean, half = cell.summary("accuracy")
+        interval = weightstats.DescrStatsW(scores[cell.labels[0]]).tconfint_mean(0.05)
+        assert (mean - half, mean + half) == pytest.approx(interval)
+
+
+def test_constant_differences_are_not_tested(tmp_path):
+    paths = write(
+        tmp_path,
+        *(result("lora", seed, 0.5 + seed / 10) for seed in range(3)),
+        *(result("dora", seed, 0.4 + seed / 10) for seed in range(3)),
+        *(result("bitfit", seed, 0.3 + seed**2 / 10) for seed in range(3)),
+    )
+    comparisons = compare(collect(paths).cells, "accuracy")
+    same = comparisons[-1]
+    assert {same.one.labels, same.other.labels} == {("lora",), ("dora",)}
+    assert np.isnan(same.p)
+    assert np.isnan(same.p_corrected)
+    tested = [one.p for one in comparisons[:-1]]
+    assert [one.p_corrected for one in comparisons[:-1]] == holm(tested)
+
+
+def test_holm_is_the_closed_testing_of_bonferroni():
+    """Rejecting each by the corrected value is rejecting every intersection that holds it by Bonferroni."""
+    generator = np.random.default_rng(2)
+    for _ in range(20):
+        values = list(generator.uniform(0, 0.2, 5))
+        for index, corrected in enumerate(holm(values)):
+            others = [p for place, p in enumerate(values) if place != index]
+            worst = max(
+                min(
+                    1.0,
+                    (1 + sum(subset))
+                    * min([values[index], *np.array(others)[np.array(subset, bool)]]),
+                )
+                for subset in np.ndindex(*(2,) * 4)
+            )
+            assert corrected == pytest.approx(worst)
+
+
+def ranked(folder, scores):
+    """Scores by method, a list over tasks."""
+    for name, values in scores.items():
+        for task, value in enumerate(values):
+            for seed in (1, 2):
+                write(
+                    folder / f"{name}{task}{seed}",
+                    result(name, seed, value + 0.01 * (seed - 1.5), batch_size=task),
+                )
+    return collect(folder.rglob("result.json"))
+
+
+def test_critical_difference_is_demsars():
+    """His example: four classifiers on fourteen data sets, 1.25 apart (2006, section 3.2.4)."""
+    assert Ranking(dict.fromkeys("abcd", 2.5), 14).critical_difference == pytest.approx(
+        1.25, abs=0.01
+    )
+
+
+def test_ranks_are_means_over_tasks(tmp_path):
+    """Ties share a place; a task that one method was not run on counts for none."""
+    scores = {"a": [0.9, 0.8, 0.7], "b": [0.5, 0.8, 0.6], "c": [0.1, 0.2, 0.3, 0.9]}
+    collection = ranked(tmp_path, scores)
+    ranking = rank(collection)
+    assert ranking.blocks == 3
+    assert ranking.ranks == pytest.approx({"a": 3.5 / 3, "b": 5.5 / 3, "c": 3})
+    assert ranking.groups() == [["a", "b", "c"]]
+    texts = [text.get_text() for text in draw_all(collection)["ranks"].findobj(Text)]
+    assert any(text.strip() == "a  1.17" for text in texts)
+
+
+def test_groups_are_of_neighbours_within_the_critical_difference():
+    ranking = Ranking({"a": 1.0, "b": 2.0, "c": 3.4, "d": 3.6}, 14)
+    assert ranking.groups() == [["a", "b"], ["c", "d"]]
+
+
+def test_two_methods_make_no_ranking(tmp_path):
+    assert rank(ranked(tmp_path, {"a": [0.9] * 4, "b": [0.1] * 4})) is None
