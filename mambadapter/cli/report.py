@@ -26,6 +26,19 @@ def add(commands: argparse._SubParsersAction) -> None:
         type=lambda text: Path(user_path(text)),
         help="the sweep's file, to name what is missing",
     )
+    parser.add_argument(
+        "--against",
+        metavar="METHOD",
+        help="test this method against each other one, and not all against all",
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        type=_wanted,
+        metavar="SETTING=VALUES",
+        help="of the runs those with one of these values, such as adapter=lora,dora; may be repeated",
+    )
     parser.set_defaults(run=run)
 
 
@@ -39,6 +52,15 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"There is no folder {source}, nor is it a .jsonl file.")
     sweep = None if arguments.sweep is None else read_sweep(arguments.sweep)
     output = arguments.output or (source if source.is_dir() else Path("results")) / "report"
-    page = write_report(source, output, arguments.metric, sweep)
+    page = write_report(
+        source, output, arguments.metric, sweep, arguments.against, dict(arguments.only)
+    )
     print((output / "table.md").read_text(encoding="utf-8"))
     print(f"Wrote {page}, and beside it the runs, the table and the pictures in several formats.")
+
+
+def _wanted(text: str) -> tuple[str, list[str]]:
+    key, equals, values = text.partition("=")
+    if not equals or not values:
+        raise argparse.ArgumentTypeError(f"'{text}' should be SETTING=VALUE,VALUE")
+    return key, values.split(",")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mambadapter.config.schema import KEYS
-from mambadapter.errors import UserError
+from mambadapter.errors import UserError, did_you_mean
 from mambadapter.metrics.intervals import mean_and_half_width
 
 # What tells repetitions of one setting apart.
@@ -20,6 +20,9 @@ _FIRST = ("recipe", "corpus", "encoder", "adapter", "adapter_budget")
 
 # What follows from the rest.
 _DERIVED = {name for name, key in KEYS.items() if key.report == "derived"}
+
+# Of a method's own settings those that follow from its budget and its search: no part of its name.
+_FOUND = {"lr", "method.rank", "method.prompts", "method.length"}
 
 # Of the metrics of a test, what papers report, and whether more is better.
 METRICS = {"accuracy": True, "wer": False, "cer": False}
@@ -143,6 +146,34 @@ class Collection:
         """The test metric that is reported."""
         return self.metrics[0]
 
+    def label(self, cell: Cell) -> str:
+        """A cell's setting in a few words."""
+        parts = []
+        for column, label in zip(self.columns, cell.labels, strict=True):
+            if isinstance(label, str):
+                # Of a path its end, which leaves room in a picture; the table has all of it.
+                parts.append(label.rpartition("/")[2] or label)
+            elif label is not None:
+                whole = isinstance(label, int) and not isinstance(label, bool)
+                shown = f"{label:,}" if whole else f"{label}"
+                parts.append(f"{column.removeprefix('method.')} {shown}")
+        return ", ".join(parts)
+
+    def method_of(self, cell: Cell) -> str:
+        """The name of a cell's method, and what sets it apart from others of that name but its size."""
+        named = zip(self.columns, cell.labels, strict=True)
+        own = [label for column, label in named if _is_own(column) and column not in _FOUND]
+        return ", ".join(str(label) for label in own if label is not None)
+
+    def block_of(self, cell: Cell) -> tuple[Any, ...]:
+        """A cell's task at its budget: all settings but the method's own."""
+        named = zip(self.columns, cell.labels, strict=True)
+        return tuple(label for column, label in named if not _is_own(column))
+
+
+def _is_own(column: str) -> bool:
+    return column in {"adapter", "lr"} or column.startswith("method.")
+
 
 def read_results(path: Path) -> Iterator[tuple[str, dict[str, Any] | None]]:
     """Read a ``result.json``, or a ``.jsonl`` file with such a result and its name in every line."""
@@ -158,8 +189,12 @@ def read_results(path: Path) -> Iterator[tuple[str, dict[str, Any] | None]]:
             yield name, result
 
 
-def collect(paths: Iterable[Path], metric: str | None = None) -> Collection:
-    """Read results and gather them."""
+def collect(
+    paths: Iterable[Path],
+    metric: str | None = None,
+    only: Mapping[str, Sequence[str]] | None = None,
+) -> Collection:
+    """Read results, of some settings `only` those with one of these values, and gather them."""
     runs, unreadable = [], []
     for name, result in (pair for path in sorted(paths) for pair in read_results(path)):
         run = None if result is None else _run(name, result)
@@ -171,6 +206,8 @@ def collect(paths: Iterable[Path], metric: str | None = None) -> Collection:
         raise UserError(
             "There is no result of a tested run there; give the folder of a sweep or of results."
         )
+    for key, wanted in (only or {}).items():
+        runs = _with(runs, key, wanted)
     shared = set.intersection(*(set(run.result["metrics"]["test"]) for run in runs))
     metric = metric or next((name for name in METRICS if name in shared), None)
     if metric is None or metric not in shared:
@@ -189,6 +226,18 @@ def collect(paths: Iterable[Path], metric: str | None = None) -> Collection:
     )
     ordered = tuple(sorted(cells, key=lambda cell: _sortable(cell.labels)))
     return Collection(columns, ordered, (metric, *others), tuple(unreadable), tuple(repeated))
+
+
+def _with(runs: Sequence[Run], key: str, wanted: Sequence[str]) -> list[Run]:
+    """The runs that have one of these values, as texts, of a setting; each value is one of some run."""
+    known = {name for run in runs for name in run.settings}
+    if key not in known:
+        raise UserError(f"--only: there is no setting '{key}'; {did_you_mean(key, known)}.")
+    values = {str(run.settings.get(key)) for run in runs}
+    for value in wanted:
+        if value not in values:
+            raise UserError(f"--only: no run has {key} '{value}'; {did_you_mean(value, values)}.")
+    return [run for run in runs if str(run.settings.get(key)) in wanted]
 
 
 def _run(name: str, result: Mapping[str, Any]) -> Run | None:

@@ -82,7 +82,7 @@ def scores(collection: Collection) -> Figure:
         # With two runs an interval may reach below 0 or above the maximum: it is cut off there.
         ends = [[min(half, mean)], [min(half, most - mean)]]
         axes.errorbar([mean], [row], xerr=ends, fmt="o", color=_COLOURS[0], capsize=2.5, ms=5)
-    axes.set_yticks(range(len(cells)), [label_of(collection, cell) for cell in cells])
+    axes.set_yticks(range(len(cells)), [collection.label(cell) for cell in cells])
     axes.set(xlabel=_called(collection, "Test"), ylim=(len(cells) - 0.5, -0.5))
     beside = axes.secondary_yaxis("right")
     beside.set_yticks(
@@ -257,7 +257,7 @@ def cost(collection: Collection) -> Figure:
     }
     shown = {title: values for title, values in shown.items() if not np.isnan(values).all()}
     figure = Figure(figsize=(_WIDTH, 0.8 + _ROW * len(collection.cells)), layout="constrained")
-    names = [label_of(collection, cell) for cell in collection.cells]
+    names = [collection.label(cell) for cell in collection.cells]
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for number, (axes, (title, values)) in enumerate(zip(panels, shown.items(), strict=True)):
         axes.barh(names, values, color=_COLOURS[number], height=0.7)
@@ -296,23 +296,6 @@ def heat_map(collection: Collection, across: str, down: str) -> Figure:
     return figure
 
 
-def label_of(collection: Collection, cell: Cell) -> str:
-    """A setting in a few words."""
-    parts = []
-    for column, label in zip(collection.columns, cell.labels, strict=True):
-        if label is not None:
-            name = column.removeprefix("method.")
-            shown = (
-                f"{label:,}"
-                if isinstance(label, int) and not isinstance(label, bool)
-                else f"{label}"
-            )
-            # Of a path its end, which leaves room for the picture; the table has all of it.
-            last = shown.rpartition("/")[2] or shown
-            parts.append(last if isinstance(label, str) else f"{name} {shown}")
-    return ", ".join(parts)
-
-
 def _methods(collection: Collection) -> Mapping[str, list[Cell]]:
     """Cells that differ in their size alone, by what they share."""
     sizes = {"adapter_budget", "method.rank", "method.prompts", "method.length"}
@@ -323,7 +306,7 @@ def _methods(collection: Collection) -> Mapping[str, list[Cell]]:
             tuple(collection.columns[place] for place in kept), (), collection.metrics
         )
         part = Cell(tuple(cell.labels[place] for place in kept), cell.runs)
-        grouped[label_of(shared, part) or "all"].append(cell)
+        grouped[shared.label(part) or "all"].append(cell)
     return grouped
 
 

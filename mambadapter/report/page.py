@@ -3,16 +3,24 @@
 import base64
 import html
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from mambadapter.experiments.sweep_file import Sweep
 from mambadapter.report.collect import Collection, collect
-from mambadapter.report.figures import draw_all, label_of, letters, unnamed
+from mambadapter.report.figures import draw_all, letters, unnamed
 from mambadapter.report.significance import Comparison, compare
-from mambadapter.report.tables import rows_of, to_csv, to_json_lines, to_latex, to_markdown
+from mambadapter.report.tables import (
+    difference_rows,
+    differences_to_markdown,
+    rows_of,
+    to_csv,
+    to_json_lines,
+    to_latex,
+    to_markdown,
+)
 
 _CAPTIONS = {
     "scores": "Means with their 95 % intervals, and each run as a dot. On the right: trained parameters, the "
@@ -25,6 +33,7 @@ _CAPTIONS = {
     "cost": "Time of a run, peak memory and size of the saved adapter, means over runs.",
     "grid": "Mean score over two settings.",
 }
+_MOST_DIFFERENCES = 20  # shown of those between all
 _WITH_LEGEND = ("parameters", "curves", "score_over_cost")
 
 _STYLE = """\
@@ -45,28 +54,40 @@ img { width: 100%; max-width: 48rem; background: #fff; border-radius: 6px; } /* 
 
 
 def write_report(
-    source: Path, output: Path, metric: str | None = None, sweep: Sweep | None = None
+    source: Path,
+    output: Path,
+    metric: str | None = None,
+    sweep: Sweep | None = None,
+    against: str | None = None,
+    only: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
-    """Write ``runs.csv``, ``runs.jsonl``, ``table.md``, ``table.tex``, pictures and ``index.html``."""
+    """Write ``runs.csv``, ``runs.jsonl``, ``table.md``, ``table.tex``, pictures and ``index.html``.
+
+    Where there are comparisons, also ``differences.md``: all with one method, or the 20 of the smallest p.
+    """
     paths = set(source.rglob("result.json")) if source.is_dir() else {source}
     # Below a search's result lie those of its candidates, below one over folds those of its folds.
     inner = {
         p for p in paths if any((above / "result.json") in paths for above in list(p.parents)[1:])
     }
-    collection = collect(paths - inner, metric)
-    comparisons = compare(collection.cells, collection.metric)
+    collection = collect(paths - inner, metric, only)
+    comparisons = compare(collection, against)
+    tested = sum(comparison.p == comparison.p for comparison in comparisons)
+    shown = comparisons if against else comparisons[:_MOST_DIFFERENCES]
     output.mkdir(parents=True, exist_ok=True)
     (output / "runs.csv").write_text(to_csv(collection), encoding="utf-8")
     (output / "runs.jsonl").write_text(to_json_lines(collection), encoding="utf-8")
     (output / "table.md").write_text(to_markdown(collection), encoding="utf-8")
     (output / "table.tex").write_text(to_latex(collection), encoding="utf-8")
+    if shown:
+        (output / "differences.md").write_text(differences_to_markdown(collection, shown), "utf-8")
     missing = [] if sweep is None else [trial.name for trial in sweep.trials() if not trial.done]
     with letters():
         figures = draw_all(collection)
         for name, figure in figures.items():
             figure.savefig(output / f"{name}.pdf")
             figure.savefig(output / f"{name}.png", dpi=200)
-        text = _page(source.name, collection, comparisons, figures, missing)
+        text = _page(source.name, collection, tested, shown, figures, missing)
     page = output / "index.html"
     page.write_text(text, encoding="utf-8")
     return page
@@ -75,7 +96,8 @@ def write_report(
 def _page(
     title: str,
     collection: Collection,
-    comparisons: list[Comparison],
+    corrected_for: int,
+    differences: Sequence[Comparison],
     figures: Mapping[str, Figure],
     missing: list[str],
 ) -> str:
@@ -95,13 +117,13 @@ def _page(
             f'<figure><img alt="{caption}" src="{_embedded(figure)}">'
             f"<figcaption>{caption}</figcaption></figure>"
         )
-    if comparisons:
+    if differences:
+        some = f"; the {len(differences)} smallest" if len(differences) < corrected_for else ""
         parts.append(
             "<h2>Differences</h2><p>Paired t-tests on the seeds and folds that both have, corrected by "
+            f"Holm's method for {corrected_for} comparisons{some}.</p>"
         )
-        tested = sum(comparison.p == comparison.p for comparison in comparisons)
-        parts.append(f"Holm's method for {tested} comparisons; the 20 smallest.</p>")
-        parts.append(_differences(collection, comparisons[:20]))
+        parts.append(_table(*difference_rows(collection, differences)))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -143,25 +165,6 @@ def _cell(text: str) -> str:
 
 def _kind(text: str) -> str:
     return "number" if text[:1].isdigit() or text[:1] in "-+" else ""
-
-
-def _differences(collection: Collection, comparisons: list[Comparison]) -> str:
-    header = ["setting", "other setting", "pairs", "difference, points", "p", "p, corrected"]
-    rows = [
-        [
-            label_of(collection, comparison.one),
-            label_of(collection, comparison.other),
-            str(comparison.pairs),
-            f"{100 * comparison.difference:+.1f}",
-            *(_probability(p) for p in (comparison.p, comparison.p_corrected)),
-        ]
-        for comparison in comparisons
-    ]
-    return _table(header, rows)
-
-
-def _probability(p: float) -> str:
-    return "" if p != p else f"{p:.2g}"
 
 
 def _embedded(figure: Figure) -> str:

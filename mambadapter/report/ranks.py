@@ -11,9 +11,6 @@ from mambadapter.report.collect import METRICS, Collection
 
 _ALPHA = 0.05
 
-# Sizes follow from the budget, and rates from the search: they are no part of a method's name.
-_FOLLOW = {"lr", "method.rank", "method.prompts", "method.length"}
-
 # Fewer methods, or blocks, than this make no ranking.
 _FEWEST = 3
 
@@ -55,17 +52,12 @@ class Ranking:
 def rank(collection: Collection) -> Ranking | None:
     """Rank the methods of a collection; None where there are too few, or too few blocks that all were run on.
 
-    A block is a task at a budget: all settings but the method's own. What counts in it is the mean over seeds
-    and folds, for these are not independent of one another.
+    What counts in a block is the mean over seeds and folds, for these are not independent of one another.
     """
     scores: dict[tuple, dict[str, float]] = defaultdict(dict)
-    own = [_is_own(column) for column in collection.columns]
     for cell in collection.cells:
-        parts = list(zip(collection.columns, cell.labels, own, strict=True))
-        block = tuple(label for _, label, of_method in parts if not of_method)
-        named = [label for column, label, of_method in parts if of_method and column not in _FOLLOW]
-        name = ", ".join(str(label) for label in named if label is not None)
-        scores[block][name] = cell.summary(collection.metric)[0]
+        block, method = collection.block_of(cell), collection.method_of(cell)
+        scores[block][method] = cell.summary(collection.metric)[0]
     methods = sorted({name for block in scores.values() for name in block})
     whole = [block for block in scores.values() if len(block) == len(methods)]
     if len(methods) < _FEWEST or len(whole) < _FEWEST:
@@ -74,8 +66,3 @@ def rank(collection: Collection) -> Ranking | None:
     places = [rankdata([sign * block[name] for name in methods]) for block in whole]
     means = [float(sum(ranks)) / len(whole) for ranks in zip(*places, strict=True)]
     return Ranking(dict(zip(methods, means, strict=True)), len(whole))
-
-
-def _is_own(column: str) -> bool:
-    """Whether a setting is the method's, and no part of the task."""
-    return column in {"adapter", "lr"} or column.startswith("method.")

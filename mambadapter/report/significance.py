@@ -1,12 +1,13 @@
 """Which methods really differ: paired tests on the same seeds and folds, corrected for their number."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from scipy.stats import ttest_rel
 
-from mambadapter.report.collect import Cell
+from mambadapter.errors import UserError, did_you_mean
+from mambadapter.report.collect import Cell, Collection
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,14 @@ class Comparison:
     p_corrected: float
 
 
-def compare(cells: Sequence[Cell], metric: str) -> list[Comparison]:
-    """Compare every two cells that share at least two repetitions."""
-    found = []
-    for one, other in combinations(cells, 2):
+def compare(collection: Collection, against: str | None = None) -> list[Comparison]:
+    """Compare every two cells that share at least two repetitions.
+
+    With `against`, the name of a method, its cells alone are compared, each with the other methods' of its
+    task and budget. That is far fewer comparisons to correct for; name it before the scores are seen.
+    """
+    metric, found = collection.metric, []
+    for one, other in _pairs(collection, against):
         scores = [{run.repetition: run.score(metric) for run in cell.runs} for cell in (one, other)]
         shared = [key for key in scores[0] if key in scores[1]]
         if len(shared) < 2:
@@ -41,6 +46,20 @@ def compare(cells: Sequence[Cell], metric: str) -> list[Comparison]:
     comparisons = [Comparison(*row, p) for row, p in zip(tested, corrected, strict=True)]
     untested = [Comparison(*row, float("nan")) for row in found if row[-1] != row[-1]]
     return sorted(comparisons, key=lambda comparison: comparison.p) + untested
+
+
+def _pairs(collection: Collection, against: str | None) -> Iterator[tuple[Cell, Cell]]:
+    if against is None:
+        yield from combinations(collection.cells, 2)
+        return
+    methods = {collection.method_of(cell) for cell in collection.cells}
+    if against not in methods:
+        raise UserError(f"No run is of '{against}'; {did_you_mean(against, methods)}.")
+    for one in collection.cells:
+        for other in collection.cells:
+            same = collection.block_of(one) == collection.block_of(other)
+            if same and collection.method_of(one) == against != collection.method_of(other):
+                yield one, other
 
 
 def holm(values: Sequence[float]) -> list[float]:

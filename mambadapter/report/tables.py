@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 from mambadapter.report.collect import METRICS, Cell, Collection
+from mambadapter.report.significance import Comparison
 
 MARK = "\\* the best mean of those over at least two seeds."
 
@@ -88,14 +89,41 @@ def _score(cell: Cell, rivals: Sequence[Cell], metric: str) -> str:
 def to_markdown(collection: Collection) -> str:
     """Mean and 95 % interval of every cell."""
     header, rows = rows_of(collection)
-    rule = [
-        *("---" for _ in collection.columns),
-        *("---:" for _ in header[len(collection.columns) :]),
+    marked = any(cell.endswith(" *") for row in rows for cell in row)
+    return _markdown(header, rows, len(collection.columns)) + (f"\n{MARK}\n" if marked else "")
+
+
+def difference_rows(
+    collection: Collection, comparisons: Sequence[Comparison]
+) -> tuple[list[str], list[list[str]]]:
+    """A header and a row a comparison, as texts."""
+    header = ["setting", "other setting", "pairs", "difference, points", "p", "p, corrected"]
+    rows = [
+        [
+            collection.label(comparison.one),
+            collection.label(comparison.other),
+            str(comparison.pairs),
+            f"{100 * comparison.difference:+.1f}",
+            *(_probability(p) for p in (comparison.p, comparison.p_corrected)),
+        ]
+        for comparison in comparisons
     ]
-    lines = "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows)) + "\n"
-    return lines + (
-        f"\n{MARK}\n" if any(cell.endswith(" *") for row in rows for cell in row) else ""
-    )
+    return header, rows
+
+
+def differences_to_markdown(collection: Collection, comparisons: Sequence[Comparison]) -> str:
+    """Paired tests between settings."""
+    return _markdown(*difference_rows(collection, comparisons), labels=2)
+
+
+def _markdown(header: list[str], rows: list[list[str]], labels: int) -> str:
+    """A table whose first columns are labels, the others numbers."""
+    rule = ["---" if place < labels else "---:" for place in range(len(header))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows)) + "\n"
+
+
+def _probability(p: float) -> str:
+    return "" if p != p else f"{p:.2g}"
 
 
 def to_latex(collection: Collection) -> str:

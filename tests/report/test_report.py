@@ -181,6 +181,37 @@ def test_a_report_is_one_whole_page(swept, tmp_path, capsys):
     assert "not in this report" not in page
 
 
+def test_one_method_against_some_others(swept, tmp_path):
+    line = [
+        "report",
+        str(tmp_path / "out"),
+        "--against",
+        "lora",
+        "--only",
+        "adapter=lora,bottleneck",
+    ]
+    assert cli.main([*line, "--only", "seed=1,3"]) == 0
+    header, _, *rows = (tmp_path / "out/report/differences.md").read_text().splitlines()
+    assert header.startswith("| setting | other setting | pairs | difference, points |")
+    assert [row.split(" | ")[:4] for row in rows] == [
+        [f"| lora, {size}", f"bottleneck, {size}", "2", "+10.0"] for size in (100, 200)
+    ]
+    assert len((tmp_path / "out/report/runs.csv").read_text().splitlines()) == 1 + 2 * 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("only", "said"),
+    [
+        ("adaptor=lora", "no setting 'adaptor'; did you mean 'adapter'"),
+        ("adapter=lorra", "no run has adapter 'lorra'; did you mean 'lora'"),
+        ("adapter", "'adapter' should be SETTING=VALUE,VALUE"),
+    ],
+)
+def test_only_what_there_is(swept, tmp_path, capsys, only, said):
+    assert cli.main(["report", str(tmp_path / "out"), "--only", only]) != 0
+    assert said in capsys.readouterr().err
+
+
 def test_what_is_missing_or_broken_is_named(swept, tmp_path):
     trials = read_sweep(swept).trials()
     trials[0].result.unlink()

@@ -6,6 +6,7 @@ from matplotlib.text import Text
 from scipy import stats
 from support.results import result, write
 
+from mambadapter.errors import UserError
 from mambadapter.report.collect import collect
 from mambadapter.report.figures import (
     draw_all,
@@ -23,7 +24,7 @@ def test_differences_are_scipys_paired_tests_on_shared_seeds(tmp_path):
         *(result("dora", seed, second[seed]) for seed in range(5)),
         result("bitfit", 77, 0.5),
     )
-    (comparison,) = compare(collect(paths).cells, "accuracy")
+    (comparison,) = compare(collect(paths))
     expected = stats.ttest_rel(second[:5], first[:5])
     assert comparison.pairs == 5
     assert comparison.p == comparison.p_corrected == pytest.approx(expected.pvalue)
@@ -41,8 +42,8 @@ def test_corrections_and_intervals_are_statsmodels(tmp_path):
         tmp_path,
         *(result(name, seed, of[seed]) for name, of in scores.items() for seed in range(5)),
     )
-    cells = collect(paths).cells
-    comparisons = compare(cells, "accuracy")
+    collection = collect(paths)
+    comparisons = compare(collection)
     expected = [
         weightstats.DescrStatsW(
             scores[one.one.labels[0]] - scores[one.other.labels[0]]
@@ -52,7 +53,7 @@ def test_corrections_and_intervals_are_statsmodels(tmp_path):
     assert [one.p for one in comparisons] == pytest.approx(expected)
     corrected = multitest.multipletests(expected, method="holm")[1]
     assert [one.p_corrected for one in comparisons] == pytest.approx(list(corrected))
-    for cell in cells:
+    for cell in collection.cells:
         mean, half = cell.summary("accuracy")
         interval = weightstats.DescrStatsW(scores[cell.labels[0]]).tconfint_mean(0.05)
         assert (mean - half, mean + half) == pytest.approx(interval)
@@ -65,13 +66,34 @@ def test_constant_differences_are_not_tested(tmp_path):
         *(result("dora", seed, 0.4 + seed / 10) for seed in range(3)),
         *(result("bitfit", seed, 0.3 + seed**2 / 10) for seed in range(3)),
     )
-    comparisons = compare(collect(paths).cells, "accuracy")
+    comparisons = compare(collect(paths))
     same = comparisons[-1]
     assert {same.one.labels, same.other.labels} == {("lora",), ("dora",)}
     assert np.isnan(same.p)
     assert np.isnan(same.p_corrected)
     tested = [one.p for one in comparisons[:-1]]
     assert [one.p_corrected for one in comparisons[:-1]] == holm(tested)
+
+
+def test_one_method_is_compared_with_each_other_at_its_own_task_and_budget(tmp_path):
+    generator = np.random.default_rng(4)
+    runs = [
+        result(name, seed, generator.uniform(0.5, 0.7), adapter_budget=budget, rank=rank)
+        for budget in (100, 200)
+        for rank, name in enumerate(("lora", "dora", "bitfit"))
+        for seed in range(4)
+    ]
+    collection = collect(write(tmp_path, *runs))
+    comparisons = compare(collection, "dora")
+    pairs = {(collection.label(one.one), collection.label(one.other)) for one in comparisons}
+    assert pairs == {
+        (f"dora, adapter_budget {budget}", f"{other}, adapter_budget {budget}")
+        for budget in (100, 200)
+        for other in ("lora", "bitfit")
+    }
+    assert [one.p_corrected for one in comparisons] == holm([one.p for one in comparisons])
+    with pytest.raises(UserError, match="No run is of 'dorra'; did you mean 'dora'"):
+        compare(collection, "dorra")
 
 
 def test_holm_is_the_closed_testing_of_bonferroni():
