@@ -20,7 +20,8 @@ from mambadapter.config import load_experiment, schema
 from mambadapter.experiments.sweep_file import read_sweep
 from mambadapter.methods import MENU
 from mambadapter.report.collect import collect, read_results
-from mambadapter.report.tables import to_markdown
+from mambadapter.report.significance import compare
+from mambadapter.report.tables import differences_to_markdown, to_markdown
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -83,7 +84,7 @@ SWEEPING = [
 TABLES = sorted(
     (path, line)
     for path in set(DOCUMENTS)
-    for line in re.findall(r"^mambadapter report \S+\.jsonl", path.read_text(), re.MULTILINE)
+    for line in re.findall(r"^mambadapter report \S+\.jsonl.*", path.read_text(), re.MULTILINE)
 )
 COUNTING = [c for c in COMMANDS if c.values[0].startswith("mambadapter budget")]
 
@@ -213,7 +214,11 @@ def test_docstring_examples(name):
 def test_tables_are_reports_of_saved_runs(document, command, monkeypatch):
     monkeypatch.chdir(ROOT)
     arguments = cli.parser().parse_args(shlex.split(command)[1:])
-    assert to_markdown(collect([arguments.source])) in document.read_text()
+    collection = collect([arguments.source], only=dict(arguments.only))
+    text = document.read_text()
+    assert to_markdown(collection) in text
+    if arguments.against:
+        assert differences_to_markdown(collection, compare(collection, arguments.against)) in text
 
 
 def test_saved_runs_are_documented_and_name_no_machine():
