@@ -213,7 +213,7 @@ def test_docstring_examples(name):
 @pytest.mark.parametrize(("document", "command"), TABLES)
 def test_tables_are_reports_of_saved_runs(document, command, monkeypatch):
     monkeypatch.chdir(ROOT)
-    arguments = cli.parser().parse_args(shlex.split(command)[1:])
+    arguments = cli.parser().parse_args(shlex.split(command, comments=True)[1:])
     collection = collect([arguments.source], only=dict(arguments.only))
     text = document.read_text()
     assert to_markdown(collection) in text
