@@ -12,8 +12,8 @@ The same folders every time, from the same corpora.
 
 import argparse
 import csv
-import os
 import random
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +38,11 @@ def main() -> None:
     parser.add_argument("esc50", type=Path)
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
+    if arguments.output.exists() and any(arguments.output.iterdir()):
+        # What is left of other recordings would be trained on.
+        raise SystemExit(
+            f"error: {arguments.output} is not empty; give another folder, or delete it."
+        )
     splits = read_splits(arguments.speech_commands)
     write_noisy_words(
         arguments.speech_commands, splits, arguments.esc50, arguments.output / "noisy_words"
@@ -111,8 +116,7 @@ def write_unheard_speaker(
     for name in (*known["train"], *known["valid"], *unheard):
         target = output / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
-        os.link(corpus / name, target)
+        shutil.copy2(corpus / name, target)
     write_lists(output, {**known, "test": unheard})
 
 
@@ -127,13 +131,16 @@ def write_first_of_two(corpus: Path, splits: Mapping[str, Sequence[str]], output
         for name in splits[split]:
             pools[speaker_of(name)][name.partition("/")[0]].append(name)
         speakers = sorted(s for s, pool in pools.items() if len(pool) == len(words))
+        if not speakers:
+            raise SystemExit(f"error: no speaker of the {split} clips in {corpus} says all words.")
         rows = []
         for number in range(clips):
             first, second = pair if number % 2 else pair[::-1]
             said = [rng.choice(others) for _ in range(WORDS_A_CLIP)]
             places = sorted(rng.sample(range(WORDS_A_CLIP), 2))
             said[places[0]], said[places[1]] = first, second
-            speaker = speakers[number % len(speakers)]
+            # Two clips in a row: a speaker's have both labels as often, and tell nothing of the label.
+            speaker = speakers[number // 2 % len(speakers)]
             audio = spoken(corpus, (rng.choice(pools[speaker][word]) for word in said), rng)
             path = f"wavs/speakers/{speaker}/{split}-{number:04d}.wav"
             write(output / path, audio)

@@ -1,8 +1,8 @@
 """Settings chosen on validation data before the runs of a sweep, with the same effort for every method.
 
-The first tries are spread evenly over the ranges, alike for every method, so that none is favoured by where they
-happen to lie. Optuna proposes the others (Akiba et al. 2019), by a Gaussian process: of its samplers the one that
-comes closest to the best value of one setting in three to eight tries.
+The first tries are spread evenly over the ranges, alike for every method, so that none is favoured by where
+they happen to lie. Optuna proposes the others (Akiba et al. 2019), by a Gaussian process: of its samplers the
+one that comes closest to the best value of one setting in three to eight tries.
 """
 
 import hashlib

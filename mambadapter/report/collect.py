@@ -16,13 +16,16 @@ from mambadapter.metrics.intervals import mean_and_half_width
 _REPEATED = tuple(name for name, key in KEYS.items() if key.report == "repetition")
 
 # Columns in this order; others follow by name.
-_FIRST = ("recipe", "corpus", "encoder", "adapter", "adapter_budget")
+_FIRST = ("recipe", "corpus", "language", "encoder", "adapter", "adapter_budget")
 
 # What follows from the rest.
 _DERIVED = {name for name, key in KEYS.items() if key.report == "derived"}
 
-# Of a method's own settings those that follow from its budget and its search: no part of its name.
-_FOUND = {"lr", "method.rank", "method.prompts", "method.length"}
+# Settings that belong to a method, beside its own knobs: how it is trained.
+_OWN = {"adapter", "lr", "head_lr", "norm_lr_scale", "scan_lr_scale"}
+
+# Of its knobs those that a budget sets.
+SIZES = {"method.rank", "method.prompts", "method.length"}
 
 # Of the metrics of a test, what papers report, and whether more is better.
 METRICS = {"accuracy": True, "wer": False, "cer": False}
@@ -160,19 +163,26 @@ class Collection:
         return ", ".join(parts)
 
     def method_of(self, cell: Cell) -> str:
-        """The name of a cell's method, and what sets it apart from others of that name but its size."""
+        """The name of a cell's method, and what sets it apart from others of that name at its budget."""
+        found = SIZES if "adapter_budget" in self.columns else ()
         named = zip(self.columns, cell.labels, strict=True)
-        own = [label for column, label in named if _is_own(column) and column not in _FOUND]
+        own = [label for column, label in named if _is_own(column) and column not in found]
         return ", ".join(str(label) for label in own if label is not None)
 
-    def block_of(self, cell: Cell) -> tuple[Any, ...]:
-        """A cell's task at its budget: all settings but the method's own."""
+    def task_of(self, cell: Cell) -> tuple[Any, ...]:
+        """A cell's task: all settings but its method's own and its budget."""
         named = zip(self.columns, cell.labels, strict=True)
-        return tuple(label for column, label in named if not _is_own(column))
+        return tuple(
+            label for column, label in named if not _is_own(column) and column != "adapter_budget"
+        )
+
+    def budget_of(self, cell: Cell) -> int | None:
+        """A cell's budget, where budgets set cells apart."""
+        return dict(zip(self.columns, cell.labels, strict=True)).get("adapter_budget")
 
 
 def _is_own(column: str) -> bool:
-    return column in {"adapter", "lr"} or column.startswith("method.")
+    return column in _OWN or column.startswith("method.")
 
 
 def read_results(path: Path) -> Iterator[tuple[str, dict[str, Any] | None]]:
@@ -253,11 +263,15 @@ def _run(name: str, result: Mapping[str, Any]) -> Run | None:
     settings["recipe"] = prepared.rpartition(".prepare_")[2] or None
     # The name of its folder: where a corpus lies is no setting, but another corpus is another task.
     settings["corpus"] = result.get("corpus")
+    if settings.get("head_lr") == settings.get("lr"):
+        settings.pop("head_lr", None)  # it is the method's, and no setting beside it
     return Run(name, result, settings)
 
 
 def _flat(node: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-    """Plain top-level settings; what hangs below them follows from these or from the method."""
+    """Plain top-level settings; what hangs below others follows from these or from the method."""
+    yield "language", node.get("language", {}).get("code")
+    yield from ((f"hours.{split}", hours) for split, hours in node.get("hours", {}).items())
     for key, value in node.items():
         if key not in _DERIVED and not isinstance(value, dict | list):
             yield key, value

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mambadapter.report.collect import METRICS, Cell, Collection
+from mambadapter.report.collect import METRICS, SIZES, Cell, Collection
 from mambadapter.report.ranks import Ranking, rank
 
 # Ten colours that people who see few colours can tell apart, by lightness too (Petroff 2021, arXiv
@@ -69,7 +69,9 @@ def scores(collection: Collection) -> Figure:
     """A row a setting, of each recipe the best on top: the mean with its 95 % interval, each run as a dot."""
     cells = sorted(
         _best_first(collection, collection.cells),
-        key=lambda cell: [str(cell.runs[0].settings[task]) for task in ("recipe", "corpus")],
+        key=lambda cell: [
+            str(cell.runs[0].settings[task]) for task in ("recipe", "corpus", "language")
+        ],
     )
     figure = Figure(figsize=(_WIDTH, 0.8 + _ROW * len(cells)), layout="constrained")
     axes = figure.subplots()
@@ -160,8 +162,10 @@ def critical_difference(ranking: Ranking) -> Figure:
     axes.xaxis.set_ticks_position("top")
     axes.xaxis.set_label_position("top")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    others = f" ({ranking.left_out} left out, which some method lacks)" if ranking.left_out else ""
     axes.set_xlabel(
-        f"Mean rank over {ranking.blocks} tasks; critical difference {ranking.critical_difference:.2f}"
+        f"Mean rank over {ranking.tasks} tasks{others}; critical difference "
+        f"{ranking.critical_difference:.2f}, Friedman's p {ranking.p:.2g}"
     )
     for side in ("left", "right", "bottom"):
         axes.spines[side].set_visible(False)
@@ -298,7 +302,7 @@ def heat_map(collection: Collection, across: str, down: str) -> Figure:
 
 def _methods(collection: Collection) -> Mapping[str, list[Cell]]:
     """Cells that differ in their size alone, by what they share."""
-    sizes = {"adapter_budget", "method.rank", "method.prompts", "method.length"}
+    sizes = SIZES | {"adapter_budget"}
     grouped: dict[str, list[Cell]] = defaultdict(list)
     kept = [place for place, column in enumerate(collection.columns) if column not in sizes]
     for cell in collection.cells:

@@ -28,8 +28,9 @@ _CAPTIONS = {
     "parameters": "Score against trained parameters; intervals are 95 %.",
     "curves": "Validation after every epoch, means over runs.",
     "score_over_cost": "Mean score over what training costs: the median time of a batch, and peak memory.",
-    "ranks": "Mean ranks over tasks, each at each budget; 1 is the best. Methods that a red bar joins are "
-    "not significantly apart (Nemenyi's critical difference at 0.05; Demšar 2006).",
+    "ranks": "Mean ranks over tasks, of each the mean over its budgets; 1 is the best. Methods that a red "
+    "bar joins are not significantly apart (Nemenyi's critical difference at 0.05; Demšar 2006). Tasks that "
+    "share recordings are not independent, and make that difference too small.",
     "cost": "Time of a run, peak memory and size of the saved adapter, means over runs.",
     "grid": "Mean score over two settings.",
 }

@@ -5,41 +5,58 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scipy.stats import rankdata, studentized_range
+import numpy as np
+from scipy.stats import chi2, rankdata, studentized_range
 
 from mambadapter.report.collect import METRICS, Collection
 
 _ALPHA = 0.05
 
-# Fewer methods, or blocks, than this make no ranking.
+# Fewer methods, or tasks, than this make no ranking.
 _FEWEST = 3
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Mean ranks of methods over blocks.
+    """Mean ranks of methods over tasks.
 
     Attributes
     ----------
     ranks : Mapping[str, float]
         By method; 1 is the best.
-    blocks : int
-        Over how many: the tasks, each at each budget, that all methods were run on.
+    tasks : int
+        Over how many.
+    left_out : int
+        Tasks that some method was not run on, at any budget.
     """
 
     ranks: Mapping[str, float]
-    blocks: int
+    tasks: int
+    left_out: int = 0
+
+    @property
+    def p(self) -> float:
+        """Friedman's: how often methods that do not differ would have ranks as far apart."""
+        methods = len(self.ranks)
+        spread = sum((rank - (methods + 1) / 2) ** 2 for rank in self.ranks.values())
+        statistic = 12 * self.tasks / (methods * (methods + 1)) * spread
+        return float(chi2.sf(statistic, methods - 1))
 
     @property
     def critical_difference(self) -> float:
         """Mean ranks that differ by less are not significantly apart (Nemenyi 1963)."""
         methods = len(self.ranks)
         quantile = studentized_range.ppf(1 - _ALPHA, methods, math.inf) / math.sqrt(2)
-        return float(quantile * math.sqrt(methods * (methods + 1) / (6 * self.blocks)))
+        return float(quantile * math.sqrt(methods * (methods + 1) / (6 * self.tasks)))
 
     def groups(self) -> list[list[str]]:
-        """The largest sets of neighbours that are not significantly apart, the best first."""
+        """The largest sets of neighbours that are not significantly apart, the best first.
+
+        All, where Friedman's test finds no difference among them: then none is looked for between two.
+        """
         names = sorted(self.ranks, key=self.ranks.__getitem__)
+        if self.p >= _ALPHA:
+            return [names]
         groups: list[list[str]] = []
         for start, name in enumerate(names):
             reach = self.ranks[name] + self.critical_difference
@@ -50,19 +67,29 @@ class Ranking:
 
 
 def rank(collection: Collection) -> Ranking | None:
-    """Rank the methods of a collection; None where there are too few, or too few blocks that all were run on.
+    """Rank the methods of a collection; None where there are too few, or too few tasks that all were run on.
 
-    What counts in a block is the mean over seeds and folds, for these are not independent of one another.
+    A method is ranked by its mean over seeds and folds, and where a task was run at several budgets, by its
+    mean rank over these: neither are independent of one another, as the test wants them. Where methods have
+    budgets, those without one have no place in the comparison.
     """
-    scores: dict[tuple, dict[str, float]] = defaultdict(dict)
-    for cell in collection.cells:
-        block, method = collection.block_of(cell), collection.method_of(cell)
-        scores[block][method] = cell.summary(collection.metric)[0]
-    methods = sorted({name for block in scores.values() for name in block})
-    whole = [block for block in scores.values() if len(block) == len(methods)]
-    if len(methods) < _FEWEST or len(whole) < _FEWEST:
-        return None
+    budgets = "adapter_budget" in collection.columns
     sign = -1 if METRICS.get(collection.metric, True) else 1
-    places = [rankdata([sign * block[name] for name in methods]) for block in whole]
-    means = [float(sum(ranks)) / len(whole) for ranks in zip(*places, strict=True)]
-    return Ranking(dict(zip(methods, means, strict=True)), len(whole))
+    scores: dict[tuple, dict[int | None, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    for cell in collection.cells:
+        budget = collection.budget_of(cell)
+        if budget is not None or not budgets:
+            score = sign * cell.summary(collection.metric)[0]
+            scores[collection.task_of(cell)][budget][collection.method_of(cell)] = score
+    methods = sorted({name for task in scores.values() for each in task.values() for name in each})
+    whole = [
+        [[each[name] for name in methods] for each in task.values() if len(each) == len(methods)]
+        for task in scores.values()
+    ]
+    places = [rankdata(task, axis=1).mean(0) for task in whole if task]
+    if len(methods) < _FEWEST or len(places) < _FEWEST:
+        return None
+    means = map(float, np.mean(places, axis=0))
+    return Ranking(
+        dict(zip(methods, means, strict=True)), len(places), left_out=len(whole) - len(places)
+    )

@@ -25,10 +25,10 @@ class Comparison:
 
 
 def compare(collection: Collection, against: str | None = None) -> list[Comparison]:
-    """Compare every two cells that share at least two repetitions.
+    """Compare every two cells of one task that share at least two repetitions.
 
-    With `against`, the name of a method, its cells alone are compared, each with the other methods' of its
-    task and budget. That is far fewer comparisons to correct for; name it before the scores are seen.
+    With `against`, the name of a method, its cells alone are compared, each with the other methods' at its
+    budget. That is far fewer comparisons to correct for; name it before the scores are seen.
     """
     metric, found = collection.metric, []
     for one, other in _pairs(collection, against):
@@ -49,17 +49,20 @@ def compare(collection: Collection, against: str | None = None) -> list[Comparis
 
 
 def _pairs(collection: Collection, against: str | None) -> Iterator[tuple[Cell, Cell]]:
-    if against is None:
-        yield from combinations(collection.cells, 2)
-        return
     methods = {collection.method_of(cell) for cell in collection.cells}
-    if against not in methods:
+    if against is not None and against not in methods:
         raise UserError(f"No run is of '{against}'; {did_you_mean(against, methods)}.")
-    for one in collection.cells:
-        for other in collection.cells:
-            same = collection.block_of(one) == collection.block_of(other)
-            if same and collection.method_of(one) == against != collection.method_of(other):
-                yield one, other
+    for pair in combinations(collection.cells, 2):
+        if len({collection.task_of(cell) for cell in pair}) > 1:
+            continue
+        if against is None:
+            yield pair
+        elif len({collection.budget_of(cell) for cell in pair}) == 1:
+            of = [collection.method_of(cell) == against for cell in pair]
+            if of == [True, False]:
+                yield pair
+            elif of == [False, True]:
+                yield pair[::-1]
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -68,8 +68,8 @@ def rows_of(collection: Collection) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
-def _recipe(cell: Cell) -> tuple[str | None, str | None]:
-    return cell.runs[0].settings["recipe"], cell.runs[0].settings["corpus"]
+def _recipe(cell: Cell) -> tuple[str | None, ...]:
+    return tuple(cell.runs[0].settings[key] for key in ("recipe", "corpus", "language"))
 
 
 def _score(cell: Cell, rivals: Sequence[Cell], metric: str) -> str:

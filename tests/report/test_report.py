@@ -17,6 +17,7 @@ from mambadapter.errors import UserError
 from mambadapter.experiments.sweep import run_sweep
 from mambadapter.experiments.sweep_file import read_sweep
 from mambadapter.report.collect import collect, read_results
+from mambadapter.report.significance import compare
 from mambadapter.report.tables import to_csv, to_latex, to_markdown
 
 ROOT = Path(__file__).parents[2]
@@ -286,6 +287,34 @@ def test_corpora_of_other_names_are_other_tasks(tmp_path):
     assert collection.columns == ("corpus",)
     assert not collection.repeated
     assert [cell.labels for cell in collection.cells] == [("speaker1",), ("speaker2",)]
+
+
+def test_languages_and_hours_are_other_tasks(tmp_path):
+    paths = write(
+        tmp_path,
+        *(
+            result(name, 1, 0.5 + hours / 100, language={"code": code}, hours={"train": hours})
+            for code in ("kab", "rw")
+            for hours in (1, 10)
+            for name in ("lora", "dora")
+        ),
+    )
+    collection = collect(paths)
+    assert collection.columns == ("language", "adapter", "hours.train")
+    assert (len(collection.cells), collection.repeated) == (8, ())
+
+
+def test_settings_of_different_tasks_are_not_compared(tmp_path):
+    runs = [
+        {**result(name, seed, seed / 10 + 0.1 * seed**2 * (name == "lora")), "corpus": corpus}
+        for name in ("lora", "dora")
+        for corpus in ("ESC-10", "digits")
+        for seed in (1, 2, 3)
+    ]
+    comparisons = compare(collect(write(tmp_path, *runs)))
+    assert [{cell.labels[0] for cell in (one.one, one.other)} for one in comparisons] in (
+        [{"ESC-10"}, {"digits"}], [{"digits"}, {"ESC-10"}],
+    )  # fmt: skip
 
 
 def test_encoders_by_seed_are_one_setting(tmp_path):

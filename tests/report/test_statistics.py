@@ -127,10 +127,10 @@ def ranked(folder, scores):
 
 
 def test_critical_difference_is_demsars():
-    """His example: four classifiers on fourteen data sets, 1.25 apart (2006, section 3.2.4)."""
-    assert Ranking(dict.fromkeys("abcd", 2.5), 14).critical_difference == pytest.approx(
-        1.25, abs=0.01
-    )
+    """His example: four classifiers on fourteen data sets (2006, section 3.2.4)."""
+    ranking = Ranking(dict(zip("abcd", (3.143, 2.0, 2.893, 1.964), strict=True)), 14)
+    assert ranking.critical_difference == pytest.approx(1.25, abs=0.01)
+    assert ranking.p == pytest.approx(stats.chi2.sf(9.28, 3), abs=1e-3)
 
 
 def test_ranks_are_means_over_tasks(tmp_path):
@@ -138,11 +138,35 @@ def test_ranks_are_means_over_tasks(tmp_path):
     scores = {"a": [0.9, 0.8, 0.7], "b": [0.5, 0.8, 0.6], "c": [0.1, 0.2, 0.3, 0.9]}
     collection = ranked(tmp_path, scores)
     ranking = rank(collection)
-    assert ranking.blocks == 3
+    assert (ranking.tasks, ranking.left_out) == (3, 1)
     assert ranking.ranks == pytest.approx({"a": 3.5 / 3, "b": 5.5 / 3, "c": 3})
     assert ranking.groups() == [["a", "b", "c"]]
     texts = [text.get_text() for text in draw_all(collection)["ranks"].findobj(Text)]
     assert any(text.strip() == "a  1.17" for text in texts)
+
+
+def test_budgets_of_a_task_are_one_task_and_sizes_without_budgets_are_methods(tmp_path):
+    def cells(folder, sizes):
+        runs = [
+            result(name, seed, score + seed / 1000, batch_size=task, **of)
+            for task in range(3)
+            for of, scores in sizes
+            for name, score in zip("abc", scores, strict=True)
+            for seed in (1, 2)
+        ]
+        return rank(collect(write(tmp_path / folder, *runs)))
+
+    budgets = [
+        ({"adapter_budget": 100}, (0.9, 0.5, 0.1)),
+        ({"adapter_budget": 200}, (0.5, 0.9, 0.1)),
+    ]
+    ranking = cells("budgets", budgets)
+    assert ranking.tasks == 3
+    assert ranking.ranks == pytest.approx({"a": 1.5, "b": 1.5, "c": 3})
+    ranking = cells("ranks", [({"rank": 4}, (0.9, 0.5, 0.1)), ({"rank": 8}, (0.8, 0.6, 0.2))])
+    assert ranking.ranks == pytest.approx(
+        {"a, 4": 1, "a, 8": 2, "b, 8": 3, "b, 4": 4, "c, 8": 5, "c, 4": 6}
+    )
 
 
 def test_groups_are_of_neighbours_within_the_critical_difference():

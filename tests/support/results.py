@@ -11,7 +11,8 @@ def result(adapter, seed, accuracy, fold=None, lr=0.01, **config):
         "method": {"name": "LoRA", "rank": config.pop("rank", 8)},
         "history": [{"epoch": 1, "lr": 0.1, "train": {}, "valid": {"accuracy": accuracy - 0.1}}],
         "wall_time_s": 12.0, "peak_memory_mib": {"resident": 500.0},
-        "config": {"adapter": adapter, "seed": seed, "lr": lr, "prepare": {"!name:mambadapter.data.corpora.esc50.prepare_esc50": {}},
+        "config": {"adapter": adapter, "seed": seed, "lr": lr, "head_lr": lr,
+                   "prepare": {"!name:mambadapter.data.corpora.esc50.prepare_esc50": {}},
                    **folds, **config},
     }  # fmt: skip
 
