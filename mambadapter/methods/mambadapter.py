@@ -20,7 +20,7 @@ Block = Mamba | GatedConvolution
 class MambAdapter(nn.Module):
     """The branch ``delta = alpha * W_up(dropout(Mamba(W_down(input_scale * x))))``.
 
-    With an `input_scale` what W_up emits is divided by r (`project_up`); without it is the paper's. A
+    With an `input_scale` what W_up emits is scaled by the rank (`project_up`); without it is the paper's. A
     `GatedConvolution` may stand for the Mamba block. The branch holds its projections by reference: hand the
     same two to every branch of an encoder and they are shared, as in the paper; hand each its own and they
     are not.

@@ -4,10 +4,14 @@ python tiny_run.py ENCODER OUTPUT SEED [SEED ...]      (or under torchrun)
 """
 
 import functools
+import io
 import sys
+from pathlib import Path
 
 import speechbrain as sb
 import torch
+from hyperpyyaml import load_hyperpyyaml
+from ruamel.yaml import YAML
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.epoch_loop import EpochCounter
 from speechbrain.utils.train_logger import FileTrainLogger
@@ -19,6 +23,11 @@ from mambadapter.heads import PooledClassifier
 from mambadapter.methods import MambAdapters
 from mambadapter.training.checkpoints import WholeCheckpointer
 from mambadapter.training.classification import ClassificationBrain
+
+OPTIMISATION = (
+    "weight_decay", "warmup", "schedule", "max_grad_norm", "head_lr", "norm_lr_scale", "scan_lr_scale",
+    "parameter_groups",
+)  # fmt: skip
 
 
 @sb.utils.data_pipeline.takes("label_index", "seed")
@@ -38,21 +47,11 @@ def dataset(clips, offset):
 
 
 def optimisation(lr, head_lr=None):
-    """The settings of every Brain's optimiser, as a recipe's YAML gives them."""
-    matrices = {"lr": lr, "weight_decay": 0.1}
-    return {
-        "lr": lr,
-        "warmup": 0.1,
-        "schedule": "cosine",
-        "max_grad_norm": 1.0,
-        "parameter_groups": {
-            "branches": matrices,
-            "scan": {"lr": lr, "weight_decay": 0.0},
-            "norms": {"lr": lr, "weight_decay": 0.0},
-            "encoder": matrices,
-            "head": {**matrices, "lr": head_lr or lr},
-        },
-    }
+    """The settings of every Brain's optimiser, as `hparams/tasks/common.yaml` gives a recipe's."""
+    common = YAML().load(Path(__file__).parents[2] / "hparams/tasks/common.yaml")
+    stream = io.StringIO()
+    YAML().dump({"lr": lr, **{key: common[key] for key in OPTIMISATION}}, stream)
+    return load_hyperpyyaml(stream.getvalue(), {"head_lr": head_lr} if head_lr else None)
 
 
 def build(encoder_folder, output, seed=1, method=None, lr=0.005, run_opts=None, **hparams):

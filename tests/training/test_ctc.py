@@ -126,8 +126,10 @@ def test_the_head_learns_at_its_own_rate(folder, tmp_path):
     brain.init_optimizers()
     rates = {id(p): group["lr"] for group in brain.optimizer.param_groups for p in group["params"]}
     assert {rates[id(p)] for p in brain.modules.head.parameters()} == {0.02}
-    learning = [p for p in brain.modules.encoder.parameters() if p.requires_grad]
-    assert {rates[id(p)] for p in learning} == {0.005}
+    encoder = brain.modules.encoder
+    assert {rates[id(p)] for p in encoder.branches.parameters()} == {0.005}
+    norms = [p for p in encoder.backbone.parameters() if p.requires_grad]
+    assert {rates[id(p)] for p in norms} == {0.0005}
 
 
 @pytest.mark.parametrize("lstm", [0, 5])

@@ -2,12 +2,10 @@
 
 import logging
 import math
-from pathlib import Path
 
 import pytest
 import torch
-from ruamel.yaml import YAML
-from support.tiny_run import build, fit, optimisation, train
+from support.tiny_run import build, fit, train
 from torch import nn
 
 from mambadapter.encoders import AdaptedEncoder
@@ -151,12 +149,3 @@ def test_a_run_that_learns_says_nothing(folder, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "mambadapter"):
         train(folder, tmp_path, number_of_epochs=8)
     assert "does not learn" not in caplog.text
-
-
-def test_settings_are_those_of_the_recipes():
-    """The tests' Brains are set up as `hparams/tasks/common.yaml` sets up a recipe's."""
-    common = YAML().load(Path(__file__).parents[2] / "hparams/tasks/common.yaml")
-    ours = optimisation(0.005)
-    for key in ("warmup", "schedule", "max_grad_norm"):
-        assert ours[key] == common[key]
-    assert ours["parameter_groups"].keys() == common["parameter_groups"].keys()
