@@ -47,7 +47,10 @@ def page() -> str:
 def _cells(key: Key) -> list[str]:
     found = [_value_and_comment(key, text) for text in _texts(key)]
     values = dict.fromkeys(value for value, _ in found)
-    default = ", ".join(f"`{value}`" for value in values if value and value[0] != "!")
+    shown = [
+        re.sub(r"^`!ref <(\w+)>`$", r"that of `\1`", f"`{value}`") for value in values if value
+    ]
+    default = ", ".join(value for value in shown if not value.startswith("`!"))
     if "!PLACEHOLDER" in values:
         default = "must be given"
     if key.optional:

@@ -68,6 +68,20 @@ def test_methods_get_their_own_best_tries(sweep_file, capsys):
     assert "8 tries on validation data for each of 2 searches" in capsys.readouterr().out
 
 
+def test_first_tries_are_alike_and_spread_evenly(sweep_file, capsys):
+    text = sweep_file.read_text().replace("tries: 8", "tries: 3")
+    sweep_file.write_text(text)
+    sweep = read_sweep(sweep_file)
+    run_sweep(sweep)
+    for record in records(sweep).values():
+        rates = sorted(one["settings"]["adapter.lr"] for one in record["tries"])
+        assert rates == pytest.approx([10 ** (-3 + 2 / 6), 10**-2, 10 ** (-1 - 2 / 6)], rel=0.01)
+    assert "Fake-lora: the best" not in capsys.readouterr().out
+    sweep_file.write_text(text.replace("high: 0.1,", "high: 0.006,"))
+    run_sweep(read_sweep(sweep_file))
+    assert "Fake-lora: the best adapter.lr, 0.00445, is at the edge" in capsys.readouterr().out
+
+
 def test_tries_test_nothing(sweep_file):
     """They are at the first values of the lists that are not searched."""
     sweep = read_sweep(sweep_file)
