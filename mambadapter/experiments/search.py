@@ -177,8 +177,8 @@ def run_search(
     best = max(finished, key=lambda one: validation_rank(one["valid"]))
     write_json(group.record, {"best": best["settings"], "tries": tried})
     for key, of in group.search.over.items():
-        values, chosen = [one["settings"][key] for one in finished], best["settings"][key]
-        if isinstance(of, dict) and len(values) > 1 and chosen in (min(values), max(values)):
+        given, chosen = [one["settings"][key] for one in finished], best["settings"][key]
+        if isinstance(of, dict) and len(finished) > 1 and chosen in (min(given), max(given)):
             say(f"{group.name}: the best {key}, {chosen}, is at the edge of those tried.")
     return None
 
