@@ -65,7 +65,7 @@ def main() -> None:
 
 def planned(corpus: Path, twin: Path) -> list[Trial]:
     """The recipe's quickstart, as a user would run it: the probe of a random encoder, then the menu."""
-    shared = {"data_folder": corpus, "number_of_epochs": 4}
+    shared = {"data_folder": corpus, "number_of_epochs": 3}
     settings = {RANDOM: {**shared, "adapter": "linear_probe", "encoder": twin}}
     for adapter in YAML(typ="rt").load(MENU):
         changes = FULL_FINETUNING if adapter == "full_finetuning" else {}
