@@ -154,7 +154,7 @@ def progress(trial: Trial) -> str:
 
 
 def _execute_and_wait(trial: Trial) -> Outcome:
-    return execute(trial, wait=True)
+    return execute(trial, wait=True, fork=False)
 
 
 def _bar(total: int) -> tqdm:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mambadapter.errors import UserError
+from mambadapter.experiments import forks
 from mambadapter.utils.files import read_json, write_json
 
 DONE, FAILED, ELSEWHERE = "done", "failed", "runs elsewhere"
@@ -100,10 +101,17 @@ class Outcome:
     log: str = ""
 
 
-def execute(trial: Trial, threads: int = 1, gpus: str | None = None, wait: bool = False) -> Outcome:
+def execute(
+    trial: Trial,
+    threads: int = 1,
+    gpus: str | None = None,
+    wait: bool = False,
+    fork: bool = True,
+) -> Outcome:
     """Run a trial in a process of its own, unless it is done or another process runs it.
 
-    A trial that was killed goes on from its checkpoints, as its recipe does.
+    A trial that was killed goes on from its checkpoints, as its recipe does. With `fork` only the first
+    trial waits for the libraries' imports; where there is no second, that saves nothing.
     """
     with _lock(trial.output, wait) as lock:
         if lock is None:
@@ -114,17 +122,22 @@ def execute(trial: Trial, threads: int = 1, gpus: str | None = None, wait: bool 
         if gpus is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpus
         log = trial.output / SWEEP_LOG
-        with log.open("w", encoding="utf-8") as file:
-            status = subprocess.run(
-                [sys.executable, *trial.arguments, "--noprogressbar"],
-                cwd=trial.recipe,
-                env=environment,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                check=False,
-                # It holds the lock too: were this process killed, it would go on by itself.
-                pass_fds=[lock],
-            ).returncode
+        log.write_text("")
+        arguments = [*trial.arguments, "--noprogressbar"]
+        # It holds the lock too: were this process killed, it would go on by itself.
+        if fork and trial.processes == 1:
+            status = forks.wait(forks.start(arguments, log, None, trial.recipe, environment, lock))
+        else:
+            with log.open("w", encoding="utf-8") as file:
+                status = subprocess.run(
+                    [sys.executable, *arguments],
+                    cwd=trial.recipe,
+                    env=environment,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    check=False,
+                    pass_fds=[lock],
+                ).returncode
         if status or not trial.result.is_file():
             end = log.read_text(encoding="utf-8", errors="replace")[-_SHOWN:]
             write_json(trial.output / _FAILURE, {"status": status, "log": end})
