@@ -1,5 +1,8 @@
 """What the contracts of encoders and decoders share."""
 
+import copy
+import functools
+
 import torch
 from torch import nn
 
@@ -12,10 +15,13 @@ ENCODER_ONLY = {"bitfit", "linear_probe", "full_finetuning"}
 SAMPLES = 6000
 
 
+_loaded = functools.cache(load_pretrained)
+
+
 def build(folder, method, classes=5):
     """An encoder without dropout of its own, and a head."""
     torch.manual_seed(0)
-    loaded = load_pretrained(folder)
+    loaded = copy.deepcopy(_loaded(folder))
     encoder = AdaptedEncoder(loaded.backbone, method, loaded.frontend)
     return encoder, PooledClassifier(encoder.width, classes)
 
