@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from multiprocessing import reduction
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 # Only the libraries: this package's modules are read anew by each script.
@@ -68,7 +69,13 @@ def start(
         ),
     )
     with _ONE_AT_A_TIME:
-        process.start()
+        program = sys.modules["__main__"]
+        # The process would import the program that starts it, and so run it again where that is not guarded.
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            process.start()
+        finally:
+            sys.modules["__main__"] = program
     return process
 
 

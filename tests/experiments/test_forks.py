@@ -3,6 +3,8 @@
 import fcntl
 import os
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -59,3 +61,17 @@ def test_a_kept_lock_is_held_until_it_ends(tmp_path):
         os.kill(process.pid, signal.SIGKILL)
         assert forks.wait(process) == -signal.SIGKILL
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_program_without_a_guard_starts_it_once(tmp_path):
+    text = (
+        "import pathlib; from mambadapter.experiments import forks\n"
+        "print('program')\n"
+        "forks.wait(forks.start(['script.py'], pathlib.Path('out.txt')))"
+    )
+    script(tmp_path, "print('script')")
+    (tmp_path / "program.py").write_text(text)
+    command = [sys.executable, "program.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "program\n"
+    assert (tmp_path / "out.txt").read_text() == "script\n"
