@@ -202,6 +202,8 @@ _ROWS = (
     _machine("output_folder", PATH, "-", read=True),
     _machine("tensorboard", SWITCH, False, read=True),
     _machine("num_workers", _whole(0), 0),
+    _machine("cache_gb", NUMBER, 0, read=True),
+    _machine("cache_folder", PATH_OR_NULL, "-", read=True),
     # Of the menus, what is chosen defines the experiment, and stands in `method` and `source`.
     Key("encoders", read=False, in_digest=False),
     Key("adapters", read=False, in_digest=False),

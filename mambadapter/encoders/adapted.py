@@ -1,6 +1,7 @@
 """A frozen encoder with branches beside its sub-layers."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from transformers import PreTrainedModel
 
 from mambadapter.encoders.families import family_of, frontend_of
 from mambadapter.encoders.frontend import Frontend
+from mambadapter.encoders.frozen_features import FrozenFeatures, frozen_until
 from mambadapter.encoders.loading import load_pretrained
 from mambadapter.encoders.padding import valid_samples
 from mambadapter.encoders.stack import AdaptedStack, Method
@@ -52,6 +54,7 @@ class AdaptedEncoder(AdaptedStack):
             patch(backbone)
         super().__init__(backbone, method, state)
         self.frontend = frontend
+        self.features: FrozenFeatures | None = None
 
     @classmethod
     def from_pretrained(cls, source: str | Mapping[str, Any], method: Method) -> "AdaptedEncoder":
@@ -97,6 +100,23 @@ class AdaptedEncoder(AdaptedStack):
         """
         return self.frontend.frames(self.backbone, samples)
 
+    def keep_frozen(self, folder: Path, limit: float) -> None:
+        """From now on compute what training does not change once for each clip.
+
+        The same clips must come again as they were, without augmentation; and nothing below the first branch
+        may be changed any more. Does nothing where nothing stays as it is, as in full fine-tuning.
+
+        Parameters
+        ----------
+        folder : Path
+            Where it is kept, by encoder and clip; runs may share it.
+        limit : float
+            Bytes of that folder; 0 keeps nothing.
+        """
+        ends = frozen_until(self)
+        if self.features is None and ends is not None:
+            self.features = FrozenFeatures(self, ends, folder, limit)
+
     def forward(self, wavs: Tensor, wav_lens: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Encode a batch of waveforms.
 
@@ -128,5 +148,8 @@ class AdaptedEncoder(AdaptedStack):
             )
         self.state.samples = samples
         self.state.lengths = frames if self.frontend.ragged and samples is not None else None
-        hidden = self.run(**self.frontend.inputs(wavs, samples))
+        if self.features is not None:
+            hidden = self.features.hidden(wavs, samples)
+        else:
+            hidden = self.run(**self.frontend.inputs(wavs, samples))
         return self.frontend.read_out(hidden), frames

@@ -34,8 +34,11 @@ class Frontend(Protocol):
     def frames(self, backbone: Any, samples: Tensor) -> Tensor:
         """(B,) samples to (B,) valid positions of the output; 0 for a clip that is too short."""
 
-    def inputs(self, wavs: Tensor, samples: Tensor | None) -> dict[str, Any]:
-        """(B, S) waveforms and (B,) valid samples, or None where all are, to the model's arguments."""
+    def inputs(self, wavs: Tensor, samples: Tensor | None, blank: bool = False) -> dict[str, Any]:
+        """(B, S) waveforms and (B,) valid samples, or None where all are, to the model's arguments.
+
+        With `blank` their numbers are not needed, only their shapes.
+        """
 
     def read_out(self, hidden: Tensor) -> Tensor:
         """(B, T, d) of the last layer to what the head reads."""

@@ -4,6 +4,7 @@ import logging
 import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -23,6 +24,7 @@ from mambadapter.training.prior import PriorLoss, first_epochs
 from mambadapter.training.sanity_check import prove_alive
 from mambadapter.training.selection import checkpoint_rank, is_ranked
 from mambadapter.training.stopwatch import Stopwatch
+from mambadapter.utils.files import user_cache
 
 logger = logging.getLogger(__name__)
 
@@ -65,9 +67,8 @@ class EncoderBrain(sb.Brain):
             super().__init__(modules, opt_class, hparams, run_opts, checkpointer)
         except ValueError as error:  # run options that do not go together, such as fp16 on a CPU
             raise UserError(str(error)) from error
-        self.count: ParameterCount = count_parameters(
-            cast(AdaptedEncoder, modules["encoder"]), modules["head"]
-        )
+        self._encoder = cast(AdaptedEncoder, modules["encoder"])
+        self.count: ParameterCount = count_parameters(self._encoder, modules["head"])
         self.metrics: dict[str, dict[str, float]] = {}
         self.train_stats: dict[str, float] = {}
         self.stopwatch = Stopwatch()
@@ -87,6 +88,11 @@ class EncoderBrain(sb.Brain):
     def loss(self, predictions: Any, batch: Any, stage: sb.Stage) -> Tensor:
         """The loss of a batch; outside training also a place to keep what the metrics need."""
         raise NotImplementedError
+
+    @property
+    def augments(self) -> bool:
+        """Whether training hears clips that are changed at random."""
+        return False
 
     def targets(self, batch: Any) -> Iterable[int]:
         """What a batch of training asks for, such as classes; how often each occurs tells chance."""
@@ -144,7 +150,14 @@ class EncoderBrain(sb.Brain):
         if self.hparams.proof_of_life:
             prove_alive(self.modules["encoder"], self.modules["head"])
             logger.info("Proof of life: starts as the frozen encoder, all of it learns.")
+        self._keep_frozen()
         super().on_fit_start()
+
+    def _keep_frozen(self) -> None:
+        """Compute once for each clip what no step changes; on a GPU a clip at a time would take longer."""
+        if torch.device(self.device).type == "cpu" and not self.augments:
+            folder = self.hparams.cache_folder or user_cache()
+            self._encoder.keep_frozen(Path(folder), 1e9 * self.hparams.cache_gb)
 
     def init_optimizers(self) -> None:
         """One optimiser, with the groups of parameters that the YAML declares."""
@@ -186,6 +199,14 @@ class EncoderBrain(sb.Brain):
     def batch_ms(self) -> float | None:
         """Median time of a batch of training, ms, in this process; reading audio is not in it."""
         return 1000 * float(np.median(self._step_seconds)) if self._step_seconds else None
+
+    @property
+    def frozen_features(self) -> dict[str, Any] | None:
+        """Where what is frozen ends; for how many clips it was computed, or read. None if it is not kept."""
+        kept = self._encoder.features
+        if kept is None:
+            return None
+        return {"until": kept.ends, "computed": kept.computed, "read": kept.read}
 
     def check_loss_isfinite(self, loss: Tensor) -> None:
         """Stop at the first loss that is not finite; what was checkpointed stays."""
@@ -248,6 +269,7 @@ class EncoderBrain(sb.Brain):
 
     def on_evaluate_start(self, max_key: str | None = None, min_key: str | None = None) -> None:
         """Test the best epoch."""
+        self._keep_frozen()
         self.restore_best()
 
     def restore_best(self) -> None:

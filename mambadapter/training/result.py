@@ -42,6 +42,7 @@ def write_result(brain: EncoderBrain, experiment: Experiment, method: Method) ->
             "wall_time_s": round(brain.stopwatch.seconds, 1),
             "batch_ms": None if brain.batch_ms is None else round(brain.batch_ms, 2),
             "peak_memory_mib": peak_memory_mib(),
+            "frozen_features": brain.frozen_features,
             "versions": _versions(),
             "machine": _machine(),
             "digest": experiment.digest,

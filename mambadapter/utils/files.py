@@ -39,6 +39,12 @@ def read_json(path: Path, mend: str, kind: type = dict) -> Any:
     return content
 
 
+def user_cache() -> Path:
+    """Where a user's programs keep what can be computed again."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root, "mambadapter")
+
+
 def shown(path: str | Path) -> str:
     """A path as a message can hold it: on one line, and in UTF-8 whatever its bytes are."""
     text = str(path).encode("utf-8", "backslashreplace").decode()

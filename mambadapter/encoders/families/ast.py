@@ -77,8 +77,10 @@ class Spectrograms:
         tokens = 1 if self.readout == "cls" else _FIRST + bands * moments
         return torch.where(samples < round(_WINDOW * self.sample_rate), 0, tokens)
 
-    def inputs(self, wavs: Tensor, samples: Tensor | None) -> dict[str, Any]:
+    def inputs(self, wavs: Tensor, samples: Tensor | None, blank: bool = False) -> dict[str, Any]:
         """(B, S) waveforms and (B,) valid samples, or None where all are, to the model's arguments."""
+        if blank:
+            return {"input_values": wavs.new_zeros(len(wavs), self.max_length, self.mel_bins)}
         lengths = [wavs.shape[1]] * len(wavs) if samples is None else samples.tolist()
         clips = [
             self._spectrogram(clip[:length]) for clip, length in zip(wavs, lengths, strict=True)
@@ -151,4 +153,7 @@ AST = Family(
     masked=Masked("input_values", hop=0.01, is_input=True),
     settings=("max_length", "token_order", "readout"),
     shapes={"ast": {}},
+    blanks={
+        "embeddings": lambda module, x: x.new_zeros(len(x), *module.position_embeddings.shape[1:])
+    },
 )

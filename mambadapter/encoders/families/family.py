@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from mambadapter.encoders.frontend import Frontend
@@ -91,6 +91,9 @@ class Family:
         Changes a loaded encoder in place, for speed.
     reads_prefixes : bool
         The attention is this package's own, and reads a prefix by itself.
+    blanks : Mapping[str, Callable]
+        For modules in front of the Transformer, what makes of the module and its input an output of the same
+        shape, up to channels that nothing reads, without computing it.
     """
 
     layout: Layout
@@ -104,3 +107,4 @@ class Family:
     decoder_layout: Layout | None = None
     patch: Callable[[nn.Module], None] | None = None
     reads_prefixes: bool = False
+    blanks: Mapping[str, Callable[[Any, Tensor], Any]] = field(default_factory=dict)

@@ -35,9 +35,11 @@ class Waveforms:
         """(B,) samples to (B,) frames of about 20 ms."""
         return backbone._get_feat_extract_output_lengths(samples).long()
 
-    def inputs(self, wavs: Tensor, samples: Tensor | None) -> dict[str, Tensor | None]:
+    def inputs(
+        self, wavs: Tensor, samples: Tensor | None, blank: bool = False
+    ) -> dict[str, Tensor | None]:
         """(B, S) waveforms and (B,) valid samples, or None where all are, to the model's arguments."""
-        if self.normalise:
+        if self.normalise and not blank:
             wavs = normalise_waveforms(wavs, samples)
         mask = None if samples is None else frame_mask(samples, wavs.shape[1]).long()
         return {"input_values": wavs, "attention_mask": mask}
@@ -88,6 +90,26 @@ REGULARISERS = (
 
 MASKED = Masked("feature_projection", hop=0.02)
 
+
+def _blank_convolutions(module: Any, wavs: Tensor) -> Tensor:
+    """(B, S) to (B, 1, T)."""
+    frames = wavs.shape[1]
+    for layer in module.conv_layers:
+        frames = (frames - layer.conv.kernel_size[0]) // layer.conv.stride[0] + 1
+    return wavs.new_zeros(len(wavs), 1, frames)
+
+
+def _blank_projection(module: Any, features: Tensor) -> Tensor:
+    """(B, T, C) to (B, T, d)."""
+    return features.new_zeros(*features.shape[:2], module.projection.out_features)
+
+
+BLANKS = {
+    "feature_extractor": _blank_convolutions,
+    "feature_projection": lambda module, x: (_blank_projection(module, x), x),
+    "encoder.pos_conv_embed": lambda module, hidden: hidden.new_zeros(()),
+}
+
 LARGE = {
     "hidden_size": 1024,
     "num_hidden_layers": 24,
@@ -102,6 +124,7 @@ WAV2VEC2 = Family(
     frontend=waveforms_of,
     regularisers=REGULARISERS,
     masked=MASKED,
+    blanks=BLANKS,
     shapes={
         "wav2vec2-base": {},
         "wav2vec2-large-lv60": {"conv_bias": True, **LARGE},
@@ -113,5 +136,6 @@ HUBERT = Family(
     frontend=waveforms_of,
     regularisers=REGULARISERS,
     masked=MASKED,
+    blanks={**BLANKS, "feature_projection": _blank_projection},
     shapes={"hubert-base": {}, "hubert-large": {"conv_bias": True, **LARGE}},
 )

@@ -17,6 +17,7 @@ from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 from mambadapter.encoders.families.family import Family
 from mambadapter.encoders.families.wav2vec2 import (
+    BLANKS,
     LARGE,
     LAYOUT,
     MASKED,
@@ -126,4 +127,5 @@ WAVLM = Family(
     shapes={"wavlm-base": {}, "wavlm-base-plus": {}, "wavlm-large": LARGE},
     patch=use_fused_attention,
     reads_prefixes=True,
+    blanks=BLANKS,
 )

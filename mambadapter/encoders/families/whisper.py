@@ -61,7 +61,7 @@ class LogMels:
         """(B,) samples to (B,) frames of 20 ms: those of the clip, also where silence to 30 s follows."""
         return _frames(samples)
 
-    def inputs(self, wavs: Tensor, samples: Tensor | None) -> dict[str, Any]:
+    def inputs(self, wavs: Tensor, samples: Tensor | None, blank: bool = False) -> dict[str, Any]:
         """(B, S) waveforms and (B,) valid samples, or None where all are, to the model's arguments."""
         longest = self.max_frames * 2 * _HOP
         if wavs.shape[1] > longest:
@@ -72,12 +72,12 @@ class LogMels:
         if samples is not None:
             wavs = wavs * frame_mask(samples, wavs.shape[1])
         if self.padding == "full":
-            features = self._log_mels(wavs, 2 * self.max_frames)
+            features = self._log_mels(wavs, 2 * self.max_frames, blank)
             return {"input_features": features, "attention_mask": None}
         # Silence follows, so that windows and convolutions at a clip's end see what they would in 30 s.
         lengths = torch.full(wavs.shape[:1], wavs.shape[1]) if samples is None else samples.cpu()
         frames = _frames(lengths)
-        features = self._log_mels(wavs, 2 * int(frames.max()) + 4)
+        features = self._log_mels(wavs, 2 * int(frames.max()) + 4, blank)
         mask = frame_mask(frames, int(frames.max())).to(wavs.device)
         return {"input_features": features, "attention_mask": mask}
 
@@ -85,8 +85,10 @@ class LogMels:
         """The frames as they are."""
         return hidden
 
-    def _log_mels(self, wavs: Tensor, frames: int) -> Tensor:
+    def _log_mels(self, wavs: Tensor, frames: int, blank: bool) -> Tensor:
         """(B, S) to (B, mel_bins, frames), as transformers' ``WhisperFeatureExtractor``."""
+        if blank:
+            return wavs.new_zeros(len(wavs), self.mel_bins, frames)
         with torch.autocast(wavs.device.type, enabled=False):
             wavs = F.pad(wavs.float(), (0, max(0, frames * _HOP - wavs.shape[1])))
             window = torch.hann_window(_WINDOW, device=wavs.device)
@@ -169,6 +171,10 @@ WHISPER = Family(
             "medium": (1024, 24, 16),
             "large-v3": (1280, 32, 20, 128),
         }.items()
+    },
+    blanks={
+        "conv1": lambda module, mels: mels.new_zeros(len(mels), 1, mels.shape[2]),
+        "conv2": lambda module, x: x.new_zeros(len(x), module.out_channels, (x.shape[2] + 1) // 2),
     },
     encoder="encoder",
     decoder=WhisperDecoder,

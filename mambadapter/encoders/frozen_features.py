@@ -1,0 +1,213 @@
+"""What of an encoder no training changes, computed once for each clip: all that lies below what learns."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from mambadapter.encoders.families import family_of, layout_of
+from mambadapter.encoders.fingerprint import frozen_fingerprint
+from mambadapter.encoders.sublayers import final_norm, is_pre_norm, outer_norm, transformer_layers
+from mambadapter.utils.tensor_store import TensorStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mambadapter.encoders.adapted import AdaptedEncoder
+
+# Where what is frozen ends: in front of the Transformer layers, in front of the final LayerNorm, or nowhere,
+# where only a mix of all layers' outputs learns.
+LAYERS, FINAL_NORM, ALL = "layers", "final_norm", "all"
+
+_NAMES = (
+    "_name_or_path",
+    "transformers_version",
+    "architectures",
+)  # of a configuration, which decide nothing
+
+
+class _Reached(Exception):
+    """Ends a forward pass where what is frozen ends."""
+
+    def __init__(self, hidden: Tensor) -> None:
+        super().__init__()
+        self.hidden = hidden
+
+
+class FrozenFeatures:
+    """Computes what is frozen clip by clip, so that no batch changes a bit of it, and keeps it on disk.
+
+    Parameters
+    ----------
+    encoder : AdaptedEncoder
+        Adapted, and on its device.
+    ends : str
+        Where what is frozen ends, from `frozen_until`.
+    folder : Path
+        Of all encoders' features.
+    limit : float
+        Bytes of it; 0 keeps none.
+
+    Attributes
+    ----------
+    computed, read : int
+        Clips so far.
+    injects : bool
+        A forward pass is under way that need not compute what is frozen.
+    """
+
+    def __init__(self, encoder: "AdaptedEncoder", ends: str, folder: "Path", limit: float) -> None:
+        self.encoder, self.ends = encoder, ends
+        self.computed = self.read = 0
+        self._folder, self._limit = folder, limit
+        self._stores: dict[str, TensorStore] = {}
+        self._capturing = self.injects = False
+        self._clips: Sequence[Tensor] = ()
+        self._below = _fingerprint(encoder, ends)
+        if ends != ALL:
+            backbone = encoder.backbone
+            first = (
+                transformer_layers(backbone)[0] if is_pre_norm(backbone) else outer_norm(backbone)
+            )
+            entry = final_norm(backbone) if ends == FINAL_NORM else first
+            # In front of other hooks, such as those of prompts.
+            entry.register_forward_pre_hook(self._enter, with_kwargs=True, prepend=True)
+        if ends == LAYERS:
+            for path, blank in family_of(encoder.backbone.config).blanks.items():
+                _Skippable.replace(encoder.backbone.get_submodule(path), self, blank)
+
+    def hidden(self, wavs: Tensor, samples: Tensor | None) -> Tensor:
+        """(B, S) waveforms and (B,) valid samples to (B, T, d), as `AdaptedStack.run` of them."""
+        clips = self._features(wavs, samples)
+        if self.ends == LAYERS:
+            self._clips, self.injects = clips, True
+            try:
+                return self.encoder.run(**self.encoder.frontend.inputs(wavs, samples, blank=True))
+            finally:
+                self.injects = False  # the clips stay: gradient checkpointing enters once more
+        padded = _padded(clips, max(clip.shape[-2] for clip in clips))
+        if self.ends == FINAL_NORM:
+            return final_norm(self.encoder.backbone)(padded)
+        return self.encoder.branches["layers"](padded.unbind(1))
+
+    @torch.no_grad()
+    def _features(self, wavs: Tensor, samples: Tensor | None) -> list[Tensor]:
+        lengths = [wavs.shape[1]] * len(wavs) if samples is None else samples.tolist()
+        store = self._store(wavs)
+        clips = []
+        for wav, length in zip(wavs, lengths, strict=True):
+            key = hashlib.blake2b(wav[:length].cpu().numpy().data, digest_size=16).hexdigest()
+            features = None if store is None else store.read(key)
+            if features is None:
+                features = self._compute(wav[None, :length])
+                self.computed += 1
+                if store is not None:
+                    store.write(key, features.cpu())
+            else:
+                self.read += 1
+            clips.append(features.to(wavs.device))
+        return clips
+
+    def _compute(self, wav: Tensor) -> Tensor:
+        """Of one clip: (T, d), or (L + 1, T, d) of all layers."""
+        state, backbone = self.encoder.state, self.encoder.backbone
+        before = state.samples, state.lengths
+        state.samples = state.lengths = None
+        self._capturing = True
+        try:
+            inputs = self.encoder.frontend.inputs(wav, None)
+            output = backbone(**inputs, output_hidden_states=self.ends == ALL)
+        except _Reached as reached:
+            return reached.hidden[0].clone()
+        finally:
+            self._capturing = False
+            state.samples, state.lengths = before
+        return torch.stack(output.hidden_states)[:, 0]
+
+    def _enter(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        if self._capturing:
+            raise _Reached(hidden)
+        if not self._clips:
+            return None
+        hidden = _padded(self._clips, hidden.shape[1])
+        return (
+            ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
+        )
+
+    def _store(self, wavs: Tensor) -> TensorStore | None:
+        """Of the numbers that are computed just now: those of another precision or processor are others."""
+        if not self._limit:
+            return None
+        device = wavs.device.type
+        auto = torch.is_autocast_enabled(device) and str(torch.get_autocast_dtype(device))
+        threads = torch.get_num_threads() if device == "cpu" else 0
+        processor = (
+            torch.backends.cpu.get_cpu_capability()
+            if device == "cpu"
+            else torch.cuda.get_device_name(wavs.device)
+        )
+        said = f"{self._below} {torch.__version__} {wavs.dtype} {auto} {processor} {threads}"
+        group = hashlib.sha256(said.encode()).hexdigest()[:32]
+        if group not in self._stores:
+            self._stores[group] = TensorStore(self._folder, group, self._limit)
+        return self._stores[group]
+
+
+class _Skippable:
+    """The forward of a module that emits zeros while its numbers are not needed."""
+
+    def __init__(self, module: nn.Module, features: FrozenFeatures, blank: Any) -> None:
+        self.compute, self.features, self.blank = module.forward, features, blank
+        self.module = module
+
+    @classmethod
+    def replace(cls, module: nn.Module, features: FrozenFeatures, blank: Any) -> None:
+        module.forward = cls(module, features, blank)  # of this one module
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.features.injects:
+            return self.blank(self.module, *args)
+        return self.compute(*args, **kwargs)
+
+
+def frozen_until(encoder: "AdaptedEncoder") -> str | None:
+    """Where what training does not change ends; None if nothing of the encoder stays as it is."""
+    backbone = encoder.backbone
+    learning = {name for name, p in backbone.named_parameters() if p.requires_grad}
+    of_final_norm = {id(p) for p in final_norm(backbone).parameters()}
+    only_final_norm = all(id(backbone.get_parameter(name)) in of_final_norm for name in learning)
+    if encoder.trains_backbone:
+        return None
+    if not encoder.branches and only_final_norm:
+        return FINAL_NORM
+    if set(encoder.branches) == {"layers"} and not learning:
+        return ALL
+    return LAYERS if all(name.startswith(_inside_layers(encoder)) for name in learning) else None
+
+
+def _fingerprint(encoder: "AdaptedEncoder", ends: str) -> str:
+    """Of all that decides the features: configuration, frontend, and the parameters below."""
+    config = {k: v for k, v in encoder.backbone.config.to_dict().items() if k not in _NAMES}
+    said = json.dumps([ends, config, repr(encoder.frontend)], sort_keys=True, default=str)
+    above = _inside_layers(encoder) if ends == LAYERS else ()
+    weights = frozen_fingerprint(encoder.backbone, lambda name: not name.startswith(above))
+    return hashlib.sha256((said + weights).encode()).hexdigest()
+
+
+def _inside_layers(encoder: "AdaptedEncoder") -> tuple[str, str]:
+    """How the names of parameters begin that lie above the front of the Transformer."""
+    layout = layout_of(encoder.backbone)
+    return f"{layout.layers}.", f"{layout.outer_norm}."
+
+
+def _padded(clips: Sequence[Tensor], frames: int) -> Tensor:
+    """Clips of (..., T, d), of T each its own, as one batch of so many frames."""
+    first = clips[0]
+    batch = first.new_zeros(len(clips), *first.shape[:-2], frames, first.shape[-1])
+    for row, clip in zip(batch, clips, strict=True):
+        row[..., : clip.shape[-2], :] = clip
+    return batch

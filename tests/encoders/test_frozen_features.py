@@ -1,0 +1,199 @@
+"""What is frozen is computed once for each clip, and changes nothing."""
+
+import copy
+import multiprocessing
+import shutil
+
+import pytest
+import torch
+from support.contract import SAMPLES, build, moved, waveforms
+
+from mambadapter.encoders.frozen_features import ALL, FINAL_NORM, LAYERS, frozen_until
+from mambadapter.methods import MENU
+from mambadapter.utils.tensor_store import TensorStore
+
+pytestmark = pytest.mark.exhaustive
+
+# Those that have least in common.
+UNLIKE = pytest.mark.parametrize(
+    "any_encoder_folder",
+    ["wav2vec2", "hubert-stable", "wavlm-stable", "ast", "whisper"],
+    indirect=True,
+)
+
+
+def outputs(encoder, head):
+    """What a batch with padding gives in training, and the gradients."""
+    torch.manual_seed(3)
+    encoder.train().zero_grad()
+    hidden, frames = encoder(*waveforms())
+    logits = head(hidden, frames)
+    logits.square().sum().backward()
+    return logits.detach(), [p.grad for p in encoder.parameters() if p.grad is not None]
+
+
+def assert_same(one, other):
+    assert torch.equal(one[0], other[0])
+    assert len(one[1]) == len(other[1])
+    for grad, again in zip(one[1], other[1], strict=True):
+        assert torch.equal(grad, again)
+
+
+@UNLIKE
+@pytest.mark.parametrize("name", MENU)
+def test_kept_or_not_it_is_the_same_to_the_bit(any_encoder_folder, name, tmp_path):
+    """And but for rounding what a batch computed as one gives."""
+    encoder, head = build(any_encoder_folder, MENU[name])
+    moved(encoder)
+    expected = outputs(copy.deepcopy(encoder), head)
+    results, counts = [], []
+    for limit in (0, 1e9, 1e9):
+        one = copy.deepcopy(encoder)
+        one.keep_frozen(tmp_path / "features", limit)
+        if name == "full_finetuning":
+            assert one.features is None
+            return
+        results += [outputs(one, head), outputs(one, head)]
+        counts.append((one.features.computed, one.features.read))
+    assert counts == [(6, 0), (3, 3), (0, 6)]
+    for other in results[1:]:
+        assert_same(results[0], other)
+    logits, grads = results[0]
+    torch.testing.assert_close(logits, expected[0], rtol=1e-4, atol=1e-5)
+    for grad, again in zip(grads, expected[1], strict=True):
+        torch.testing.assert_close(grad, again, rtol=1e-3, atol=1e-5)
+
+
+@UNLIKE
+def test_gradient_checkpointing_finds_the_same_clips(any_encoder_folder, tmp_path):
+    encoder, head = build(any_encoder_folder, MENU["mambadapter"])
+    moved(encoder)
+    encoder.keep_frozen(tmp_path, 1e9)
+    plain = outputs(encoder, head)
+    encoder.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+    encoder.backbone.train()
+    torch.testing.assert_close(outputs(encoder, head), plain, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("any_encoder_folder", ["wav2vec2", "whisper"], indirect=True)
+@pytest.mark.parametrize(
+    ("name", "ends"),
+    [
+        ("linear_probe", FINAL_NORM),
+        ("weighted_sum", ALL),
+        ("mambadapter", LAYERS),
+        ("lora", LAYERS),
+        ("prompt_shallow", LAYERS),
+        ("bitfit", LAYERS),
+        ("full_finetuning", None),
+    ],
+)
+def test_where_it_ends(any_encoder_folder, name, ends):
+    assert frozen_until(build(any_encoder_folder, MENU[name])[0]) == ends
+
+
+def test_methods_share_it_and_encoders_do_not(encoder_folders, tmp_path):
+    counts = []
+    for family, name in [
+        ("wav2vec2", "lora"),
+        ("wav2vec2", "mambadapter"),
+        ("hubert", "lora"),
+    ]:
+        encoder, _ = build(encoder_folders[family], MENU[name])
+        encoder.keep_frozen(tmp_path, 1e9)
+        encoder(*waveforms())
+        counts.append(encoder.features.computed)
+    assert counts == [3, 0, 3]
+
+
+def test_another_precision_has_its_own(encoder_folders, tmp_path):
+    encoder, _ = build(encoder_folders["wav2vec2-stable"], MENU["lora"])
+    encoder.keep_frozen(tmp_path, 1e9)
+    encoder(*waveforms())
+    with torch.autocast("cpu", torch.bfloat16):
+        encoder(*waveforms())
+        encoder(*waveforms())
+    assert (encoder.features.computed, encoder.features.read) == (6, 3)
+
+
+def test_samples_that_differ_are_other_clips(encoder_folders, tmp_path):
+    """And those behind a clip's end are not its own."""
+    encoder, _ = build(encoder_folders["wav2vec2"], MENU["lora"])
+    encoder.keep_frozen(tmp_path, 1e9)
+    wavs, lens = waveforms()
+    encoder(wavs, lens)
+    wavs[1, round(0.7 * SAMPLES) :] = 3.0
+    wavs[0, 5] += 1e-6
+    encoder(wavs, lens)
+    assert (encoder.features.computed, encoder.features.read) == (4, 2)
+
+
+def test_it_stops_at_the_limit(tmp_path, caplog):
+    store = TensorStore(tmp_path, "a", 10_000)
+    for number in range(5):
+        store.write(f"{number}", torch.ones(1000))
+    assert [store.read(f"{number}") is not None for number in range(5)] == [True] * 2 + [False] * 3
+    assert "has reached its limit" in caplog.text
+    assert caplog.text.count("No more frozen features") == 1
+
+
+def test_a_full_folder_makes_room_of_what_was_opened_longest_ago(tmp_path):
+    for group in ("old", "new"):
+        TensorStore(tmp_path, group, 10_000).write("x", torch.ones(1000))
+    store = TensorStore(tmp_path, "own", 10_000)
+    assert not (tmp_path / "old").exists()
+    assert (tmp_path / "new").exists()
+    store.write("x", torch.ones(1000))
+    assert store.read("x") is not None
+
+
+def test_damaged_files_are_computed_again(tmp_path):
+    store = TensorStore(tmp_path, "a", 10_000)
+    store.write("x", torch.ones(10))
+    (file,) = (tmp_path / "a").rglob("x.safetensors")
+    file.write_bytes(file.read_bytes()[:-7])
+    assert store.read("x") is None
+    store.write("x", torch.ones(10))
+    assert torch.equal(store.read("x"), torch.ones(10))
+
+
+def test_a_disk_that_fails_stops_nothing(tmp_path, caplog, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    store = TensorStore(tmp_path, "a", 10_000)
+    monkeypatch.setattr("mambadapter.utils.tensor_store.save_file", full)
+    store.write("x", torch.ones(10))
+    store.write("y", torch.ones(10))
+    assert store.read("x") is None
+    assert caplog.text.count("No space left on device") == 1
+    (tmp_path / "file").write_text("")
+    assert TensorStore(tmp_path / "file", "a", 10_000).read("x") is None
+
+
+def hammer(folder, seed):
+    store = TensorStore(folder, "a", 1e9)
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        number = int(torch.randint(50, (), generator=generator))
+        found = store.read(f"{number}")
+        assert found is None or torch.equal(found, torch.full((500,), float(number)))
+        store.write(f"{number}", torch.full((500,), float(number)))
+
+
+def test_two_at_once_and_killed_leave_whole_tensors(tmp_path):
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=hammer, args=(tmp_path, seed)) for seed in (1, 2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(0.5)
+        assert process.is_alive()
+        process.kill()
+        process.join()
+    store = TensorStore(tmp_path, "a", 1e9)
+    found = [store.read(f"{number}") for number in range(50)]
+    assert sum(tensor is not None for tensor in found) > 40
+    for number, tensor in enumerate(found):
+        assert tensor is None or torch.equal(tensor, torch.full((500,), float(number)))
+    shutil.rmtree(tmp_path)
