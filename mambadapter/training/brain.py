@@ -53,7 +53,11 @@ class EncoderBrain(sb.Brain):
         Metrics of every epoch so far.
     lr : float
         The learning rate of this step, of what has no rate of its own.
+    augments : bool
+        Training hears clips that are changed at random.
     """
+
+    augments: bool = False
 
     def __init__(
         self,
@@ -88,11 +92,6 @@ class EncoderBrain(sb.Brain):
     def loss(self, predictions: Any, batch: Any, stage: sb.Stage) -> Tensor:
         """The loss of a batch; outside training also a place to keep what the metrics need."""
         raise NotImplementedError
-
-    @property
-    def augments(self) -> bool:
-        """Whether training hears clips that are changed at random."""
-        return False
 
     def targets(self, batch: Any) -> Iterable[int]:
         """What a batch of training asks for, such as classes; how often each occurs tells chance."""

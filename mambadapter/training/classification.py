@@ -28,11 +28,7 @@ class ClassificationBrain(EncoderBrain):
             self._augmentation = WaveformAugmentation(encoder.sample_rate)
         if self.hparams.spec_augment:
             add_spec_augment(encoder)
-
-    @property
-    def augments(self) -> bool:
-        """Whether training hears clips that are changed at random."""
-        return bool(self.hparams.waveform_augmentation or self.hparams.spec_augment)
+        self.augments = self.hparams.waveform_augmentation or self.hparams.spec_augment
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> Tensor:
         """(B, classes) logits of a batch, in training of an augmented one if the YAML says so."""

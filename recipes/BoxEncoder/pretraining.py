@@ -114,6 +114,8 @@ class PretrainingBrain(EncoderBrain):
     ``phone_objective: ctc`` only the order of the phones is told.
     """
 
+    augments = True  # and all of the encoder learns
+
     def on_fit_start(self) -> None:
         """Look the objective up."""
         self._phone_loss, self._phones_right = OBJECTIVES[self.hparams.phone_objective]
