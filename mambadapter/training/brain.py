@@ -154,12 +154,13 @@ class EncoderBrain(sb.Brain):
 
     def _keep_frozen(self) -> None:
         """Compute once for each clip what no step changes; on a GPU a clip at a time would take longer."""
-        if torch.device(self.device).type == "cpu" and not self.augments:
-            folder, gigabytes = self.hparams.cache_folder or user_cache(), self.hparams.cache_gb
-            self._encoder.keep_frozen(Path(folder), 1e9 * gigabytes)
-            if gigabytes and self._encoder.features is not None:
-                kept = "What is frozen is computed once for each clip and kept in %s, up to %g GB."
-                logger.info(kept, folder, gigabytes)
+        if self._encoder.features or self.augments or torch.device(self.device).type != "cpu":
+            return
+        folder, gigabytes = self.hparams.cache_folder or user_cache(), self.hparams.cache_gb
+        self._encoder.keep_frozen(Path(folder), 1e9 * gigabytes)
+        if gigabytes and self._encoder.features:
+            kept = "What is frozen is computed once for each clip and kept in %s, up to %g GB."
+            logger.info(kept, folder, gigabytes)
 
     def init_optimizers(self) -> None:
         """One optimiser, with the groups of parameters that the YAML declares."""
