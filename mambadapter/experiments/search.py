@@ -218,7 +218,7 @@ def short_digest(value: Any) -> str:
 
 def _study() -> Any:
     optuna = _optuna()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.GPSampler(seed=0, n_startup_trials=_SPREAD)
     return optuna.create_study(direction="maximize", sampler=sampler)
 
