@@ -109,9 +109,9 @@ class AdaptedEncoder(AdaptedStack):
         Parameters
         ----------
         folder : Path
-            Where it is kept, by encoder and clip; runs may share it.
+            Where it is kept, in ``frozen_features``, by encoder and clip; runs may share it.
         limit : float
-            Bytes of that folder; 0 keeps nothing.
+            Bytes of that; 0 keeps nothing.
         """
         ends = frozen_until(self)
         if self.features is None and ends is not None:

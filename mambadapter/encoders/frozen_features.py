@@ -22,11 +22,8 @@ if TYPE_CHECKING:
 # where only a mix of all layers' outputs learns.
 LAYERS, FINAL_NORM, ALL = "layers", "final_norm", "all"
 
-_NAMES = (
-    "_name_or_path",
-    "transformers_version",
-    "architectures",
-)  # of a configuration, which decide nothing
+# Of a configuration, what decides nothing.
+_NAMES = ("_name_or_path", "transformers_version", "architectures")
 
 
 class _Reached(Exception):
@@ -47,9 +44,9 @@ class FrozenFeatures:
     ends : str
         Where what is frozen ends, from `frozen_until`.
     folder : Path
-        Of all encoders' features.
+        In which a folder ``frozen_features`` holds those of all encoders.
     limit : float
-        Bytes of it; 0 keeps none.
+        Bytes of that; 0 keeps none.
 
     Attributes
     ----------
@@ -62,7 +59,8 @@ class FrozenFeatures:
     def __init__(self, encoder: "AdaptedEncoder", ends: str, folder: "Path", limit: float) -> None:
         self.encoder, self.ends = encoder, ends
         self.computed = self.read = 0
-        self._folder, self._limit = folder, limit
+        # One of its own, for what is in it is removed when it is full.
+        self._folder, self._limit = folder / "frozen_features", limit
         self._stores: dict[str, TensorStore] = {}
         self._capturing = self.injects = False
         self._clips: Sequence[Tensor] = ()

@@ -147,6 +147,17 @@ def test_a_full_folder_makes_room_of_what_was_opened_longest_ago(tmp_path):
     assert store.read("x") is not None
 
 
+def test_what_else_is_in_the_folder_stays(encoder_folders, tmp_path):
+    """Such as compiled kernels, or a user's own."""
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "kernels/scan.bin").write_bytes(bytes(20_000))
+    encoder, _ = build(encoder_folders["wav2vec2"], MENU["lora"])
+    encoder.keep_frozen(tmp_path, 10_000)
+    encoder(*waveforms())
+    assert (tmp_path / "kernels/scan.bin").exists()
+    assert (tmp_path / "frozen_features").is_dir()
+
+
 def test_damaged_files_are_computed_again(tmp_path):
     store = TensorStore(tmp_path, "a", 10_000)
     store.write("x", torch.ones(10))
