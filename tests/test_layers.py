@@ -17,7 +17,7 @@ LAYERS = (
     ("encoders",),
     ("methods",),
     ("heads", "text", "metrics", "data", "decoding", "budget"),
-    ("inference",),
+    ("inference", "cost"),
     ("config",),
     ("training",),
     ("experiments",),

@@ -10,12 +10,12 @@ import sys
 import torch
 import torch.nn.functional as F
 from scans import mambapy_scan, scan_inputs
-from timing import alternate, describe_machine
 from torch import Tensor, nn
 from transformers import MambaConfig, Wav2Vec2Config
 from transformers.models.mamba.modeling_mamba import MambaMixer
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2EncoderLayer
 
+from mambadapter.cost.timing import alternate, describe_machine
 from mambadapter.encoders.linear import use_onednn
 from mambadapter.methods.mambadapter import MambAdapter
 from mambadapter.ssm import GatedConvolution, Mamba, selective_scan

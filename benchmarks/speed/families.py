@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from memory import kept_mib, learning_mib
-from step import Step
-from timing import alternate, describe_machine
 from transformers import AutoModel
 
 from mambadapter.budget.count import architecture_config
+from mambadapter.cost.memory import kept_mib, learning_mib
+from mambadapter.cost.step import Step
+from mambadapter.cost.timing import alternate, describe_machine
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.decoder import AdaptedDecoder
 from mambadapter.encoders.families import encoder_of, frontend_of

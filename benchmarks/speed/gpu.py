@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 from scans import mambapy_scan, scan_inputs
-from step import Step
-from timing import alternate
 from torch import Tensor
 from transformers import AutoModel
 
 from mambadapter.budget.count import architecture_config
+from mambadapter.cost.step import Step
+from mambadapter.cost.timing import alternate
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.heads import PooledClassifier
 from mambadapter.methods import FullFinetuning, LinearProbe, LoRA, MambAdapters

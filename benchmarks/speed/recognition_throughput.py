@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataloader import SaveableDataLoader
-from timing import alternate, describe_machine
 
 from mambadapter.config import recipe_main
+from mambadapter.cost.timing import alternate, describe_machine
 from mambadapter.data.batching import batches_by_length
 from mambadapter.data.corpora.common_voice import prepare_common_voice
 from mambadapter.data.manifests import transcription_datasets

@@ -13,8 +13,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from timing import describe_machine
-
+from mambadapter.cost.timing import describe_machine
 from mambadapter.demo import write_corpus
 
 RECIPE = Path(__file__).parents[2] / "recipes/GoogleSpeechCommands"

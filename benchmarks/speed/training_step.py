@@ -10,11 +10,11 @@ no time.
 import sys
 
 import torch
-from memory import kept_mib
-from step import Step
-from timing import alternate, describe_machine
 from transformers import Wav2Vec2Config, Wav2Vec2Model, WavLMConfig, WavLMModel
 
+from mambadapter.cost.memory import kept_mib
+from mambadapter.cost.step import Step
+from mambadapter.cost.timing import alternate, describe_machine
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.heads import PooledClassifier
 from mambadapter.methods import MambAdapters

@@ -1,16 +1,12 @@
 """Which devices there are."""
 
 import torch
-from speechbrain.utils.run_opts import RunOptions
 
 from mambadapter.errors import UserError, did_you_mean
 
 
-def check_device(run_opts: RunOptions) -> None:
+def check_device(name: str) -> None:
     """Refuse a ``--device`` that is not there, before anything is prepared for it."""
-    if "device" not in run_opts.overridden_args:
-        return
-    name = str(run_opts["device"])
     there = devices()
     kind = name.partition(":")[0]
     if name in there or (name == kind and any(one.startswith(f"{kind}:") for one in there)):

@@ -119,7 +119,8 @@ def read_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
     Writes nothing; SpeechBrain's checkpointer makes its folder when `Experiment.hparams` is first read.
     """
     line = parse_command_line(argv)
-    check_device(line.run_opts)
+    if "device" in line.run_opts.overridden_args:
+        check_device(str(line.run_opts["device"]))
     recipe = read_recipe(line.hparams_file)
     tree, path = recipe.tree, recipe.path
     apply_changes(tree, line.changes, path.parent, recipe.replaced)

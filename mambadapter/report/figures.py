@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from mambadapter.cost import Cost
 from mambadapter.report.collect import METRICS, SIZES, Cell, Collection
 from mambadapter.report.ranks import Ranking, rank
 
@@ -297,6 +298,24 @@ def heat_map(collection: Collection, across: str, down: str) -> Figure:
             colour = "black" if value > middle else "white"
             axes.text(column, row, f"{value:.1f}", ha="center", va="center", color=colour)
     figure.colorbar(image, label=_called(collection, "Test"))
+    return figure
+
+
+def step_costs(costs: Sequence[Cost], what: str) -> Figure:
+    """A row a method: the time of a training step, and the memory that it holds over the frozen weights."""
+    figure = Figure(figsize=(_WIDTH, 0.9 + _ROW * len(costs)), layout="constrained")
+    time, memory = figure.subplots(1, 2, sharey=True)
+    names = [cost.method for cost in costs]
+    time.barh(names, [cost.milliseconds for cost in costs], color=_COLOURS[0])
+    memory.barh(names, [cost.memory_mib for cost in costs], color=_COLOURS[1])
+    time.set(xlabel="a training step, ms")
+    memory.set(xlabel="memory over the frozen weights, MiB")
+    time.invert_yaxis()
+    for axes in (time, memory):
+        axes.bar_label(axes.containers[0], fmt="%.0f", padding=2)
+        axes.margins(x=0.15)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(what, fontsize=8)
     return figure
 
 

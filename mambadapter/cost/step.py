@@ -1,5 +1,7 @@
 """A training step to be timed."""
 
+from copy import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,7 +21,7 @@ class Step:
         encoder: AdaptedEncoder,
         head: nn.Module,
         clips: int,
-        seconds: int,
+        seconds: float,
         tokens: int = 0,
         lr: float = 1e-4,
         backend: str = "auto",
@@ -28,12 +30,19 @@ class Step:
         self.modules = encoder.train(), head.train()
         self.learning = [p for m in self.modules for p in m.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(self.learning, lr=lr)
-        device = next(encoder.parameters()).device
-        self.wavs = torch.randn(clips, seconds * 16000, device=device)
+        self.device = device = next(encoder.parameters()).device
+        self.wavs = torch.randn(clips, round(seconds * 16000), device=device)
         written = torch.randint(5, 1000, (clips, tokens), device=device)
         self.written = [written] if tokens else []
         self.labels = written if tokens else torch.arange(clips, device=device)
         self.backend, self.half = backend, half
+
+    def on(self, clips: int) -> "Step":
+        """The same step on the first of its clips."""
+        part = copy(self)
+        part.wavs, part.labels = self.wavs[:clips], self.labels[:clips]
+        part.written = [tokens[:clips] for tokens in self.written]
+        return part
 
     def forward(self) -> Tensor:
         """The loss."""
@@ -43,7 +52,11 @@ class Step:
             logits = head(*encoder(self.wavs), *self.written)
         return F.cross_entropy(logits.float().flatten(0, -2), self.labels.flatten())
 
-    def __call__(self) -> None:
+    def backward(self) -> None:
+        """The gradients."""
         self.optimiser.zero_grad()
         self.forward().backward()
+
+    def __call__(self) -> None:
+        self.backward()
         self.optimiser.step()

@@ -28,8 +28,10 @@ def alternate(
     return {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
 
 
-def describe_machine() -> str:
+def describe_machine(device: str = "cpu", precision: str = "float32") -> str:
     """One line on what the numbers come from."""
+    if torch.device(device).type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}, {precision}"
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
@@ -37,5 +39,5 @@ def describe_machine() -> str:
     capability = torch.backends.cpu.get_cpu_capability()
     return (
         f"{processor} with {capability}, {torch.get_num_threads()} threads, "
-        f"torch {torch.__version__}, float32"
+        f"torch {torch.__version__}, {precision}"
     )
