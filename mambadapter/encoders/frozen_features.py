@@ -3,24 +3,30 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torchaudio
+import transformers
 from torch import Tensor, nn
 
 from mambadapter.encoders.families import family_of, layout_of
 from mambadapter.encoders.fingerprint import frozen_fingerprint
+from mambadapter.encoders.stack import hidden_input
 from mambadapter.encoders.sublayers import final_norm, is_pre_norm, outer_norm, transformer_layers
+from mambadapter.utils.files import source_digest
 from mambadapter.utils.tensor_store import TensorStore
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mambadapter.encoders.adapted import AdaptedEncoder
 
 # Where what is frozen ends: in front of the Transformer layers, in front of the final LayerNorm, or nowhere,
 # where only a mix of all layers' outputs learns.
 LAYERS, FINAL_NORM, ALL = "layers", "final_norm", "all"
+
+# Whose code computes them.
+_SOURCES, _LIBRARIES = Path(__file__).parent, (torch, torchaudio, transformers)
 
 # Of a configuration, what decides nothing.
 _NAMES = ("_name_or_path", "transformers_version", "architectures")
@@ -56,7 +62,7 @@ class FrozenFeatures:
         A forward pass is under way that need not compute what is frozen.
     """
 
-    def __init__(self, encoder: "AdaptedEncoder", ends: str, folder: "Path", limit: float) -> None:
+    def __init__(self, encoder: "AdaptedEncoder", ends: str, folder: Path, limit: float) -> None:
         self.encoder, self.ends = encoder, ends
         self.computed = self.read = 0
         # One of its own, for what is in it is removed when it is full.
@@ -79,13 +85,18 @@ class FrozenFeatures:
 
     def hidden(self, wavs: Tensor, samples: Tensor | None) -> Tensor:
         """(B, S) waveforms and (B,) valid samples to (B, T, d), as `AdaptedStack.run` of them."""
+        if self.ends == ALL and not self.encoder.state.enabled:
+            return self.encoder.run(**self.encoder.frontend.inputs(wavs, samples))
         clips = self._features(wavs, samples)
         if self.ends == LAYERS:
             self._clips, self.injects = clips, True
             try:
                 return self.encoder.run(**self.encoder.frontend.inputs(wavs, samples, blank=True))
             finally:
-                self.injects = False  # the clips stay: gradient checkpointing enters once more
+                self.injects = False
+                # Otherwise the backward enters the first layer once more.
+                if not getattr(self.encoder.layers[0], "gradient_checkpointing", False):
+                    self._clips = ()
         padded = _padded(clips, max(clip.shape[-2] for clip in clips))
         if self.ends == FINAL_NORM:
             return final_norm(self.encoder.backbone)(padded)
@@ -97,7 +108,8 @@ class FrozenFeatures:
         store = self._store(wavs)
         clips = []
         for wav, length in zip(wavs, lengths, strict=True):
-            key = hashlib.blake2b(wav[:length].cpu().numpy().data, digest_size=16).hexdigest()
+            valid = wav[:length].cpu().contiguous().view(torch.uint8).numpy()
+            key = hashlib.blake2b(valid.data, digest_size=16).hexdigest()
             features = None if store is None else store.read(key)
             if features is None:
                 features = self._compute(wav[None, :length])
@@ -126,7 +138,7 @@ class FrozenFeatures:
         return torch.stack(output.hidden_states)[:, 0]
 
     def _enter(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
-        hidden = args[0] if args else kwargs["hidden_states"]
+        hidden = hidden_input(args, kwargs)
         if self._capturing:
             raise _Reached(hidden)
         if not self._clips:
@@ -140,15 +152,18 @@ class FrozenFeatures:
         """Of the numbers that are computed just now: those of another precision or processor are others."""
         if not self._limit:
             return None
+        import llvmlite.binding  # which takes a while
+
         device = wavs.device.type
         auto = torch.is_autocast_enabled(device) and str(torch.get_autocast_dtype(device))
         threads = torch.get_num_threads() if device == "cpu" else 0
         processor = (
-            torch.backends.cpu.get_cpu_capability()
+            f"{llvmlite.binding.get_host_cpu_name()} {torch.backends.cpu.get_cpu_capability()}"
             if device == "cpu"
             else torch.cuda.get_device_name(wavs.device)
         )
-        said = f"{self._below} {torch.__version__} {wavs.dtype} {auto} {processor} {threads}"
+        products = torch.get_float32_matmul_precision()
+        said = f"{self._below} {wavs.dtype} {auto} {products} {processor} {threads}"
         group = hashlib.sha256(said.encode()).hexdigest()[:32]
         if group not in self._stores:
             self._stores[group] = TensorStore(self._folder, group, self._limit)
@@ -160,7 +175,6 @@ class _Skippable:
 
     def __init__(self, module: nn.Module, features: FrozenFeatures, blank: Any) -> None:
         self.compute, self.features, self.blank = module.forward, features, blank
-        self.module = module
 
     @classmethod
     def replace(cls, module: nn.Module, features: FrozenFeatures, blank: Any) -> None:
@@ -168,7 +182,7 @@ class _Skippable:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.features.injects:
-            return self.blank(self.module, *args)
+            return self.blank(self.features.encoder.backbone, *args)
         return self.compute(*args, **kwargs)
 
 
@@ -184,13 +198,19 @@ def frozen_until(encoder: "AdaptedEncoder") -> str | None:
         return FINAL_NORM
     if set(encoder.branches) == {"layers"} and not learning:
         return ALL
-    return LAYERS if all(name.startswith(_inside_layers(encoder)) for name in learning) else None
+    inside = _inside_layers(encoder)
+    above = {part for name, part in backbone.named_modules() if f"{name}.".startswith(inside)}
+    frozen_below = all(name.startswith(inside) for name in learning) and above.issuperset(
+        encoder.adapted
+    )
+    return LAYERS if frozen_below else None
 
 
 def _fingerprint(encoder: "AdaptedEncoder", ends: str) -> str:
-    """Of all that decides the features: configuration, frontend, and the parameters below."""
+    """Of all that decides the features: code, configuration, frontend, and the parameters below."""
     config = {k: v for k, v in encoder.backbone.config.to_dict().items() if k not in _NAMES}
-    said = json.dumps([ends, config, repr(encoder.frontend)], sort_keys=True, default=str)
+    code = [source_digest(_SOURCES), *(library.__version__ for library in _LIBRARIES)]
+    said = json.dumps([ends, code, config, repr(encoder.frontend)], sort_keys=True, default=str)
     above = _inside_layers(encoder) if ends == LAYERS else ()
     weights = frozen_fingerprint(encoder.backbone, lambda name: not name.startswith(above))
     return hashlib.sha256((said + weights).encode()).hexdigest()

@@ -55,11 +55,11 @@ class _Insertion:
 
     def enter(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
         """Keep what a module further up reads, where the branch is to read that."""
-        self.entered = _hidden_input(args, kwargs)
+        self.entered = hidden_input(args, kwargs)
 
     def leave(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
         """Add the branch."""
-        read = _hidden_input(args, kwargs) if self.entered is None else self.entered
+        read = hidden_input(args, kwargs) if self.entered is None else self.entered
         self.entered = None
         if not self.state.enabled:
             return output
@@ -73,7 +73,8 @@ class _Insertion:
         return (adapted, *output[1:]) if isinstance(output, tuple) else adapted
 
 
-def _hidden_input(args: tuple, kwargs: dict) -> Tensor:
+def hidden_input(args: tuple, kwargs: dict) -> Tensor:
+    """What a module of a Transformer reads: its first argument, however it is given."""
     return args[0] if args else kwargs["hidden_states"]
 
 
@@ -83,12 +84,18 @@ class AdaptedStack(nn.Module):
     Nothing in the backbone learns, drops out or is masked unless the method asks for it; the frozen
     part below the first branch builds no graph. Branches are hooked beside the sub-layers, so the
     backbone's parameter names stay those of its checkpoint.
+
+    Attributes
+    ----------
+    adapted : list[nn.Module]
+        The modules of the backbone to whose outputs branches are added.
     """
 
     def __init__(self, backbone: PreTrainedModel, method: Method, state: ForwardState) -> None:
         super().__init__()
         self.backbone = backbone
         self.branches = nn.ModuleDict()
+        self.adapted: list[nn.Module] = []
         self.trains_backbone = method.trains_backbone
         self.starts_as_frozen = method.starts_as_frozen
         self.state = state
@@ -153,6 +160,7 @@ class AdaptedStack(nn.Module):
             The module whose input counts as what is read, where a sub-layer is several in a row.
         """
         self.branches[name] = branch
+        self.adapted.append(module)
         insertion = _Insertion(branch, self.state, reads)
         if entry not in (None, module):
             entry.register_forward_pre_hook(insertion.enter, with_kwargs=True)

@@ -20,6 +20,7 @@ from mambadapter.errors import DivergedError, UserError
 from mambadapter.training.checkpoints import TrainedTensors
 from mambadapter.training.history import History
 from mambadapter.training.optimisation import parameter_groups, schedule
+from mambadapter.training.pace import Pace
 from mambadapter.training.prior import PriorLoss, first_epochs
 from mambadapter.training.sanity_check import prove_alive
 from mambadapter.training.selection import checkpoint_rank, is_ranked
@@ -49,6 +50,8 @@ class EncoderBrain(sb.Brain):
         Parameters of the model.
     stopwatch : Stopwatch
         Time since this run was first built.
+    pace : Pace
+        How fast training goes, and where its time goes.
     history : History
         Metrics of every epoch so far.
     lr : float
@@ -76,12 +79,12 @@ class EncoderBrain(sb.Brain):
         self.metrics: dict[str, dict[str, float]] = {}
         self.train_stats: dict[str, float] = {}
         self.stopwatch = Stopwatch()
+        self.pace = Pace(modules)
         self.history = History()
         self._prior = PriorLoss()
         self.lr = 0.0
         self._clips: Sequence[str] = ()
         self._micro_step = 0
-        self._step_seconds: list[float] = []
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("trained", TrainedTensors(modules))
             self.checkpointer.add_recoverable("stopwatch", self.stopwatch)
@@ -110,6 +113,7 @@ class EncoderBrain(sb.Brain):
         loss = self.loss(predictions, batch, stage)
         if stage == sb.Stage.TRAIN:
             self._prior.add(self.targets(batch))
+            self.pace.forward_ends()
         # SpeechBrain looks at the training loss only, and leaves the others out of its average.
         if stage != sb.Stage.TRAIN and not torch.isfinite(loss):
             raise DivergedError(
@@ -141,8 +145,8 @@ class EncoderBrain(sb.Brain):
                 f"An epoch of {len(loader)} batches makes no optimiser step with "
                 f"grad_accumulation_factor {self.grad_accumulation_factor}; lower it, or the batch size."
             )
-        total_steps = steps_per_epoch * self.hparams.number_of_epochs
-        self.lr_factor = schedule(self.hparams.schedule, self.hparams.warmup, total_steps)
+        self._steps = steps_per_epoch * self.hparams.number_of_epochs
+        self.lr_factor = schedule(self.hparams.schedule, self.hparams.warmup, self._steps)
 
     def on_fit_start(self) -> None:
         """Prove the model alive while it is fresh, then as SpeechBrain does."""
@@ -157,6 +161,11 @@ class EncoderBrain(sb.Brain):
         if self._encoder.features or self.augments or torch.device(self.device).type != "cpu":
             return
         folder, gigabytes = self.hparams.cache_folder or user_cache(), self.hparams.cache_gb
+        if folder is None:
+            folder, gigabytes = ".", 0
+            logger.warning(
+                "There is no home folder to keep frozen features in; give --cache_folder."
+            )
         self._encoder.keep_frozen(Path(folder), 1e9 * gigabytes)
         if gigabytes and self._encoder.features:
             kept = "What is frozen is computed once for each clip and kept in %s, up to %g GB."
@@ -173,6 +182,7 @@ class EncoderBrain(sb.Brain):
 
     def optimizers_step(self) -> None:
         """As SpeechBrain's, which would clip the gradients of the first parameter group only."""
+        self.pace.turn_to("optimiser")
         self.scaler.unscale_(self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         if self.max_grad_norm > 0:
@@ -185,7 +195,7 @@ class EncoderBrain(sb.Brain):
     def on_fit_batch_start(self, batch: Any, should_step: bool) -> None:
         """Set the learning rate and the random state of this step."""
         self._clips = batch.id
-        self._batch_began = time.perf_counter()
+        self.pace.batch_begins()
         factor = self.lr_factor(self.optimizer_step)
         self.lr = self.hparams.lr * factor
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
@@ -195,13 +205,14 @@ class EncoderBrain(sb.Brain):
         self._micro_step = 0 if should_step else self._micro_step + 1
 
     def on_fit_batch_end(self, batch: Any, outputs: Any, loss: Tensor, should_step: bool) -> None:
-        """Note how long the batch took."""
-        self._step_seconds.append(time.perf_counter() - self._batch_began)
+        """Note how long the batch took; after the first of them, say how long the run will."""
+        self.pace.batch_ends(len(batch.id))
+        self._estimate()
 
-    @property
-    def batch_ms(self) -> float | None:
-        """Median time of a batch of training, ms, in this process; reading audio is not in it."""
-        return 1000 * float(np.median(self._step_seconds)) if self._step_seconds else None
+    def _estimate(self, epoch_ends: bool = False) -> None:
+        if self.pace.is_to_estimate(epoch_ends):
+            left = (self._steps - self.optimizer_step) * self.grad_accumulation_factor
+            logger.info(self.pace.estimate(left))
 
     @property
     def frozen_features(self) -> dict[str, Any] | None:
@@ -233,10 +244,14 @@ class EncoderBrain(sb.Brain):
         """Begin to collect what the metrics need."""
         self.start_metrics()
         self._micro_step = 0
+        if stage == sb.Stage.TRAIN:
+            self._epoch_began = time.perf_counter()
+            self.pace.epoch_begins(self.device)
 
     def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:
         """Compute metrics, log, and keep the best and the latest epoch."""
         if stage == sb.Stage.TRAIN:
+            self._estimate(epoch_ends=True)
             self.train_stats = {"loss": float(stage_loss)}
             if (prior := self._prior.loss) is not None:
                 self.train_stats["prior_loss"] = prior
@@ -245,7 +260,7 @@ class EncoderBrain(sb.Brain):
         name = stage.name.lower()
         self.metrics[name] = stats
         if stage == sb.Stage.VALID:
-            meta = {"epoch": epoch, "lr": self.lr}
+            meta = {"epoch": epoch, "lr": self.lr, **self._cost(epoch)}
             self._log(meta, train_stats=self.train_stats, valid_stats=stats)
             self.history.add(epoch, self.lr, self.train_stats, stats)
             if len(self.history.epochs) == first_epochs(self.hparams.number_of_epochs):
@@ -257,6 +272,14 @@ class EncoderBrain(sb.Brain):
                 )
         else:
             self._log({"best epoch": self.best_epoch}, test_stats=stats)
+
+    def _cost(self, epoch: int | None) -> dict[str, float]:
+        """What a line of the log says of time, and of what was read instead of computed."""
+        epochs_left = self.hparams.number_of_epochs - (epoch or 0)
+        hours = epochs_left * (time.perf_counter() - self._epoch_began) / 3600
+        kept = self.frozen_features or {}
+        counts = {f"clips {name}": kept[name] for name in ("computed", "read") if name in kept}
+        return {"clips/s": self.pace.summary["clips_per_s"], "hours left": hours, **counts}
 
     def _warn_unless_learning(self) -> None:
         if self.history.learned:

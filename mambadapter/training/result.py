@@ -2,8 +2,6 @@
 
 import os
 import platform
-import resource
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from mambadapter.config import Experiment
 from mambadapter.methods import method_to_dict
 from mambadapter.methods.base import Method
 from mambadapter.training.brain import EncoderBrain
+from mambadapter.training.pace import peak_memory_mib
 from mambadapter.utils.files import read_json, write_json
 from mambadapter.utils.versions import package_versions
 
@@ -40,7 +39,8 @@ def write_result(brain: EncoderBrain, experiment: Experiment, method: Method) ->
             "seed": experiment.hparams["seed"],
             "package_bytes": _size(experiment.folder / "adapter"),
             "wall_time_s": round(brain.stopwatch.seconds, 1),
-            "batch_ms": None if brain.batch_ms is None else round(brain.batch_ms, 2),
+            "batch_ms": None if (ms := brain.pace.batch_ms) is None else round(ms, 2),
+            "pace": brain.pace.summary,
             "peak_memory_mib": peak_memory_mib(),
             "frozen_features": brain.frozen_features,
             "versions": _versions(),
@@ -64,15 +64,6 @@ def read_result(experiment: Experiment) -> dict[str, Any] | None:
         return None
     result = read_json(path, "delete it to run that again")
     return result if result.get("digest") == experiment.digest else None
-
-
-def peak_memory_mib() -> dict[str, float]:
-    """Peak memory of this process, MiB: resident, and on the GPU when there is one."""
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    peak = {"resident": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
-    if torch.cuda.is_available():
-        peak["gpu"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
-    return peak
 
 
 def _versions() -> dict[str, str]:

@@ -1,10 +1,12 @@
 """Files that are whole, whatever kills the process."""
 
+import hashlib
 import json
 import os
+import secrets
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,15 @@ from mambadapter.errors import UserError
 def whole_file(path: Path) -> Iterator[Path]:
     """Write to the path that this gives; a killed run leaves the old file or the new one, never half."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    yield partial
-    partial.replace(path)
+    # Processes of two containers that share a folder may have the same number.
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: str | Path, content: Any) -> Path:
@@ -39,10 +47,23 @@ def read_json(path: Path, mend: str, kind: type = dict) -> Any:
     return content
 
 
-def user_cache() -> Path:
-    """Where a user's programs keep what can be computed again."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root, "mambadapter")
+def user_cache() -> Path | None:
+    """Where a user's programs keep what can be computed again; None if there is no home, as in some jobs."""
+    root = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not root.is_absolute():
+        try:
+            root = Path.home() / ".cache"
+        except RuntimeError:
+            return None
+    return root / "mambadapter"
+
+
+def source_digest(folder: Path) -> str:
+    """Sixteen hexadecimal digits of a folder's Python source."""
+    digest = hashlib.sha256()
+    for source in sorted(folder.rglob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def shown(path: str | Path) -> str:

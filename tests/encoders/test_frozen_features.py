@@ -2,14 +2,17 @@
 
 import copy
 import multiprocessing
+import os
 import shutil
+import time
 
 import pytest
 import torch
 from support.contract import SAMPLES, build, moved, waveforms
+from torch import nn
 
 from mambadapter.encoders.frozen_features import ALL, FINAL_NORM, LAYERS, frozen_until
-from mambadapter.methods import MENU
+from mambadapter.methods import MENU, LoRA
 from mambadapter.utils.tensor_store import TensorStore
 
 pytestmark = pytest.mark.exhaustive
@@ -106,6 +109,89 @@ def test_methods_share_it_and_encoders_do_not(encoder_folders, tmp_path):
     assert counts == [3, 0, 3]
 
 
+def test_what_is_random_above_is_the_same_too(encoder_folders, tmp_path):
+    """Computing a clip draws no number, so dropout goes on where it would when the clip is read."""
+    encoder, head = build(encoder_folders["wav2vec2-stable"], LoRA(rank=2, dropout=0.5))
+    with torch.no_grad():
+        for parameter in encoder.branches.parameters():
+            parameter.normal_()
+    encoder.keep_frozen(tmp_path, 1e9)
+    assert_same(outputs(encoder, head), outputs(encoder, head))
+    assert encoder.features.read == 3
+
+
+@pytest.mark.parametrize("below", [True, False])
+def test_a_branch_in_front_of_the_transformer_learns(encoder_folders, tmp_path, below):
+    """One at the end of what else would be frozen leaves nothing of that."""
+    encoder, head = build(encoder_folders["wav2vec2"], MENU["lora"])
+    place = encoder.backbone.feature_projection if below else encoder.backbone.encoder.layer_norm
+    encoder.insert("front", place, Scaled())
+    encoder.keep_frozen(tmp_path, 1e9)
+    assert (encoder.features is None) == below
+    outputs(encoder, head)
+    assert encoder.branches["front"].scale.grad.abs() > 0
+
+
+class Scaled(nn.Module):
+    """A branch of one number."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, hidden, lengths):
+        # A projection's input has other channels than its output.
+        return self.scale * hidden.mean(-1, keepdim=True)
+
+
+@pytest.mark.parametrize("any_encoder_folder", ["wav2vec2", "ast"], indirect=True)
+@pytest.mark.parametrize("name", ["weighted_sum", "lora"])
+def test_without_branches_and_past_the_features(any_encoder_folder, name, tmp_path):
+    encoder, _ = build(any_encoder_folder, MENU[name])
+    moved(encoder)
+    wavs, _ = waveforms()
+    with torch.no_grad():
+        with encoder.branches_off():
+            expected = encoder(wavs)[0]
+        encoder.keep_frozen(tmp_path, 1e9)
+        assert not torch.allclose(encoder(wavs)[0], expected, atol=1e-2)
+        with encoder.branches_off():
+            torch.testing.assert_close(encoder(wavs)[0], expected, rtol=1e-4, atol=1e-5)
+            # The backbone itself computes what it is given, not the batch before.
+            plain = encoder.run(**encoder.frontend.inputs(wavs.flip(0), None))
+            torch.testing.assert_close(plain.flip(0), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_waveforms_may_lie_in_memory_as_they_like(encoder_folders, tmp_path):
+    encoder, _ = build(encoder_folders["wav2vec2"], MENU["lora"])
+    encoder.keep_frozen(tmp_path, 1e9)
+    wavs, lens = waveforms()
+    encoder(wavs, lens)
+    encoder(wavs.T.contiguous().T, lens)
+    assert (encoder.features.computed, encoder.features.read) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda patch: patch.setattr("mambadapter.encoders.frozen_features.source_digest", str),
+        lambda patch: patch.setattr("transformers.__version__", "other"),
+        lambda patch: patch.setattr("llvmlite.binding.get_host_cpu_name", lambda: "other"),
+        lambda patch: patch.setattr("torch.get_float32_matmul_precision", lambda: "medium"),
+    ],
+    ids=["code", "library", "processor", "products"],
+)
+def test_other_code_or_another_machine_computes_its_own(
+    encoder_folders, tmp_path, changed, monkeypatch
+):
+    for _ in range(2):
+        encoder, _ = build(encoder_folders["wav2vec2"], MENU["lora"])
+        encoder.keep_frozen(tmp_path, 1e9)
+        encoder(*waveforms())
+        assert encoder.features.computed == 3
+        changed(monkeypatch)
+
+
 def test_another_precision_has_its_own(encoder_folders, tmp_path):
     encoder, _ = build(encoder_folders["wav2vec2-stable"], MENU["lora"])
     encoder.keep_frozen(tmp_path, 1e9)
@@ -138,13 +224,53 @@ def test_it_stops_at_the_limit(tmp_path, caplog):
 
 
 def test_a_full_folder_makes_room_of_what_was_opened_longest_ago(tmp_path):
+    """But not of what a run has open."""
+    running = TensorStore(tmp_path, "running", 15_000)
+    running.write("x", torch.ones(1000))
     for group in ("old", "new"):
-        TensorStore(tmp_path, group, 10_000).write("x", torch.ones(1000))
-    store = TensorStore(tmp_path, "own", 10_000)
-    assert not (tmp_path / "old").exists()
-    assert (tmp_path / "new").exists()
-    store.write("x", torch.ones(1000))
-    assert store.read("x") is not None
+        TensorStore(tmp_path, group, 15_000).write("x", torch.ones(1000))
+        time.sleep(0.01)
+    TensorStore(tmp_path, "own", 15_000).write("x", torch.ones(1000))
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"running", "new", "own"}
+    assert running.read("x") is not None
+
+
+def test_what_is_only_read_is_not_counted(tmp_path, monkeypatch):
+    """A million files take a while."""
+    TensorStore(tmp_path, "a", 10_000).write("x", torch.ones(10))
+    monkeypatch.setattr("os.scandir", lambda *args: pytest.fail("counted"))
+    assert TensorStore(tmp_path, "a", 10_000).read("x") is not None
+
+
+def test_what_others_wrote_meanwhile_counts(tmp_path):
+    one, other = (TensorStore(tmp_path, "a", 100_000) for _ in range(2))
+    for number in range(100):
+        (one if number % 2 else other).write(f"{number}", torch.ones(1000))
+    # Each may write a twentieth more than is there when it looks.
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.safetensors")) <= 110_000
+
+
+def test_some_of_the_disk_is_left_to_others(tmp_path, monkeypatch, caplog):
+    usage = shutil.disk_usage(tmp_path)
+    store = TensorStore(tmp_path, "a", 10_000)
+    for key, free in [("x", 2_000_000_000), ("y", 1_000_003_999), ("z", 2_000_000_000)]:
+        monkeypatch.setattr("shutil.disk_usage", lambda path, free=free: usage._replace(free=free))
+        store.write(key, torch.ones(1000))
+    assert [store.read(key) is not None for key in "xyz"] == [True, False, False]
+    assert caplog.text.count("less than 1 GB is left on the disk") == 1
+
+
+def test_what_killed_runs_left_is_removed(tmp_path):
+    TensorStore(tmp_path, "a", 1e9).write("x", torch.ones(10))
+    old, fresh = (tmp_path / "a/0" / f"{age}.partial" for age in ("old", "fresh"))
+    old.parent.mkdir()
+    old.touch()
+    fresh.touch()
+    os.utime(old, (0, 0))
+    TensorStore(tmp_path, "b", 1e9).write("x", torch.ones(10))
+    assert not old.exists()
+    assert fresh.exists()
 
 
 def test_what_else_is_in_the_folder_stays(encoder_folders, tmp_path):

@@ -154,6 +154,8 @@ AST = Family(
     settings=("max_length", "token_order", "readout"),
     shapes={"ast": {}},
     blanks={
-        "embeddings": lambda module, x: x.new_zeros(len(x), *module.position_embeddings.shape[1:])
+        "embeddings": lambda backbone, x: x.new_zeros(
+            len(x), *backbone.embeddings.position_embeddings.shape[1:]
+        )
     },
 )

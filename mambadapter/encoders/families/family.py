@@ -92,8 +92,8 @@ class Family:
     reads_prefixes : bool
         The attention is this package's own, and reads a prefix by itself.
     blanks : Mapping[str, Callable]
-        For modules in front of the Transformer, what makes of the module and its input an output of the same
-        shape, up to channels that nothing reads, without computing it.
+        For modules in front of the Transformer, what makes of the encoder and the module's input an output of
+        the same shape, up to channels that nothing reads, without computing it.
     """
 
     layout: Layout

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import MethodType
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
@@ -91,23 +92,21 @@ REGULARISERS = (
 MASKED = Masked("feature_projection", hop=0.02)
 
 
-def _blank_convolutions(module: Any, wavs: Tensor) -> Tensor:
+def _blank_convolutions(backbone: Any, wavs: Tensor) -> Tensor:
     """(B, S) to (B, 1, T)."""
-    frames = wavs.shape[1]
-    for layer in module.conv_layers:
-        frames = (frames - layer.conv.kernel_size[0]) // layer.conv.stride[0] + 1
-    return wavs.new_zeros(len(wavs), 1, frames)
+    frames = backbone._get_feat_extract_output_lengths(torch.tensor(wavs.shape[1]))
+    return wavs.new_zeros(len(wavs), 1, int(frames))
 
 
-def _blank_projection(module: Any, features: Tensor) -> Tensor:
+def _blank_projection(backbone: Any, features: Tensor) -> Tensor:
     """(B, T, C) to (B, T, d)."""
-    return features.new_zeros(*features.shape[:2], module.projection.out_features)
+    return features.new_zeros(*features.shape[:2], backbone.config.hidden_size)
 
 
 BLANKS = {
     "feature_extractor": _blank_convolutions,
-    "feature_projection": lambda module, x: (_blank_projection(module, x), x),
-    "encoder.pos_conv_embed": lambda module, hidden: hidden.new_zeros(()),
+    "feature_projection": lambda backbone, x: (_blank_projection(backbone, x), x),
+    "encoder.pos_conv_embed": lambda backbone, hidden: hidden.new_zeros(()),
 }
 
 LARGE = {

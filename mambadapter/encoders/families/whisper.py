@@ -100,7 +100,12 @@ class LogMels:
 
 
 def _frames(samples: Tensor) -> Tensor:
-    return (samples // _HOP + 1) // 2
+    return _half(samples // _HOP)
+
+
+def _half(frames: Any) -> Any:
+    """What the second convolution makes of so many frames of a spectrogram."""
+    return (frames + 1) // 2
 
 
 def encode(
@@ -173,8 +178,10 @@ WHISPER = Family(
         }.items()
     },
     blanks={
-        "conv1": lambda module, mels: mels.new_zeros(len(mels), 1, mels.shape[2]),
-        "conv2": lambda module, x: x.new_zeros(len(x), module.out_channels, (x.shape[2] + 1) // 2),
+        "conv1": lambda backbone, mels: mels.new_zeros(len(mels), 1, mels.shape[2]),
+        "conv2": lambda backbone, x: x.new_zeros(
+            len(x), backbone.config.d_model, _half(x.shape[2])
+        ),
     },
     encoder="encoder",
     decoder=WhisperDecoder,

@@ -1,7 +1,6 @@
 """How numba runs beside torch: whose threads, how many, and where compiled kernels are kept."""
 
 import ctypes
-import hashlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +9,8 @@ from pathlib import Path
 
 import numba
 import torch
+
+from mambadapter.utils.files import source_digest, user_cache
 
 _SOURCES = Path(__file__).parent
 
@@ -34,20 +35,12 @@ def caching_kernels() -> Iterator[None]:
     from another file, it would run the old machine code.
     """
     before = numba.config.CACHE_DIR
-    roots = [Path(before)] if before else [_SOURCES / "__pycache__", *_home_cache()]
-    numba.config.CACHE_DIR = str(_first_writable(roots) / f"kernels-{source_digest()}")
+    roots = [Path(before)] if before else [_SOURCES / "__pycache__", user_cache()]
+    numba.config.CACHE_DIR = str(_first_writable(roots) / f"kernels-{source_digest(_SOURCES)}")
     try:
         yield
     finally:
         numba.config.CACHE_DIR = before
-
-
-def source_digest(folder: Path = _SOURCES) -> str:
-    """Sixteen hexadecimal digits of the kernels' source."""
-    digest = hashlib.sha256()
-    for source in sorted(folder.glob("*.py")):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def use_threads(clips: int) -> None:
@@ -66,15 +59,9 @@ def _launch_threads() -> None:
     torch.set_num_threads(threads)
 
 
-def _home_cache() -> list[Path]:
-    with suppress(RuntimeError):  # no home
-        return [Path.home() / ".cache" / "mambadapter"]
-    return []
-
-
-def _first_writable(roots: list[Path]) -> Path:
+def _first_writable(roots: list[Path | None]) -> Path:
     """The first folder that takes a file; else one that lasts as long as this process."""
-    for root in roots:
+    for root in filter(None, roots):
         with suppress(OSError):
             root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=root):

@@ -1,0 +1,145 @@
+"""How fast a run goes, where its time goes, and how long it will take."""
+
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mambadapter.encoders.stack import AdaptedStack
+
+_EVERY = 16  # batches, one of which is looked at closely
+_ESTIMATED_AFTER = 20  # batches
+
+
+class Pace:
+    """Measures training in this process; times of one batch in 16 are taken apart.
+
+    A GPU goes on after a call returns: there, only what is looked at closely waits for it.
+
+    Parameters
+    ----------
+    modules : Mapping[str, nn.Module]
+        Encoder and head.
+
+    Attributes
+    ----------
+    estimated_hours : float or None
+        What was left after the first 20 batches, or the first epoch if it is shorter; validation is not in it.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+        self._encoder = modules["encoder"]
+        stacks = (part for part in modules.values() if isinstance(part, AdaptedStack))
+        self._branches = [branch for stack in stacks for branch in stack.branches.values()]
+        self._on_gpu = False
+        self._seconds: Counter[str] = Counter()
+        self._doing: str | None = None  # nothing, where no one looks
+        self._hooks: list[Any] = []
+        self._clips = 0
+        self._batch_seconds: list[float] = []
+        self._with_data: list[float] = []  # seconds from the end of one batch to that of the next
+        self.estimated_hours: float | None = None
+
+    def epoch_begins(self, device: str | torch.device) -> None:
+        """Training begins, or goes on after validation."""
+        self._on_gpu = torch.device(device).type == "cuda"
+        self._doing, self._batches = None, 0
+        self._ended = time.perf_counter()
+
+    def batch_begins(self) -> None:
+        """Its audio is there."""
+        self._began = time.perf_counter()
+        if self._doing is None:
+            return
+        self.turn_to("other")
+        for branch in self._branches:
+            self._time(branch, "branches", "encoder")
+        self._time(self._encoder, "encoder", "other")
+
+    def turn_to(self, what: str) -> None:
+        """From here on time is spent on that."""
+        if self._doing is not None:
+            now = self._now()
+            self._seconds[self._doing] += now - self._since
+            self._doing, self._since = what, now
+
+    def forward_ends(self) -> None:
+        """What is computed again for the backward is the backward's."""
+        self.turn_to("backward")
+        self._unhook()
+
+    def batch_ends(self, clips: int) -> None:
+        """The optimiser has made its step."""
+        self.turn_to("data")
+        self._batches += 1
+        self._clips += clips
+        now = time.perf_counter()
+        self._batch_seconds.append(now - self._began)
+        self._with_data.append(now - self._ended)
+        self._ended = now
+        self._doing = None
+        if self._batches % _EVERY == 1:
+            self._doing, self._since = "data", self._now()
+
+    @property
+    def batch_ms(self) -> float | None:
+        """Median time of a batch of training, ms, in this process; reading audio is not in it."""
+        return 1000 * float(np.median(self._batch_seconds)) if self._batch_seconds else None
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Clips a second in this process, shares of the time, and the estimate."""
+        seconds, total = sum(self._with_data), self._seconds.total()
+        return {
+            "clips_per_s": round(self._clips / seconds, 2) if seconds else None,
+            "shares": {name: round(spent / total, 3) for name, spent in self._seconds.items()},
+            "estimated_hours": self.estimated_hours,
+        }
+
+    def is_to_estimate(self, epoch_ends: bool = False) -> bool:
+        """Whether enough is known for the first time."""
+        enough = epoch_ends or len(self._batch_seconds) == _ESTIMATED_AFTER
+        return enough and self.estimated_hours is None and bool(self._batch_seconds)
+
+    def estimate(self, batches_left: int) -> str:
+        """Say how it goes; the first batch, which compiles, is no measure of those to come."""
+        seconds = float(np.mean(self._with_data[1:] or self._with_data))
+        self.estimated_hours = round(batches_left * seconds / 3600, 4)
+        summary, memory = self.summary, peak_memory_mib()
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in summary["shares"].items())
+        return (
+            f"About {self.estimated_hours:.2g} hours of training are left, validation not counted: "
+            f"{summary['clips_per_s']:.3g} clips/s ({shares or 'one batch'}), peak memory "
+            + ", ".join(f"{where} {mib:.0f} MiB" for where, mib in memory.items())
+        )
+
+    def _time(self, module: nn.Module, inside: str, outside: str) -> None:
+        self._hooks += [
+            module.register_forward_pre_hook(lambda *_: self.turn_to(inside)),
+            module.register_forward_hook(lambda *_: self.turn_to(outside)),
+        ]
+
+    def _unhook(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+
+    def _now(self) -> float:
+        if self._on_gpu:
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def peak_memory_mib() -> dict[str, float]:
+    """Peak memory of this process, MiB: resident, and on the GPU when there is one."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    peak = {"resident": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
+    if torch.cuda.is_available():
+        peak["gpu"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return peak
