@@ -30,7 +30,7 @@ class Pace:
     Attributes
     ----------
     estimated_hours : float or None
-        What was left after the first 20 batches, or the first epoch if it is shorter; validation is not in it.
+        What was left after the first 20 batches, or the first epoch if it is shorter, without validation.
     """
 
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:

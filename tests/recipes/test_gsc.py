@@ -3,17 +3,19 @@
 import functools
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from support.recipe_run import RECIPES, read
+import torch
+from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.dataio.dataloader import SaveableDataLoader
+from support.recipe_run import read
 from support.recipe_run import run as run_recipe
 from support.warm import TWO_PROCESSES
 
 from mambadapter.data.corpora import preparation
 from mambadapter.data.corpora import speech_commands as gsc
+from mambadapter.data.manifests import classification_datasets
 from mambadapter.errors import UserError
 
 run = functools.partial(run_recipe, "GoogleSpeechCommands")
@@ -133,6 +135,11 @@ def test_the_recipe_from_end_to_end(settings, corpus, tmp_path):
     assert result["config"]["method"]["!new:mambadapter.methods.MambAdapters"]["rank"] == 4
     assert result["versions"]["torch"]
     assert result["peak_memory_mib"]["resident"] > 100
+    assert "hours of training are left" in done.stdout
+    assert result["pace"]["clips_per_s"] > 0
+    assert result["pace"]["estimated_hours"] < 1
+    assert sum(result["pace"]["shares"].values()) == pytest.approx(1, abs=0.01)
+    assert result["frozen_features"]["computed"] + result["frozen_features"]["read"] > 0
 
     again = run(*settings, "--adapter.rank", 4)  # finished: tests again, trains nothing
     assert again.returncode == 0, again.stderr
@@ -165,31 +172,19 @@ def test_an_error_of_a_worker_is_one_line(settings):
     assert "Traceback" not in done.stderr
 
 
-SPAWN = """\
-import multiprocessing, runpy, sys
-if __name__ == "__main__":
-    multiprocessing.set_start_method("spawn")
-    sys.argv.pop(0)
-    runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
 @pytest.mark.exhaustive
-def test_workers_that_are_spawned_read_the_audio(settings, tmp_path):
+def test_workers_that_are_spawned_read_the_audio(corpus, tmp_path):
     """As on macOS and Windows, where processes that load data share nothing with the one that trains."""
-    (tmp_path / "spawn.py").write_text(SPAWN)
-    command = [sys.executable, tmp_path / "spawn.py", "train.py", "hparams/train.yaml", *settings]
-    done = subprocess.run(
-        [*map(str, command), "--num_workers", "1", "--noprogressbar"],
-        cwd=RECIPES / "GoogleSpeechCommands", capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert run(*settings, "--output_folder", tmp_path / "forked").returncode == 0
-    (folder,) = tmp_path.glob("wavlm-mambadapter-seed1986-*")
-    one, other = (
-        json.loads((place / "result.json").read_text()) for place in (folder, tmp_path / "forked")
+    datasets, _ = classification_datasets(gsc.prepare_gsc(corpus, tmp_path), 16000)
+    here, there = (
+        list(SaveableDataLoader(datasets["test"], collate_fn=PaddedBatch, batch_size=5, **options))
+        for options in ({}, {"num_workers": 1, "multiprocessing_context": "spawn"})
     )
-    assert one["metrics"] == other["metrics"]
+    assert len(here) == 4
+    for one, other in zip(here, there, strict=True):
+        assert one.id == other.id
+        assert torch.equal(one.label_index, other.label_index)
+        assert all(map(torch.equal, one.signal, other.signal))
 
 
 @pytest.mark.exhaustive

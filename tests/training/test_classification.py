@@ -181,11 +181,8 @@ def test_time_goes_on_when_a_run_is_resumed(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full, of Linux")
-def test_a_full_disk_loses_nothing(folder, tmp_path):
+def test_a_full_disk_loses_nothing(folder, tmp_path, capsys):
     """And is told in one line."""
-
-    def run(name):
-        return warm.run([SCRIPT, folder, tmp_path / name, "1"])
 
     def weights(name):
         return torch.load(tmp_path / name / "seed1/rank0.pt")["weights"]
@@ -193,13 +190,14 @@ def test_a_full_disk_loses_nothing(folder, tmp_path):
     log = tmp_path / "full/seed1/train_log.txt"
     log.parent.mkdir(parents=True)
     log.symlink_to("/dev/full")
-    done = run("full")
-    assert done.returncode == 2, done.stderr
-    assert "error: The disk is full" in done.stderr
-    assert "Traceback" not in done.stderr
+    with pytest.raises(SystemExit, match="2"):
+        tiny_run.main(folder, tmp_path / "full", "1")
+    said = capsys.readouterr().err
+    assert "error: The disk is full" in said
+    assert "Traceback" not in said
     log.unlink()
     for name in ("full", "whole"):
-        assert run(name).returncode == 0
+        tiny_run.main(folder, tmp_path / name, "1")
     assert_same(weights("full"), weights("whole"))
 
 
