@@ -40,6 +40,7 @@ class Pace:
         self._on_gpu = False
         self._seconds: Counter[str] = Counter()
         self._doing: str | None = None  # nothing, where no one looks
+        self._since = 0.0
         self._hooks: list[Any] = []
         self._clips = 0
         self._batch_seconds: list[float] = []

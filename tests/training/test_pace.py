@@ -89,6 +89,22 @@ def test_shares_clips_and_what_is_left(clock):
     assert not encoder.branches["one"]._forward_hooks
 
 
+def test_only_what_is_looked_at_waits_for_a_gpu(clock, monkeypatch):
+    waits = []
+    monkeypatch.setattr("torch.cuda.synchronize", lambda: waits.append(1))
+    encoder = Stack(clock)
+    pace = Pace({"encoder": encoder})
+    pace.epoch_begins("cuda:0")
+    counts = []
+    for _ in range(18):
+        batch(pace, clock, encoder)
+        counts.append(len(waits))
+    # From the end of the first batch to that of the second; then not until the end of the 17th.
+    assert counts[0] == 1
+    assert counts[1] == counts[15] > 5
+    assert counts[17] == 2 * counts[1]
+
+
 def test_a_first_batch_that_compiles_is_no_measure(clock):
     encoder = Stack(clock)
     pace = Pace({"encoder": encoder})

@@ -2,7 +2,7 @@
 
 import ctypes
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -59,7 +59,7 @@ def _launch_threads() -> None:
     torch.set_num_threads(threads)
 
 
-def _first_writable(roots: list[Path | None]) -> Path:
+def _first_writable(roots: Sequence[Path | None]) -> Path:
     """The first folder that takes a file; else one that lasts as long as this process."""
     for root in filter(None, roots):
         with suppress(OSError):
