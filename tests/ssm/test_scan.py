@@ -12,7 +12,7 @@ from mambadapter.ssm import Mamba, mamba_inner, selective_scan
 from mambadapter.ssm.backends import reference
 from mambadapter.ssm.backends.numba import backend as cpu
 from mambadapter.ssm.backends.numba import runtime
-from mambadapter.utils.files import source_digest
+from mambadapter.utils.files import source_digest, user_cache
 
 LENGTHS = {"whole": None, "padded": torch.tensor([37, 20, 1])}
 
@@ -209,6 +209,28 @@ def test_kernels_are_cached_for_each_source(tmp_path):
     assert source_digest(tmp_path) != before
     kept = cpu.scan_forward.stats.cache_path
     assert f"kernels-{source_digest(Path(runtime.__file__).parent)}" in kept
+
+
+def test_kernels_go_to_the_users_cache_where_the_package_cannot_be_written(tmp_path, monkeypatch):
+    """And nowhere that lasts without a home."""
+    (tmp_path / "package").write_text("no folder")
+    monkeypatch.setattr(runtime, "_SOURCES", tmp_path / "package")
+    monkeypatch.setattr(runtime.numba.config, "CACHE_DIR", "")
+
+    def chosen(xdg):
+        monkeypatch.setenv("XDG_CACHE_HOME", xdg)
+        with runtime.caching_kernels():
+            return Path(runtime.numba.config.CACHE_DIR).parent
+
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    assert chosen(str(tmp_path / "xdg")) == tmp_path / "xdg/mambadapter"
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    assert chosen("") == chosen("not/absolute") == tmp_path / "home/.cache/mambadapter"
+    monkeypatch.setattr(Path, "home", no_home)
+    assert user_cache() is None
+    assert chosen("").name.startswith("mambadapter-")
 
 
 def test_what_is_no_number_is_passed_on():

@@ -201,6 +201,23 @@ def test_a_full_disk_loses_nothing(folder, tmp_path, capsys):
     assert_same(weights("full"), weights("whole"))
 
 
+def test_without_a_home_no_features_are_kept(folder, tmp_path, monkeypatch, caplog):
+    """They are still computed once for each clip, which gives the same numbers."""
+
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.chdir(tmp_path)
+    brain, _, modules = build(folder, tmp_path)
+    brain._keep_frozen()
+    modules["encoder"](torch.randn(2, 4000))
+    assert modules["encoder"].features.computed == 2
+    assert "give --cache_folder" in caplog.text
+    assert not (tmp_path / "frozen_features").exists()
+
+
 def test_a_fold_carries_nothing_into_the_next(folder, tmp_path):
     """The peers' trap: class-level projections carry one fold's weights into the next."""
     for seeds in (["1", "2"], ["2", "1"]):
