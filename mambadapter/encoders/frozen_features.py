@@ -152,13 +152,11 @@ class FrozenFeatures:
         """Of the numbers that are computed just now: those of another precision or processor are others."""
         if not self._limit:
             return None
-        import llvmlite.binding  # which takes a while
-
         device = wavs.device.type
         auto = torch.is_autocast_enabled(device) and str(torch.get_autocast_dtype(device))
         threads = torch.get_num_threads() if device == "cpu" else 0
         processor = (
-            f"{llvmlite.binding.get_host_cpu_name()} {torch.backends.cpu.get_cpu_capability()}"
+            torch.backends.cpu.get_cpu_capability()
             if device == "cpu"
             else torch.cuda.get_device_name(wavs.device)
         )
@@ -207,9 +205,12 @@ def frozen_until(encoder: "AdaptedEncoder") -> str | None:
 
 
 def _fingerprint(encoder: "AdaptedEncoder", ends: str) -> str:
-    """Of all that decides the features: code, configuration, frontend, and the parameters below."""
+    """Of all that decides the features: code, machine, configuration, frontend, the parameters below."""
+    import llvmlite.binding  # which takes a while
+
     config = {k: v for k, v in encoder.backbone.config.to_dict().items() if k not in _NAMES}
     code = [source_digest(_SOURCES), *(library.__version__ for library in _LIBRARIES)]
+    code.append(llvmlite.binding.get_host_cpu_name())
     said = json.dumps([ends, code, config, repr(encoder.frontend)], sort_keys=True, default=str)
     above = _inside_layers(encoder) if ends == LAYERS else ()
     weights = frozen_fingerprint(encoder.backbone, lambda name: not name.startswith(above))

@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,7 +38,7 @@ class Pace:
         stacks = (part for part in modules.values() if isinstance(part, AdaptedStack))
         self._branches = [branch for stack in stacks for branch in stack.branches.values()]
         self._on_gpu = False
-        self._seconds: Counter[str] = Counter()
+        self._seconds: dict[str, float] = defaultdict(float)
         self._doing: str | None = None  # nothing, where no one looks
         self._since = 0.0
         self._hooks: list[Any] = []
@@ -96,7 +96,7 @@ class Pace:
     @property
     def summary(self) -> dict[str, Any]:
         """Clips a second in this process, shares of the time, and the estimate."""
-        seconds, total = sum(self._with_data), self._seconds.total()
+        seconds, total = sum(self._with_data), sum(self._seconds.values())
         return {
             "clips_per_s": round(self._clips / seconds, 2) if seconds else None,
             "shares": {name: round(spent / total, 3) for name, spent in self._seconds.items()},
