@@ -12,10 +12,9 @@ from mambadapter.encoders.families import family_of, frontend_of
 from mambadapter.encoders.frontend import Frontend
 from mambadapter.encoders.frozen_features import FrozenFeatures, frozen_until
 from mambadapter.encoders.loading import load_pretrained
-from mambadapter.encoders.padding import valid_samples
+from mambadapter.encoders.padding import refuse_short, valid_samples
 from mambadapter.encoders.stack import AdaptedStack, Method
 from mambadapter.encoders.state import ForwardState
-from mambadapter.errors import UserError
 
 
 class AdaptedEncoder(AdaptedStack):
@@ -53,7 +52,7 @@ class AdaptedEncoder(AdaptedStack):
         if patch := family_of(backbone.config).patch:
             patch(backbone)
         super().__init__(backbone, method, state)
-        self.frontend = frontend
+        self.frontend, self.constants = frontend, frontend.constants
         self.features: FrozenFeatures | None = None
 
     @classmethod
@@ -125,7 +124,8 @@ class AdaptedEncoder(AdaptedStack):
         wavs : Tensor
             (B, S) waveforms at `sample_rate`, padded on the right.
         wav_lens : Tensor, optional
-            (B,) lengths as fractions of S, as SpeechBrain gives them; default all 1.
+            (B,) lengths as fractions of S, as SpeechBrain gives them; None, which is faster, when nothing
+            is padded.
 
         Returns
         -------
@@ -137,15 +137,11 @@ class AdaptedEncoder(AdaptedStack):
         Raises
         ------
         UserError
-            If a clip is too short to make one frame.
+            If a clip is too short to make one frame; on a GPU lengths are not looked at.
         """
         samples = valid_samples(wavs, wav_lens)
         lengths = torch.full(wavs.shape[:1], wavs.shape[1], device=wavs.device)
-        frames = self.frames(lengths if samples is None else samples)
-        if int(frames.min()) < 1:
-            raise UserError(
-                "A clip is shorter than one encoder frame (25 ms); leave such clips out of the manifest."
-            )
+        frames = refuse_short(self.frames(lengths if samples is None else samples))
         self.state.samples = samples
         self.state.lengths = frames if self.frontend.ragged and samples is not None else None
         if self.features is not None:

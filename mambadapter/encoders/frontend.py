@@ -2,9 +2,18 @@
 
 from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mambadapter.encoders.state import ForwardState
+
+
+class Constants(nn.Module):
+    """What a frontend multiplies by; it moves with the encoder from device to device and is never saved."""
+
+    def __init__(self, **tensors: Tensor) -> None:
+        super().__init__()
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor, persistent=False)
 
 
 class Frontend(Protocol):
@@ -18,9 +27,12 @@ class Frontend(Protocol):
         The outputs are frames in the order of time, as CTC needs them.
     ragged : bool
         A longer clip has more of them; otherwise all have as many, and none is padding.
+    constants : Constants
+        Its tensors.
     """
 
     sample_rate: int
+    constants: Constants
 
     @property
     def temporal(self) -> bool: ...

@@ -3,22 +3,49 @@
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from mambadapter.encoders.state import ForwardState
+from mambadapter.errors import UserError
 
 
 def valid_samples(wavs: Tensor, wav_lens: Tensor | None) -> Tensor | None:
-    """Turn SpeechBrain's relative lengths into samples; None when no clip is padded.
+    """Turn SpeechBrain's relative lengths into samples; None stays None.
 
     Shapes: `wavs` (B, S), `wav_lens` (B,); returns (B,).
     """
     if wav_lens is None:
         return None
-    samples = torch.round(wav_lens.double() * wavs.shape[1]).long().to(wavs.device)
-    return None if bool((samples == wavs.shape[1]).all()) else samples
+    return torch.round(wav_lens.double() * wavs.shape[1]).long().to(wavs.device)
+
+
+def lengths_if_padded(wav_lens: Tensor) -> Tensor | None:
+    """Relative lengths that a loader gives, on the CPU still; None when no clip is padded."""
+    return None if bool((wav_lens == 1).all()) else wav_lens
+
+
+def refuse_short(frames: Tensor) -> Tensor:
+    """Refuse a clip without a frame, where reading that does not keep the host waiting: on a CPU.
+
+    Shapes: `frames` (B,); returns them.
+    """
+    return _long_enough(frames) if frames.device.type == "cpu" else frames
+
+
+# An operator, so that a compiled graph checks them too.
+@torch.library.custom_op("mambadapter::long_enough", mutates_args=())
+def _long_enough(frames: Tensor) -> Tensor:
+    if len(frames) and int(frames.min()) < 1:
+        raise UserError(
+            "A clip is shorter than one encoder frame (25 ms); leave such clips out of the manifest."
+        )
+    return frames.clone()
+
+
+@_long_enough.register_fake
+def _(frames: Tensor) -> Tensor:
+    return torch.empty_like(frames)
 
 
 def normalise_waveforms(wavs: Tensor, samples: Tensor | None) -> Tensor:
@@ -63,15 +90,17 @@ class LengthAwareGroupNorm(nn.GroupNorm):
         """(B, C, T) to (B, C, T)."""
         if self.state.samples is None:
             return super().forward(features)
-        total = features.shape[-1]
         frames = (self.state.samples - self.kernel) // self.stride + 1
-        clips = [
-            F.pad(
-                super(LengthAwareGroupNorm, self).forward(clip[None, :, :count]), (0, total - count)
-            )
-            for clip, count in zip(features, frames.tolist(), strict=True)
-        ]
-        return torch.cat(clips)
+        padding = ~frame_mask(frames, features.shape[-1])[:, None, None]
+        grouped = features.float().unflatten(1, (self.num_groups, -1))
+        count = frames[:, None, None, None] * grouped.shape[2]
+        mean = grouped.masked_fill(padding, 0.0).sum((2, 3), keepdim=True) / count
+        centred = (grouped - mean).masked_fill(padding, 0.0)
+        variance = centred.square().sum((2, 3), keepdim=True) / count
+        normed = (centred * torch.rsqrt(variance + self.eps)).flatten(1, 2)
+        # No valid frame sees what becomes of the padding.
+        scaled = torch.addcmul(self.bias[:, None], normed, self.weight[:, None])
+        return scaled.to(features.dtype)
 
 
 def make_length_aware(backbone: PreTrainedModel, state: ForwardState) -> None:

@@ -1,4 +1,4 @@
-"""Let an encoder's attention see trained keys and values beside those of the frames."""
+"""An encoder's attention, which may see trained keys and values beside those of the frames."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from mambadapter.encoders.prompting import extend_mask
 from mambadapter.encoders.state import ForwardState
@@ -14,7 +14,7 @@ from mambadapter.encoders.state import ForwardState
 if TYPE_CHECKING:
     from mambadapter.encoders.stack import AdaptedStack
 
-_NAME = "mambadapter_prefix"
+_NAME = "mambadapter"
 _ATTRIBUTE = "mambadapter_prefix"
 
 
@@ -35,6 +35,16 @@ def attend_to_prefixes(encoder: "AdaptedStack", make: Callable[[], nn.Module]) -
             place.module.__dict__[_ATTRIBUTE] = _Prefixed(prefix, encoder.state)
     if not encoder.family.reads_prefixes:
         encoder.backbone.config._attn_implementation = _NAME
+
+
+def attend_by_sdpa(backbone: PreTrainedModel) -> None:
+    """Where transformers takes PyTorch's fused attention, take ours, which is that and reads prefixes.
+
+    transformers looks into each batch's mask to leave it out where nothing is padded, for which the host
+    waits and a graph breaks; here a mask is left out where none is given.
+    """
+    if backbone.config._attn_implementation == "sdpa":
+        backbone.config._attn_implementation = _NAME
 
 
 def with_prefix(attention: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, int]:
@@ -66,8 +76,21 @@ def _attend(
         square = key.new_ones(query.shape[2], query.shape[2], dtype=torch.bool)
         mask = square.tril()[None, None]
     mask = extend_mask(mask, length, rows=False) if length else mask
-    return AttentionInterface()["sdpa"](module, query, key, value, mask, **kwargs)
+    return _SDPA(module, query, key, value, mask, **kwargs)
 
 
+def _mask(
+    *args: Any,
+    attention_mask: Tensor | None = None,
+    allow_is_bidirectional_skip: bool = False,
+    **kwargs: Any,
+) -> Tensor | None:
+    skip = allow_is_bidirectional_skip and attention_mask is None
+    return _SDPA_MASK(
+        *args, attention_mask=attention_mask, allow_is_bidirectional_skip=skip, **kwargs
+    )
+
+
+_SDPA, _SDPA_MASK = AttentionInterface()["sdpa"], AttentionMaskInterface()["sdpa"]
 AttentionInterface.register(_NAME, _attend)
-AttentionMaskInterface.register(_NAME, AttentionMaskInterface()["sdpa"])
+AttentionMaskInterface.register(_NAME, _mask)

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from mambadapter.encoders.families import family_of, is_decoder
 from mambadapter.encoders.families.family import Family
 from mambadapter.encoders.linear import use_onednn
+from mambadapter.encoders.prefixing import attend_by_sdpa
 from mambadapter.encoders.state import ForwardState
 from mambadapter.encoders.sublayers import (
     Sublayer,
@@ -101,6 +102,7 @@ class AdaptedStack(nn.Module):
         self.state = state
         freeze(backbone)
         use_onednn(backbone)
+        attend_by_sdpa(backbone)
         method.adapt(self)
         self.train(self.training)
 

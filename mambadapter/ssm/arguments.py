@@ -22,8 +22,8 @@ def check_scan(
     z: Tensor | None,
     delta_bias: Tensor | None,
     lengths: Tensor | None,
-) -> None:
-    """Refuse arguments of `mambadapter.ssm.selective_scan` that do not fit together."""
+) -> Tensor | None:
+    """Refuse arguments of `mambadapter.ssm.selective_scan` that do not fit together; return the lengths."""
     sizes: dict[str, int] = {}
     _check_shape("u", u, "B T D", sizes)
     _check_shape("A", A, "D N", sizes)
@@ -33,7 +33,7 @@ def check_scan(
     _check_shape("D", D, "D", sizes)
     _check_shape("z", z, "B T D", sizes)
     _check_shape("delta_bias", delta_bias, "D", sizes)
-    _check_lengths(lengths, sizes["B"], sizes["T"])
+    return _checked_lengths(lengths, sizes["B"], sizes["T"])
 
 
 def check_inner(
@@ -46,8 +46,8 @@ def check_inner(
     A: Tensor,
     D: Tensor,
     lengths: Tensor | None,
-) -> None:
-    """Refuse arguments of `mambadapter.ssm.mamba_inner` that do not fit together."""
+) -> Tensor | None:
+    """Refuse arguments of `mambadapter.ssm.mamba_inner` that do not fit together; return the lengths."""
     sizes = {"1": 1}
     _check_shape("D", D, "D", sizes)
     _check_shape("A", A, "D N", sizes)
@@ -58,7 +58,7 @@ def check_inner(
     _check_shape("conv_bias", conv_bias, "D", sizes)
     _check_shape("x_proj", x_proj, "R+2N D", sizes)
     _check_shape("dt_bias", dt_bias, "D", sizes)
-    _check_lengths(lengths, sizes["B"], sizes["T"])
+    return _checked_lengths(lengths, sizes["B"], sizes["T"])
 
 
 def _check_shape(name: str, tensor: Tensor | None, layout: str, sizes: dict[str, int]) -> None:
@@ -74,19 +74,36 @@ def _check_shape(name: str, tensor: Tensor | None, layout: str, sizes: dict[str,
         raise UserError(f"{name} has shape {tuple(shape)}; it must be ({', '.join(known)}).")
 
 
-def _check_lengths(lengths: Tensor | None, batch: int, time: int) -> None:
+def _checked_lengths(lengths: Tensor | None, batch: int, time: int) -> Tensor | None:
     if lengths is None:
-        return
-    wanted = f"it must be {batch} integers from 0 to {time}, the valid frames of each clip"
+        return None
     if not isinstance(lengths, Tensor):
-        raise UserError(f"lengths is a {type(lengths).__name__}; {wanted}, in a tensor.")
+        raise UserError(
+            f"lengths is a {type(lengths).__name__}; {_wanted(batch, time)}, in a tensor."
+        )
     if lengths.dtype not in _INTEGERS:
-        raise UserError(f"lengths is of {lengths.dtype}; {wanted}: give lengths.long().")
+        raise UserError(
+            f"lengths is of {lengths.dtype}; {_wanted(batch, time)}: give lengths.long()."
+        )
     if lengths.shape != (batch,):
-        raise UserError(f"lengths has shape {tuple(lengths.shape)}; {wanted}.")
+        raise UserError(f"lengths has shape {tuple(lengths.shape)}; {_wanted(batch, time)}.")
     # On another device, reading the values would stall the host until the device has computed them.
-    if lengths.device.type != "cpu":
-        return
+    return _within(lengths, time) if lengths.device.type == "cpu" else lengths
+
+
+def _wanted(batch: int, time: int) -> str:
+    return f"it must be {batch} integers from 0 to {time}, the valid frames of each clip"
+
+
+# An operator, so that a compiled graph checks them too.
+@torch.library.custom_op("mambadapter::lengths_within", mutates_args=())
+def _within(lengths: Tensor, time: int) -> Tensor:
     for clip, length in enumerate(lengths.tolist()):
         if not 0 <= length <= time:
-            raise UserError(f"lengths[{clip}] is {length}; {wanted}.")
+            raise UserError(f"lengths[{clip}] is {length}; {_wanted(len(lengths), time)}.")
+    return lengths.clone()
+
+
+@_within.register_fake
+def _(lengths: Tensor, time: int) -> Tensor:
+    return torch.empty_like(lengths)

@@ -92,6 +92,12 @@ def backend_for(device_type: str) -> Backend:
     return _chosen[device_type]
 
 
+@torch.compiler.assume_constant_result
+def _name_for(device_type: str) -> str:
+    """The chosen backend's name: a compiled graph takes the choice as made, and does not trace it."""
+    return backend_for(device_type).NAME
+
+
 def _choose(device_type: str) -> Backend:
     if _requested is None:
         set_backend(os.environ.get(ENVIRONMENT, "auto"))
@@ -132,7 +138,7 @@ def _backend(x: Tensor) -> Backend:
     # On `meta` only shapes are computed, so no backend has to be chosen or logged.
     if device_type == "meta":
         return reference
-    return backend_for(device_type)
+    return _BACKENDS[_name_for(device_type)]
 
 
 def selective_scan(
@@ -189,7 +195,7 @@ def selective_scan(
     >>> y.shape
     torch.Size([2, 50, 4])
     """
-    check_scan(u, delta, A, B, C, D, z, delta_bias, lengths)
+    lengths = check_scan(u, delta, A, B, C, D, z, delta_bias, lengths)
     return _backend(u).selective_scan(u, delta, A, B, C, D, z, delta_bias, lengths, reverse)
 
 
@@ -243,7 +249,9 @@ def mamba_inner(
     UserError
         As `selective_scan`.
     """
-    check_inner(xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, lengths)
+    lengths = check_inner(
+        xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, lengths
+    )
     return _backend(xz).mamba_inner(
         xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, lengths, reverse
     )

@@ -11,6 +11,8 @@ from torchaudio.compliance import kaldi
 from transformers import PretrainedConfig
 
 from mambadapter.encoders.families.family import Family, Layout, Masked
+from mambadapter.encoders.frontend import Constants
+from mambadapter.encoders.padding import frame_mask
 from mambadapter.encoders.state import ForwardState
 from mambadapter.errors import UserError
 from mambadapter.validators import check_types, one_of, positive_integer
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 # Tokens in front of the patches: class and distillation.
 _FIRST = 2
 _LONGEST = 60_000  # frames: attention over all of them takes memory by the square
-_WINDOW = 0.025  # s, of a spectrogram's frame; one begins every 10 ms
+_WINDOW, _HOP = 0.025, 0.01  # s, of a spectrogram's frame, and from one to the next
+_PREEMPHASIS = 0.97
 
 
 @dataclass
@@ -53,6 +56,13 @@ class Spectrograms:
             )
         one_of("token_order", self.token_order, ("time", "frequency"))
         one_of("readout", self.readout, ("mean", "cls"))
+        size = round(_WINDOW * self.sample_rate)
+        bins = 1 << (size - 1).bit_length()
+        filters, _ = kaldi.get_mel_banks(
+            self.mel_bins, bins, self.sample_rate, 20.0, 0.0, 100.0, -500.0, 1.0
+        )
+        window = torch.hann_window(size, periodic=False)
+        self.constants = Constants(filters=F.pad(filters, (0, 1)), window=window)
 
     def attach(self, backbone: "ASTModel", state: ForwardState) -> None:
         """Fit the position embeddings to the length, and put the tokens in order."""
@@ -81,25 +91,30 @@ class Spectrograms:
         """(B, S) waveforms and (B,) valid samples, or None where all are, to the model's arguments."""
         if blank:
             return {"input_values": wavs.new_zeros(len(wavs), self.max_length, self.mel_bins)}
-        lengths = [wavs.shape[1]] * len(wavs) if samples is None else samples.tolist()
-        clips = [
-            self._spectrogram(clip[:length]) for clip, length in zip(wavs, lengths, strict=True)
-        ]
-        return {"input_values": torch.stack(clips)}
+        return {"input_values": self._spectrograms(wavs, samples)}
 
     def read_out(self, hidden: Tensor) -> Tensor:
         """All tokens, or the one that stands for the clip."""
         return hidden[:, :_FIRST].mean(1, keepdim=True) if self.readout == "cls" else hidden
 
-    def _spectrogram(self, clip: Tensor) -> Tensor:
-        with torch.autocast(clip.device.type, enabled=False):
-            bands = kaldi.fbank(
-                clip[None].float(),
-                sample_frequency=self.sample_rate,
-                window_type="hanning",
-                num_mel_bins=self.mel_bins,
-            )
-        bands = F.pad(bands, (0, 0, 0, max(0, self.max_length - len(bands))))[: self.max_length]
+    def _spectrograms(self, wavs: Tensor, samples: Tensor | None) -> Tensor:
+        """(B, S) to (B, max_length, mel_bins), as ``torchaudio.compliance.kaldi.fbank`` of each clip alone.
+
+        That takes one clip at a time, and reads from the host.
+        """
+        size, hop = round(_WINDOW * self.sample_rate), round(_HOP * self.sample_rate)
+        with torch.autocast(wavs.device.type, enabled=False):
+            windows = wavs.float().unfold(1, size, hop)[:, : self.max_length]
+            windows = windows - windows.mean(-1, keepdim=True)
+            before = F.pad(windows, (1, 0), mode="replicate")[..., :-1]
+            windows = (windows - _PREEMPHASIS * before) * self.constants.window
+            filters = self.constants.filters
+            spectrum = torch.fft.rfft(windows, n=2 * (filters.shape[1] - 1)).abs().square()
+            bands = (spectrum @ filters.T).clamp(min=torch.finfo(torch.float32).eps).log()
+        if samples is not None:
+            counted = (samples - size).div(hop, rounding_mode="floor") + 1
+            bands = bands * frame_mask(counted, bands.shape[1])[..., None]
+        bands = F.pad(bands, (0, 0, 0, self.max_length - bands.shape[1]))
         return (bands - self.mean) / (2 * self.std)
 
 

@@ -6,10 +6,12 @@ from types import MethodType
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
 from mambadapter.encoders.families.family import Family, Layout, Masked
+from mambadapter.encoders.frontend import Constants
 from mambadapter.encoders.padding import frame_mask, make_length_aware, normalise_waveforms
 from mambadapter.encoders.position_convolution import keep_narrow_groups_exact
 from mambadapter.encoders.state import ForwardState
@@ -25,11 +27,14 @@ class Waveforms:
     temporal: ClassVar[bool] = True
     ragged: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        self.constants = Constants()
+
     def attach(self, backbone: PreTrainedModel, state: ForwardState) -> None:
         """Make a clip's frames independent of its batch's padding."""
         make_length_aware(backbone, state)
         keep_narrow_groups_exact(backbone)
-        masking = MethodType(_mask_if_long_enough, backbone)
+        masking = MethodType(_mask_spans, backbone)
         backbone._mask_hidden_states = masking  # type: ignore[assignment]
 
     def frames(self, backbone: Any, samples: Tensor) -> Tensor:
@@ -50,11 +55,65 @@ class Waveforms:
         return hidden
 
 
-def _mask_if_long_enough(self: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """The masking of full fine-tuning; transformers refuses a batch with fewer frames than a mask has."""
-    if hidden_states.shape[1] < self.config.mask_time_length:
+def _mask_spans(
+    self: Any,
+    hidden_states: Tensor,
+    mask_time_indices: Tensor | None = None,
+    attention_mask: Tensor | None = None,
+) -> Tensor:
+    """Replace ``_mask_hidden_states``, which draws masks on the host: the masking of full fine-tuning.
+
+    Spans of frames become one learnt vector, spans of channels 0. Shapes: `hidden_states` (B, T, d),
+    `attention_mask` (B, T).
+    """
+    config = self.config
+    if not (self.training and getattr(config, "apply_spec_augment", True)):
         return hidden_states
-    return type(self)._mask_hidden_states(self, hidden_states, *args, **kwargs)
+    clips, frames, channels = hidden_states.shape
+    if config.mask_time_prob > 0:
+        lengths = hidden_states.new_full((clips,), frames)
+        lengths = lengths if attention_mask is None else attention_mask.sum(-1)
+        masked = drawn_spans(
+            lengths,
+            frames,
+            config.mask_time_prob,
+            config.mask_time_length,
+            config.mask_time_min_masks,
+        )
+        vector = self.masked_spec_embed.to(hidden_states.dtype)
+        hidden_states = torch.where(masked[..., None], vector, hidden_states)
+    if config.mask_feature_prob > 0:
+        masked = drawn_spans(
+            hidden_states.new_full((clips,), channels),
+            channels,
+            config.mask_feature_prob,
+            config.mask_feature_length,
+            config.mask_feature_min_masks,
+        )
+        hidden_states = hidden_states.masked_fill(masked[:, None], 0.0)
+    return hidden_states
+
+
+def drawn_spans(
+    lengths: Tensor, size: int, share: float, span: int, fewest: int
+) -> Tensor:
+    """Which positions masks cover, as transformers' ``_compute_mask_indices`` draws them (wav2vec 2.0, 3.1).
+
+    Of each clip about `share` of its valid positions, but for overlaps, in spans that begin at different
+    positions; `fewest` spans at least, if they fit. Shapes: `lengths` (B,); returns (B, size).
+    """
+    starts = size - span + 1
+    if starts < 1:
+        return torch.zeros(len(lengths), size, dtype=torch.bool, device=lengths.device)
+    rounding = torch.rand((), device=lengths.device)
+    spans = (share * lengths / span + rounding).floor().clamp(min=fewest, max=size // span)
+    spans = torch.minimum(spans, (lengths - span + 1).clamp(min=0))
+    place = torch.arange(starts, device=lengths.device)
+    drawn = torch.rand(len(lengths), starts, device=lengths.device)
+    drawn = drawn.masked_fill(place > (lengths - span)[:, None], 2.0)
+    first = (drawn.argsort(1).argsort(1) < spans[:, None]).float()
+    # A position is masked if a span begins at most so many before it.
+    return F.max_pool1d(F.pad(first, (span - 1, span - 1))[:, None], span, 1)[:, 0] > 0
 
 
 def waveforms_of(

@@ -14,6 +14,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.whisper.modeling_whisper import WhisperDecoder, WhisperEncoder
 
 from mambadapter.encoders.families.family import Family, Layout, Masked
+from mambadapter.encoders.frontend import Constants
 from mambadapter.encoders.padding import frame_mask
 from mambadapter.encoders.state import ForwardState
 from mambadapter.errors import UserError
@@ -46,7 +47,8 @@ class LogMels:
             norm="slaney",
             mel_scale="slaney",
         )
-        self._filters = torch.from_numpy(filters).float()
+        window = torch.hann_window(_WINDOW)
+        self.constants = Constants(filters=torch.from_numpy(filters).float().T, window=window)
 
     @property
     def ragged(self) -> bool:
@@ -73,13 +75,12 @@ class LogMels:
             wavs = wavs * frame_mask(samples, wavs.shape[1])
         if self.padding == "full":
             features = self._log_mels(wavs, 2 * self.max_frames, blank)
-            return {"input_features": features, "attention_mask": None}
+            return {"input_features": features}
         # Silence follows, so that windows and convolutions at a clip's end see what they would in 30 s.
-        lengths = torch.full(wavs.shape[:1], wavs.shape[1]) if samples is None else samples.cpu()
-        frames = _frames(lengths)
-        features = self._log_mels(wavs, 2 * int(frames.max()) + 4, blank)
-        mask = frame_mask(frames, int(frames.max())).to(wavs.device)
-        return {"input_features": features, "attention_mask": mask}
+        frames = _frames(wavs.shape[1])
+        features = self._log_mels(wavs, 2 * frames + 4, blank)
+        mask = None if samples is None else frame_mask(_frames(samples), frames)
+        return {"input_features": features, "attention_mask": mask, "frames": frames}
 
     def read_out(self, hidden: Tensor) -> Tensor:
         """The frames as they are."""
@@ -91,15 +92,15 @@ class LogMels:
             return wavs.new_zeros(len(wavs), self.mel_bins, frames)
         with torch.autocast(wavs.device.type, enabled=False):
             wavs = F.pad(wavs.float(), (0, max(0, frames * _HOP - wavs.shape[1])))
-            window = torch.hann_window(_WINDOW, device=wavs.device)
+            window, filters = self.constants.window, self.constants.filters
             spectrum = torch.stft(wavs, _WINDOW, _HOP, window=window, return_complex=True)
             power = spectrum[..., :frames].abs().square()
-            bands = (self._filters.to(wavs.device).T @ power).clamp(min=1e-10).log10()
+            bands = (filters @ power).clamp(min=1e-10).log10()
             loudest = bands.amax((1, 2), keepdim=True)
             return (torch.maximum(bands, loudest - 8.0) + 4.0) / 4.0
 
 
-def _frames(samples: Tensor) -> Tensor:
+def _frames(samples: Any) -> Any:
     return _half(samples // _HOP)
 
 
@@ -112,18 +113,17 @@ def encode(
     self: WhisperEncoder,
     input_features: Tensor,
     attention_mask: Tensor | None = None,
+    frames: int | None = None,
     output_hidden_states: bool = False,
     **kwargs: Any,
 ) -> BaseModelOutput:
-    """Replace ``WhisperEncoder.forward``: any length up to 30 s, and a mask.
+    """Replace ``WhisperEncoder.forward``: any length up to 30 s, of which so many frames, and a mask.
 
     Shapes: `input_features` (B, mel_bins, F), `attention_mask` (B, T).
     """
     hidden = F.gelu(self.conv2(F.gelu(self.conv1(input_features)))).mT
-    mask = None
-    if attention_mask is not None:
-        hidden = hidden[:, : attention_mask.shape[1]]
-        mask = None if bool(attention_mask.all()) else attention_mask[:, None, None]
+    hidden = hidden[:, :frames]
+    mask = None if attention_mask is None else attention_mask[:, None, None]
     hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]
     hidden = F.dropout(hidden, p=self.dropout, training=self.training)
     states = []

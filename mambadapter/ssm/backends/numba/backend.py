@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from mambadapter.ssm.backends.reference import needs_grad
 
@@ -60,8 +59,8 @@ def selective_scan(
     z = None if z is None else _whole_vectors(z)
     A = _whole_vectors(A, dim=0)
     keep = needs_grad(u, delta, A, B, C, D, z, bias)
-    padded = lengths is not None
-    y = _Scan.apply(u, delta, A, B, C, D, z, bias, _lengths(u, lengths), padded, reverse, keep)
+    inputs = _single(u, delta, A, B, C, D, z, bias)
+    y, _ = _scan(*inputs, lengths, reverse, keep)
     return y[..., :channels].to(dtype)
 
 
@@ -85,167 +84,225 @@ def mamba_inner(
     conv_weight, dt_proj, A = (_whole_vectors(t, dim=0) for t in (conv_weight, dt_proj, A))
     parameters = (conv_weight, bias, x_proj, dt_proj, dt_bias, A, D)
     keep = needs_grad(xz, *parameters)
-    padded = lengths is not None
-    y = _Inner.apply(xz, *parameters, _lengths(xz, lengths), padded, reverse, keep)
+    y, _ = _inner(*_single(xz, *parameters), lengths, reverse, keep)
     return y[..., :channels].to(dtype)
 
 
-class _Scan(torch.autograd.Function):
-    @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
-    def forward(
-        ctx: Any,
-        u: Tensor,
-        delta: Tensor,
-        A: Tensor,
-        B: Tensor,
-        C: Tensor,
-        D: Tensor,
-        z: Tensor | None,
-        bias: Tensor,
-        lengths: Tensor,
-        padded: bool,
-        reverse: bool,
-        keep: bool,
-    ) -> Tensor:
-        gated = z is not None
-        u, delta, B, C, D, bias = (_contiguous(t) for t in (u, delta, B, C, D, bias))
-        z = u if z is None else _contiguous(z)
-        a = _contiguous(A.t())
-        rates = a * float(LOG2_E)
-        saved = _saved_states(u, a, keep)
-        out = _output_like(u, padded)
-        use_threads(len(u))
-        scan_forward(
-            *_numpy(u, delta, rates, B, C, D, z, bias, lengths),
-            reverse,
-            gated,
-            saved.numpy(),
-            keep,
-            out.numpy(),
-        )
-        if keep:
-            ctx.save_for_backward(u, delta, a, rates, B, C, D, z, bias, lengths, saved)
-            ctx.padded, ctx.reverse, ctx.gated = padded, reverse, gated
-        return out
-
-    @staticmethod
-    @torch.amp.custom_bwd(device_type="cpu")
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        u, delta, a, rates, B, C, D, z, bias, lengths, saved = ctx.saved_tensors
-        grad_u, grad_delta, grad_B, grad_C = (_output_like(t, ctx.padded) for t in (u, delta, B, C))
-        grad_z = _output_like(z, ctx.padded) if ctx.gated else grad_u
-        grad_a, grad_D, grad_bias = (u.new_zeros(u.shape[0], *t.shape) for t in (a, D, bias))
-        use_threads(len(u))
-        scan_backward(
-            *_numpy(_contiguous(grad), u, delta, a, rates, B, C, D, z, bias, lengths),
-            ctx.reverse,
-            ctx.gated,
-            *_numpy(saved, grad_u, grad_delta, grad_z, grad_B, grad_C, grad_a, grad_D, grad_bias),
-        )
-        return (
-            grad_u,
-            grad_delta,
-            _transposed(_sum_over_clips(grad_a)),
-            grad_B,
-            grad_C,
-            _sum_over_clips(grad_D),
-            grad_z if ctx.gated else None,
-            _sum_over_clips(grad_bias),
-            None,
-            None,
-            None,
-            None,
-        )
+@torch.library.custom_op("mambadapter::cpu_scan", mutates_args=(), device_types="cpu")
+def _scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor | None,
+    bias: Tensor,
+    lengths: Tensor | None,
+    reverse: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor]:
+    """The scan, and with `keep` the states that its backward starts from."""
+    gated = z is not None
+    u, delta, B, C, D, bias = map(_contiguous, (u, delta, B, C, D, bias))
+    gate = u if z is None else _contiguous(z)
+    a = _contiguous(A.t())
+    saved, out = _saved_states(u, a, lengths, keep), _output_like(u, lengths)
+    use_threads(len(u))
+    scan_forward(
+        *_numpy(u, delta, a * float(LOG2_E), B, C, D, gate, bias, _lengths(u, lengths)),
+        reverse,
+        gated,
+        saved.numpy(),
+        keep,
+        out.numpy(),
+    )
+    return out, saved
 
 
-class _Inner(torch.autograd.Function):
-    @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
-    def forward(
-        ctx: Any,
-        xz: Tensor,
-        conv_weight: Tensor,
-        conv_bias: Tensor,
-        x_proj: Tensor,
-        dt_proj: Tensor,
-        dt_bias: Tensor,
-        A: Tensor,
-        D: Tensor,
-        lengths: Tensor,
-        padded: bool,
-        reverse: bool,
-        keep: bool,
-    ) -> Tensor:
-        xz, conv_bias, dt_bias, D = (_contiguous(t) for t in (xz, conv_bias, dt_bias, D))
-        taps, dt_rows = _contiguous(conv_weight.squeeze(1).t()), _contiguous(dt_proj.t())
-        x_rows, x_columns = _contiguous(x_proj), _contiguous(_whole_vectors(x_proj.t()))
-        a = _contiguous(A.t())
-        rates = a * float(LOG2_E)
-        saved = _saved_states(xz, a, keep)
-        out = _output_like(xz[..., : a.shape[1]], padded)
-        use_threads(len(xz))
-        inner_forward(
-            *_numpy(xz, taps, conv_bias, x_columns, dt_rows, dt_bias, rates, D, lengths),
-            reverse,
-            saved.numpy(),
-            keep,
-            out.numpy(),
-        )
-        if keep:
-            ctx.save_for_backward(
-                xz, taps, conv_bias, x_columns, x_rows, dt_rows, dt_bias, a, rates, D, lengths, saved,
-            )  # fmt: skip
-            ctx.reverse = reverse
-        return out
+@_scan.register_fake
+def _(u: Tensor, delta: Tensor, A: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    return u.new_empty(u.shape), _saved_states(u, A.t(), None, rest[-1])
 
-    @staticmethod
-    @torch.amp.custom_bwd(device_type="cpu")
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        xz, taps, conv_bias, x_columns, x_rows, dt_rows, dt_bias, a, rates, D, lengths, saved = (
-            ctx.saved_tensors
-        )
-        grad_xz = torch.zeros_like(xz)
-        parameters = (taps, conv_bias, x_rows, dt_rows, dt_bias, a, D)
-        per_clip = [xz.new_zeros(xz.shape[0], *t.shape) for t in parameters]
-        use_threads(len(xz))
-        inner_backward(
-            *_numpy(
-                _contiguous(grad),
-                xz,
-                taps,
-                conv_bias,
-                x_columns,
-                x_rows,
-                dt_rows,
-                dt_bias,
-                a,
-                rates,
-                D,
-                lengths,
-            ),
-            ctx.reverse,
-            *_numpy(saved, grad_xz, *per_clip),
-        )
-        grad_taps, grad_conv_bias, grad_x_proj, grad_dt_rows, grad_dt_bias, grad_a, grad_D = map(
-            _sum_over_clips, per_clip
-        )
-        return (
-            grad_xz,
-            _transposed(grad_taps).unsqueeze(1),
-            grad_conv_bias,
-            grad_x_proj,
-            _transposed(grad_dt_rows),
-            grad_dt_bias,
-            _transposed(grad_a),
-            grad_D,
-            None,
-            None,
-            None,
-            None,
-        )
+
+@torch.library.custom_op("mambadapter::cpu_scan_backward", mutates_args=(), device_types="cpu")
+def _scan_backward(
+    grad: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor | None,
+    bias: Tensor,
+    lengths: Tensor | None,
+    saved: Tensor,
+    reverse: bool,
+) -> list[Tensor]:
+    """Gradients of u, delta, B, C, z (empty without a gate), and clip by clip of a, D and the bias."""
+    gated = z is not None
+    grad, u, delta, B, C, D, bias = map(_contiguous, (grad, u, delta, B, C, D, bias))
+    gate = u if z is None else _contiguous(z)
+    a = _contiguous(A.t())
+    grads = [_output_like(t, lengths) for t in (u, delta, B, C)]
+    grad_z = _output_like(gate, lengths) if gated else u.new_empty(0)
+    per_clip = [u.new_zeros(u.shape[0], *t.shape) for t in (a, D, bias)]
+    grad_u, grad_delta, grad_B, grad_C = grads
+    use_threads(len(u))
+    scan_backward(
+        *_numpy(
+            grad, u, delta, a, a * float(LOG2_E), B, C, D, gate, bias, _lengths(u, lengths)
+        ),
+        reverse,
+        gated,
+        *_numpy(saved, grad_u, grad_delta, grad_z if gated else grad_u, grad_B, grad_C, *per_clip),
+    )
+    return [*grads, grad_z, *per_clip]
+
+
+@_scan_backward.register_fake
+def _(
+    grad: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Any,
+    bias: Tensor, *rest: Any,
+) -> list[Tensor]:  # fmt: skip
+    grads = [t.new_empty(t.shape) for t in (u, delta, B, C)]
+    per_clip = [u.new_empty(u.shape[0], *t.shape) for t in (A.t(), D, bias)]
+    return [*grads, u.new_empty(0 if z is None else u.shape), *per_clip]
+
+
+def _keep_scan(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+    *tensors, ctx.reverse, _ = inputs
+    ctx.save_for_backward(*tensors, output[1])
+    ctx.set_materialize_grads(False)
+
+
+def _scan_gradients(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return (None,) * 11
+    grads = _scan_backward(grad, *ctx.saved_tensors, ctx.reverse)
+    grad_u, grad_delta, grad_B, grad_C, grad_z, grad_a, grad_D, grad_bias = grads
+    return (
+        grad_u,
+        grad_delta,
+        _transposed(grad_a.sum(0)),
+        grad_B,
+        grad_C,
+        grad_D.sum(0),
+        grad_z if ctx.saved_tensors[6] is not None else None,
+        grad_bias.sum(0),
+        None,
+        None,
+        None,
+    )
+
+
+_scan.register_autograd(_scan_gradients, setup_context=_keep_scan)
+
+
+@torch.library.custom_op("mambadapter::cpu_inner", mutates_args=(), device_types="cpu")
+def _inner(
+    xz: Tensor,
+    conv_weight: Tensor,
+    conv_bias: Tensor,
+    x_proj: Tensor,
+    dt_proj: Tensor,
+    dt_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    lengths: Tensor | None,
+    reverse: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor]:
+    """The inside of a block, and with `keep` the states that its backward starts from."""
+    xz, a = _contiguous(xz), _contiguous(A.t())
+    taps, dt_rows = _contiguous(conv_weight.squeeze(1).t()), _contiguous(dt_proj.t())
+    x_columns = _contiguous(_whole_vectors(x_proj.t()))
+    saved, out = _saved_states(xz, a, lengths, keep), _output_like(xz[..., : a.shape[1]], lengths)
+    use_threads(len(xz))
+    inner_forward(
+        *_numpy(xz, taps, conv_bias, x_columns, dt_rows, dt_bias, a * float(LOG2_E), D),
+        _lengths(xz, lengths).numpy(),
+        reverse,
+        saved.numpy(),
+        keep,
+        out.numpy(),
+    )
+    return out, saved
+
+
+@_inner.register_fake
+def _(xz: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    A, keep = rest[5], rest[-1]
+    return xz.new_empty(*xz.shape[:2], A.shape[0]), _saved_states(xz, A.t(), None, keep)
+
+
+@torch.library.custom_op("mambadapter::cpu_inner_backward", mutates_args=(), device_types="cpu")
+def _inner_backward(
+    grad: Tensor,
+    xz: Tensor,
+    conv_weight: Tensor,
+    conv_bias: Tensor,
+    x_proj: Tensor,
+    dt_proj: Tensor,
+    dt_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    lengths: Tensor | None,
+    saved: Tensor,
+    reverse: bool,
+) -> list[Tensor]:
+    """Gradients of xz, and clip by clip of what the kernels read for the other arguments."""
+    grad, xz, a = _contiguous(grad), _contiguous(xz), _contiguous(A.t())
+    taps, dt_rows = _contiguous(conv_weight.squeeze(1).t()), _contiguous(dt_proj.t())
+    x_rows, x_columns = _contiguous(x_proj), _contiguous(_whole_vectors(x_proj.t()))
+    parameters = (taps, conv_bias, x_rows, dt_rows, dt_bias, a, D)
+    grad_xz = torch.zeros_like(xz)
+    per_clip = [xz.new_zeros(xz.shape[0], *t.shape) for t in parameters]
+    use_threads(len(xz))
+    inner_backward(
+        *_numpy(
+            grad, xz, taps, conv_bias, x_columns, x_rows, dt_rows, dt_bias, a, a * float(LOG2_E), D
+        ),
+        _lengths(xz, lengths).numpy(),
+        reverse,
+        *_numpy(saved, grad_xz, *per_clip),
+    )
+    return [grad_xz, *per_clip]
+
+
+@_inner_backward.register_fake
+def _(
+    grad: Tensor, xz: Tensor, conv_weight: Tensor, conv_bias: Tensor, x_proj: Tensor,
+    dt_proj: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor, *rest: Any,
+) -> list[Tensor]:  # fmt: skip
+    taps = conv_weight.squeeze(1).t()
+    parameters = (taps, conv_bias, x_proj, dt_proj.t(), dt_bias, A.t(), D)
+    per_clip = [xz.new_empty(xz.shape[0], *t.shape) for t in parameters]
+    return [xz.new_empty(xz.shape), *per_clip]
+
+
+def _inner_gradients(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return (None,) * 11
+    grad_xz, *per_clip = _inner_backward(grad, *ctx.saved_tensors, ctx.reverse)
+    taps, conv_bias, x_proj, dt_rows, dt_bias, a, D = (t.sum(0) for t in per_clip)
+    return (
+        grad_xz,
+        _transposed(taps).unsqueeze(1),
+        conv_bias,
+        x_proj,
+        _transposed(dt_rows),
+        dt_bias,
+        _transposed(a),
+        D,
+        None,
+        None,
+        None,
+    )
+
+
+_inner.register_autograd(_inner_gradients, setup_context=_keep_scan)
 
 
 def _whole_vectors(x: Tensor, dim: int = -1) -> Tensor:
@@ -256,8 +313,13 @@ def _whole_vectors(x: Tensor, dim: int = -1) -> Tensor:
     return F.pad(x, (0, 0) * (x.dim() - 1 - dim % x.dim()) + (0, missing))
 
 
+def _single(*tensors: Tensor | None) -> list[Any]:
+    """The kernels compute in float32, under autocast too."""
+    return [None if t is None else t.float() for t in tensors]
+
+
 def _contiguous(x: Tensor) -> Tensor:
-    return x.detach().float().contiguous()
+    return x.contiguous()
 
 
 def _transposed(x: Tensor) -> Tensor:
@@ -275,16 +337,11 @@ def _lengths(x: Tensor, lengths: Tensor | None) -> Tensor:
     return lengths.to(torch.int64).contiguous()
 
 
-def _output_like(like: Tensor, padded: bool) -> Tensor:
+def _output_like(like: Tensor, lengths: Tensor | None) -> Tensor:
     """Memory for an output: kernels write every valid frame, so it is zeroed only where there is padding."""
-    shape = like.shape
-    return like.new_zeros(shape) if padded else like.new_empty(shape)
+    return like.new_empty(like.shape) if lengths is None else like.new_zeros(like.shape)
 
 
-def _saved_states(x: Tensor, a: Tensor, keep: bool) -> Tensor:
+def _saved_states(x: Tensor, a: Tensor, lengths: Tensor | None, keep: bool) -> Tensor:
     chunks = -(-x.shape[1] // CHUNK) if keep else 0
-    return torch.empty(x.shape[0], chunks, *a.shape)
-
-
-def _sum_over_clips(gradient: Tensor) -> Tensor:
-    return gradient[0] if gradient.shape[0] == 1 else gradient.sum(0)
+    return _output_like(x.new_empty(()).expand(x.shape[0], chunks, *a.shape), lengths)

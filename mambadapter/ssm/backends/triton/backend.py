@@ -14,7 +14,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from mambadapter.ssm.backends.reference import needs_grad
 
@@ -54,7 +53,7 @@ def selective_scan(
 ) -> Tensor:
     """See `mambadapter.ssm.selective_scan`."""
     keep = needs_grad(u, delta, A, B, C, D, z, delta_bias)
-    return _Scan.apply(u, delta, A, B, C, D, z, delta_bias, lengths, reverse, keep)
+    return _scan(u, delta, A, B, C, D, z, delta_bias, lengths, reverse, keep)[0]
 
 
 def mamba_inner(
@@ -72,54 +71,80 @@ def mamba_inner(
     """See `mambadapter.ssm.mamba_inner`."""
     x, z = xz.chunk(2, dim=-1)
     rank, states = dt_proj.shape[1], A.shape[1]
-    u = _Convolution.apply(x, conv_weight, conv_bias, lengths, reverse)
+    u = _convolution(x, conv_weight, conv_bias, lengths, reverse)
     delta, B, C = F.linear(u, x_proj).split([rank, states, states], dim=-1)
     return selective_scan(u, F.linear(delta, dt_proj), A, B, C, D, z, dt_bias, lengths, reverse)
 
 
-class _Convolution(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        lengths: Tensor | None,
-        reverse: bool,
-    ) -> Tensor:
-        x, weight = _channels_adjacent(x), weight.contiguous()
-        ctx.save_for_backward(x, weight, bias, lengths)
-        ctx.reverse = reverse
-        return _convolve(x, weight, bias, lengths, reverse, activate=True)
+@torch.library.custom_op("mambadapter::triton_convolution", mutates_args=())
+def _convolution(
+    x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor | None, reverse: bool
+) -> Tensor:
+    """The causal convolution and its SiLU, (B, T, C) to (B, T, C)."""
+    return _convolve(_channels_adjacent(x), weight.contiguous(), bias, lengths, reverse, True)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        from mambadapter.ssm.backends.triton.convolution import convolve_backward
 
-        x, weight, bias, lengths = ctx.saved_tensors
-        grad = _channels_adjacent(grad)
-        clips, time, channels = x.shape
-        grid, tile = _convolution_tiles(x)
-        taps = weight.shape[-1]
-        grad_value = x.new_empty(x.shape, dtype=torch.float32)
-        grad_parameters = grad_value.new_empty(clips * grid[1], channels * (taps + 1))
-        with torch.cuda.device_of(x):
-            convolve_backward[grid](
-                grad, x, weight, _pointed_to(bias, x), _pointed_to(lengths, x), grad_value, grad_parameters,
-                time, channels, *grad.stride()[:2], *x.stride()[:2],
-                taps=taps, biased=bias is not None, padded=lengths is not None,
-                reverse=ctx.reverse, **tile,
-            )  # fmt: skip
-        grad_x = _convolve(grad_value, weight, None, lengths, not ctx.reverse, activate=False)
-        grad_weight, grad_bias = grad_parameters.sum(0).split([channels * taps, channels])
-        return (
-            grad_x.to(x.dtype),
-            grad_weight.view_as(weight).to(weight.dtype),
-            None if bias is None else grad_bias.to(bias.dtype),
-            None,
-            None,
-        )
+@_convolution.register_fake
+def _(x: Tensor, *rest: Any) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+@torch.library.custom_op("mambadapter::triton_convolution_backward", mutates_args=())
+def _convolution_backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    lengths: Tensor | None,
+    reverse: bool,
+) -> tuple[Tensor, Tensor]:
+    """Gradient of x, and tile by tile of the weight and the bias in a row."""
+    from mambadapter.ssm.backends.triton.convolution import convolve_backward
+
+    x, grad, weight = _channels_adjacent(x), _channels_adjacent(grad), weight.contiguous()
+    clips, time, channels = x.shape
+    grid, tile = _convolution_tiles(x)
+    taps = weight.shape[-1]
+    grad_value = x.new_empty(x.shape, dtype=torch.float32)
+    grad_parameters = grad_value.new_empty(clips * grid[1], channels * (taps + 1))
+    with torch.cuda.device_of(x):
+        convolve_backward[grid](
+            grad, x, weight, _pointed_to(bias, x), _pointed_to(lengths, x), grad_value, grad_parameters,
+            time, channels, *grad.stride()[:2], *x.stride()[:2],
+            taps=taps, biased=bias is not None, padded=lengths is not None,
+            reverse=reverse, **tile,
+        )  # fmt: skip
+    grad_x = _convolve(grad_value, weight, None, lengths, not reverse, activate=False)
+    return grad_x.to(x.dtype), grad_parameters
+
+
+@_convolution_backward.register_fake
+def _(grad: Tensor, x: Tensor, weight: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    grid, _ = _convolution_tiles(x)
+    rows, columns = x.shape[0] * grid[1], x.shape[2] * (weight.shape[-1] + 1)
+    return x.new_empty(x.shape), x.new_empty(rows, columns, dtype=torch.float32)
+
+
+def _keep_convolution(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    *tensors, ctx.reverse = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _convolution_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight, bias, lengths = ctx.saved_tensors
+    grad_x, tiles = _convolution_backward(grad, x, weight, bias, lengths, ctx.reverse)
+    channels, taps = weight.shape[0], weight.shape[-1]
+    grad_weight, grad_bias = tiles.sum(0).split([channels * taps, channels])
+    return (
+        grad_x,
+        grad_weight.view(weight.shape).to(weight.dtype),
+        None if bias is None else grad_bias.to(bias.dtype),
+        None,
+        None,
+    )
+
+
+_convolution.register_autograd(_convolution_gradients, setup_context=_keep_convolution)
 
 
 def _convolve(
@@ -144,86 +169,140 @@ def _convolve(
     return out
 
 
-class _Scan(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        u: Tensor,
-        delta: Tensor,
-        A: Tensor,
-        B: Tensor,
-        C: Tensor,
-        D: Tensor,
-        z: Tensor | None,
-        bias: Tensor | None,
-        lengths: Tensor | None,
-        reverse: bool,
-        keep: bool,
-    ) -> Tensor:
-        from mambadapter.ssm.backends.triton.scan import scan_forward
+@torch.library.custom_op("mambadapter::triton_scan", mutates_args=())
+def _scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor | None,
+    bias: Tensor | None,
+    lengths: Tensor | None,
+    reverse: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor]:
+    """The scan, and with `keep` the states that its backward starts from."""
+    from mambadapter.ssm.backends.triton.scan import scan_forward
 
-        u, delta, B, C = map(_channels_adjacent, (u, delta, B, C))
-        z = None if z is None else _channels_adjacent(z)
-        gate = u if z is None else z
-        A, D = A.contiguous(), D.contiguous()
-        grid, tile = _scan_tiles(u, A)
-        y = u.new_empty(u.shape)
-        tiles = -(-u.shape[1] // tile["FRAMES"]) if keep else 0
-        saved = u.new_empty(u.shape[0], tiles, *A.shape, dtype=torch.float32)
-        with torch.cuda.device_of(u):
-            scan_forward[grid](
-                u, delta, A, B, C, D, gate,
-                _pointed_to(bias, u), _pointed_to(lengths, u), y, saved,
-                u.shape[1], *A.shape, *_strides(u, delta, B, C, gate),
-                gated=z is not None, biased=bias is not None, padded=lengths is not None,
-                reverse=reverse, keep=keep, **tile,
-            )  # fmt: skip
-        if keep:
-            ctx.save_for_backward(u, delta, A, B, C, D, z, bias, lengths, saved)
-            ctx.reverse = reverse
-        return y
+    u, delta, B, C = map(_channels_adjacent, (u, delta, B, C))
+    gate = u if z is None else _channels_adjacent(z)
+    A, D = A.contiguous(), D.contiguous()
+    grid, tile = _scan_tiles(u, A)
+    y, saved = u.new_empty(u.shape), _saved_states(u, A, keep)
+    with torch.cuda.device_of(u):
+        scan_forward[grid](
+            u, delta, A, B, C, D, gate,
+            _pointed_to(bias, u), _pointed_to(lengths, u), y, saved,
+            u.shape[1], *A.shape, *_strides(u, delta, B, C, gate),
+            gated=z is not None, biased=bias is not None, padded=lengths is not None,
+            reverse=reverse, keep=keep, **tile,
+        )  # fmt: skip
+    return y, saved
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        from mambadapter.ssm.backends.triton.scan import scan_backward
 
-        u, delta, A, B, C, D, z, bias, lengths, saved = ctx.saved_tensors
-        grad = _channels_adjacent(grad)
-        grid, tile = _scan_tiles(u, A)
-        clips, time = u.shape[:2]
-        grad_u, grad_delta = u.new_empty(u.shape), delta.new_empty(delta.shape)
-        gate = u if z is None else z
-        grad_z = grad_u if z is None else z.new_empty(z.shape)
-        channels, states = A.shape
-        grad_BC = saved.new_empty(2, grid[1], *B.shape)
-        grad_parameters = saved.new_empty(clips, channels * (states + 2))
-        with torch.cuda.device_of(u):
-            scan_backward[grid](
-                grad, u, delta, A, B, C, D, gate,
-                _pointed_to(bias, u), _pointed_to(lengths, u), saved,
-                grad_u, grad_delta, grad_z, *grad_BC, grad_parameters,
-                clips, time, channels, states, *_strides(grad, u, delta, B, C, gate),
-                gated=z is not None, biased=bias is not None, padded=lengths is not None,
-                reverse=ctx.reverse, **tile,
-            )  # fmt: skip
-        grad_B, grad_C = grad_BC.sum(1)
-        grad_A, grad_D, grad_bias = grad_parameters.sum(0).split(
-            [channels * states, channels, channels]
-        )
-        return (
-            grad_u,
-            grad_delta,
-            grad_A.view_as(A).to(A.dtype),
-            grad_B.to(B.dtype),
-            grad_C.to(C.dtype),
-            grad_D.to(D.dtype),
-            None if z is None else grad_z,
-            None if bias is None else grad_bias.to(bias.dtype),
-            None,
-            None,
-            None,
-        )
+@_scan.register_fake
+def _(u: Tensor, delta: Tensor, A: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    return u.new_empty(u.shape), _saved_states(u, A, rest[-1])
+
+
+@torch.library.custom_op("mambadapter::triton_scan_backward", mutates_args=())
+def _scan_backward(
+    grad: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor | None,
+    bias: Tensor | None,
+    lengths: Tensor | None,
+    saved: Tensor,
+    reverse: bool,
+) -> list[Tensor]:
+    """Gradients of u, delta and z (empty without a gate); of B and C, and of A, D and the bias, in parts."""
+    from mambadapter.ssm.backends.triton.scan import scan_backward
+
+    grad, u, delta, B, C = map(_channels_adjacent, (grad, u, delta, B, C))
+    gate = u if z is None else _channels_adjacent(z)
+    A, D = A.contiguous(), D.contiguous()
+    grid, tile = _scan_tiles(u, A)
+    grads = _scan_backward_memory(u, delta, A, B, z)
+    grad_u, grad_delta, grad_z, grad_BC, grad_parameters = grads
+    with torch.cuda.device_of(u):
+        scan_backward[grid](
+            grad, u, delta, A, B, C, D, gate,
+            _pointed_to(bias, u), _pointed_to(lengths, u), saved,
+            grad_u, grad_delta, grad_u if z is None else grad_z, *grad_BC, grad_parameters,
+            *u.shape[:2], *A.shape, *_strides(grad, u, delta, B, C, gate),
+            gated=z is not None, biased=bias is not None, padded=lengths is not None,
+            reverse=reverse, **tile,
+        )  # fmt: skip
+    return grads
+
+
+@_scan_backward.register_fake
+def _(grad: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, *rest: Any) -> list[Tensor]:
+    return _scan_backward_memory(u, delta, A, B, rest[2])
+
+
+def _keep_scan(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+    *tensors, ctx.reverse, _ = inputs
+    ctx.save_for_backward(*tensors, output[1])
+    ctx.set_materialize_grads(False)
+
+
+def _scan_gradients(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return (None,) * 11
+    u, delta, A, B, C, D, z, bias, lengths, saved = ctx.saved_tensors
+    grad_u, grad_delta, grad_z, grad_BC, grad_parameters = _scan_backward(
+        grad, u, delta, A, B, C, D, z, bias, lengths, saved, ctx.reverse
+    )
+    grad_B, grad_C = grad_BC.sum(1)
+    channels, states = A.shape
+    grad_A, grad_D, grad_bias = grad_parameters.sum(0).split(
+        [channels * states, channels, channels]
+    )
+    return (
+        grad_u,
+        grad_delta,
+        grad_A.view(A.shape).to(A.dtype),
+        grad_B.to(B.dtype),
+        grad_C.to(C.dtype),
+        grad_D.to(D.dtype),
+        None if z is None else grad_z,
+        None if bias is None else grad_bias.to(bias.dtype),
+        None,
+        None,
+        None,
+    )
+
+
+_scan.register_autograd(_scan_gradients, setup_context=_keep_scan)
+
+
+def _saved_states(u: Tensor, A: Tensor, keep: bool) -> Tensor:
+    frames = _scan_tiles(u, A)[1]["FRAMES"]
+    tiles = -(-u.shape[1] // frames) if keep else 0
+    return u.new_empty(u.shape[0], tiles, *A.shape, dtype=torch.float32)
+
+
+def _scan_backward_memory(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, z: Tensor | None
+) -> list[Tensor]:
+    grid, _ = _scan_tiles(u, A)
+    channels, states = A.shape
+    single = u.new_empty(0, dtype=torch.float32)
+    return [
+        u.new_empty(u.shape),
+        delta.new_empty(delta.shape),
+        u.new_empty(0) if z is None else z.new_empty(z.shape),
+        single.new_empty(2, grid[1], *B.shape),
+        single.new_empty(u.shape[0], channels * (states + 2)),
+    ]
 
 
 def _channels_adjacent(x: Tensor) -> Tensor:
