@@ -13,6 +13,8 @@ from mambadapter.methods.base import SideMethod, register
 from mambadapter.methods.convolution import TimeConvolution
 from mambadapter.validators import odd
 
+_MOMENTUM, _EPSILON = 0.1, 1e-5  # PyTorch's
+
 
 class ConformerAdapter(nn.Module):
     """The branch LayerNorm, GLU to r channels, depthwise convolution, BatchNorm, SiLU, projection back.
@@ -72,15 +74,35 @@ class FrameBatchNorm(nn.Module):
 
     def forward(self, hidden: Tensor, valid: Tensor | None) -> Tensor:
         """Normalise (B, T, r); `valid` (B, T) is true on frames that count, None if all do."""
-        frames = hidden.flatten(0, 1) if valid is None else hidden[valid]
-        mean, variance = self.running_mean, self.running_var
+        if valid is None or not self.training:
+            mean, variance = self._statistics()
+            frames = hidden.flatten(0, 1)
+            normed = F.batch_norm(frames, mean, variance, self.weight, self.bias, self.training)
+            normed = normed.view_as(hidden)
+            return normed if valid is None else normed.masked_fill(~valid[..., None], 0.0)
+        # As F.batch_norm of the valid frames alone, whose number only the device knows.
+        count, padding = valid.sum(), ~valid[..., None]
+        frames = hidden.float()
+        mean = frames.masked_fill(padding, 0.0).sum((0, 1)) / count
+        centred = (frames - mean).masked_fill(padding, 0.0)
+        variance = centred.square().sum((0, 1)) / count
+        with torch.no_grad():
+            unbiased = variance * count / (count - 1).clamp(min=1)
+            for kept, new in zip(self._statistics(), (mean, unbiased), strict=True):
+                kept.lerp_(new, _MOMENTUM)
+        normed = centred * (torch.rsqrt(variance + _EPSILON) * self.weight) + self.bias
+        return normed.masked_fill(padding, 0.0).to(hidden.dtype)
+
+    def _statistics(self) -> tuple[Tensor, Tensor]:
+        """The running mean and variance; copies of them where a layer is computed a second time."""
         # Checkpointing computes a layer once more inside the backward pass: the frames count once.
-        if self.training and torch._C._current_graph_task_id() != -1:
-            mean, variance = mean.clone(), variance.clone()
-        normed = F.batch_norm(frames, mean, variance, self.weight, self.bias, self.training)
-        if valid is None:
-            return normed.view_as(hidden)
-        return torch.zeros_like(hidden, dtype=normed.dtype).masked_scatter(valid[..., None], normed)
+        again = (
+            not torch.compiler.is_compiling()
+            and self.training
+            and torch._C._current_graph_task_id() != -1
+        )
+        kept = self.running_mean, self.running_var
+        return (kept[0].clone(), kept[1].clone()) if again else kept
 
 
 @register

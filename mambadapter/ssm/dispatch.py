@@ -249,9 +249,7 @@ def mamba_inner(
     UserError
         As `selective_scan`.
     """
-    lengths = check_inner(
-        xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, lengths
-    )
+    lengths = check_inner(xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, lengths)
     return _backend(xz).mamba_inner(
         xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, lengths, reverse
     )

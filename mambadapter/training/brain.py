@@ -1,6 +1,7 @@
 """What training an adapted encoder takes, whatever the task."""
 
 import logging
+import math
 import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from mambadapter.budget.count import ParameterCount, count_parameters
 from mambadapter.encoders import AdaptedEncoder
+from mambadapter.encoders.padding import lengths_if_padded, refuse_short, valid_samples
 from mambadapter.errors import DivergedError, UserError
 from mambadapter.training.checkpoints import TrainedTensors
 from mambadapter.training.history import History
@@ -28,6 +30,9 @@ from mambadapter.training.stopwatch import Stopwatch
 from mambadapter.utils.files import user_cache
 
 logger = logging.getLogger(__name__)
+
+# Steps after which the host reads losses, and waits for them; on a CPU they are there at once.
+_UNREAD = {"cuda": 20}
 
 # What SpeechBrain and this Brain add to the metrics in a checkpoint's meta data.
 _BOOKKEEPING = ("epoch", "unixtime", "end-of-epoch")
@@ -83,8 +88,9 @@ class EncoderBrain(sb.Brain):
         self.history = History()
         self._prior = PriorLoss()
         self.lr = 0.0
-        self._clips: Sequence[str] = ()
+        self._where: tuple[int, float, Sequence[str]] = (0, 0.0, ())
         self._micro_step = 0
+        self._unread: list[tuple[Tensor, tuple[int, float, Sequence[str]]]] = []
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("trained", TrainedTensors(modules))
             self.checkpointer.add_recoverable("stopwatch", self.stopwatch)
@@ -108,11 +114,24 @@ class EncoderBrain(sb.Brain):
         """Metrics over the stage, those that `mambadapter.training.selection` compares among them."""
         raise NotImplementedError
 
+    def heard(self, batch: Any) -> tuple[Tensor, Tensor | None]:
+        """Move a batch to the device; its (B, S) waveforms and (B,) relative lengths, None if all are whole.
+
+        Lengths are looked at where the loader left them, so that no step waits for the device.
+        """
+        lens = lengths_if_padded(batch.signal.lengths)
+        wavs = batch.signal.data
+        samples = (
+            torch.full((len(wavs),), wavs.shape[1]) if lens is None else valid_samples(wavs, lens)
+        )
+        refuse_short(self._encoder.frames(samples))
+        batch.to(self.device, non_blocking=True)
+        return batch.signal.data, None if lens is None else batch.signal.lengths
+
     def compute_objectives(self, predictions: Any, batch: Any, stage: sb.Stage) -> Tensor:
         """The task's loss, refused when it is not finite."""
         loss = self.loss(predictions, batch, stage)
         if stage == sb.Stage.TRAIN:
-            self._prior.add(self.targets(batch))
             self.pace.forward_ends()
         # SpeechBrain looks at the training loss only, and leaves the others out of its average.
         if stage != sb.Stage.TRAIN and not torch.isfinite(loss):
@@ -132,6 +151,8 @@ class EncoderBrain(sb.Brain):
         self, dataset: Any, stage: sb.Stage, ckpt_prefix: str | None = "dataloader-", **kwargs: Any
     ) -> Any:
         """As SpeechBrain's."""
+        # From pinned memory the device copies a batch while the host goes on.
+        kwargs.setdefault("pin_memory", torch.device(self.device).type == "cuda")
         loader = super().make_dataloader(dataset, stage, ckpt_prefix, **kwargs)
         if stage == sb.Stage.TRAIN:
             self._plan(loader)
@@ -193,11 +214,12 @@ class EncoderBrain(sb.Brain):
         self.optimizer_step += 1
 
     def on_fit_batch_start(self, batch: Any, should_step: bool) -> None:
-        """Set the learning rate and the random state of this step."""
-        self._clips = batch.id
+        """Set the learning rate and the random state of this step; count what it asks for."""
+        self._prior.add(self.targets(batch))  # while it is on the CPU
         self.pace.batch_begins()
         factor = self.lr_factor(self.optimizer_step)
         self.lr = self.hparams.lr * factor
+        self._where = self.optimizer_step, self.lr, batch.id
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
         rank = getattr(self, "rank", 0)
@@ -223,14 +245,47 @@ class EncoderBrain(sb.Brain):
         return {"until": kept.ends, "computed": kept.computed, "read": kept.read}
 
     def check_loss_isfinite(self, loss: Tensor) -> None:
-        """Stop at the first loss that is not finite; what was checkpointed stays."""
-        if not torch.isfinite(loss):
-            raise DivergedError(
-                f"The loss is {loss.item()} at optimiser step {self.optimizer_step} "
-                f"(learning rate {self.lr:.2g}; "
-                f"{_shortened(self._clips)}). Lower --lr, set --max_grad_norm, or leave those clips out. "
-                f"{self._kept()}"
-            )
+        """Nothing: the host would wait for the loss of each step. `update_average` reads them."""
+
+    def fit_batch(self, batch: Any) -> Tensor:
+        """As SpeechBrain's, but the loss stays on the device."""
+        should_step = self.step % self.grad_accumulation_factor == 0
+        self.on_fit_batch_start(batch, should_step)
+        with self.no_sync(not should_step):
+            with self.training_ctx:
+                outputs = self.compute_forward(batch, sb.Stage.TRAIN)
+                loss = self.compute_objectives(outputs, batch, sb.Stage.TRAIN)
+            self.scaler.scale(loss / self.grad_accumulation_factor).backward()
+        if should_step:
+            self.optimizers_step()
+        self.on_fit_batch_end(batch, outputs, loss, should_step)
+        return loss.detach()
+
+    def update_average(self, loss: Tensor, avg_loss: float) -> float:
+        """As SpeechBrain's, reading the losses of several steps of training at once."""
+        if not self.modules.training:
+            return super().update_average(loss, avg_loss)
+        self._unread.append((loss, self._where))
+        if len(self._unread) < _UNREAD.get(loss.device.type, 1):
+            return avg_loss
+        return self._read_losses(avg_loss)
+
+    def _read_losses(self, avg_loss: float) -> float:
+        """The mean of this epoch's losses; the first that is not finite ends the run."""
+        unread, self._unread = self._unread, []
+        losses = torch.stack([loss for loss, _ in unread]).tolist() if unread else []
+        self.pace.read()
+        first = self.step - len(losses) + 1
+        for step, (loss, (_, where)) in enumerate(zip(losses, unread, strict=True), first):
+            if not math.isfinite(loss):
+                number, lr, clips = where
+                raise DivergedError(
+                    f"The loss is {loss} at optimiser step {number} (learning rate {lr:.2g}; "
+                    f"{_shortened(clips)}). Lower --lr, set --max_grad_norm, or leave those clips out. "
+                    f"{self._kept()}"
+                )
+            avg_loss += loss / step - avg_loss / step
+        return avg_loss
 
     def _kept(self) -> str:
         return f"Checkpoints so far are kept in {self.hparams.output_folder}."
@@ -238,7 +293,10 @@ class EncoderBrain(sb.Brain):
     def _should_save_intra_epoch_ckpt(self, last_ckpt_time: float, steps_since_ckpt: int) -> bool:
         # Between the batches of one accumulated step the gradients would be lost.
         wanted = super()._should_save_intra_epoch_ckpt(last_ckpt_time, steps_since_ckpt)
-        return wanted and self._micro_step == 0
+        wanted = wanted and self._micro_step == 0
+        if wanted:
+            self.avg_train_loss = self._read_losses(self.avg_train_loss)
+        return wanted
 
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
         """Begin to collect what the metrics need."""
@@ -252,7 +310,7 @@ class EncoderBrain(sb.Brain):
         """Compute metrics, log, and keep the best and the latest epoch."""
         if stage == sb.Stage.TRAIN:
             self._estimate(epoch_ends=True)
-            self.train_stats = {"loss": float(stage_loss)}
+            self.train_stats = {"loss": self._read_losses(stage_loss)}
             if (prior := self._prior.loss) is not None:
                 self.train_stats["prior_loss"] = prior
             return

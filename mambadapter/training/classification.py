@@ -32,10 +32,9 @@ class ClassificationBrain(EncoderBrain):
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> Tensor:
         """(B, classes) logits of a batch, in training of an augmented one if the YAML says so."""
-        batch = batch.to(self.device)
-        wavs, lens = batch.signal
+        wavs, lens = self.heard(batch)
         if stage == sb.Stage.TRAIN and self._augmentation is not None:
-            wavs, lens = self._augmentation(wavs, lens)
+            wavs, lens = self._augmentation(wavs, batch.signal.lengths)
         return self.modules.head(*self.modules.encoder(wavs, lens))
 
     def loss(self, predictions: Tensor, batch: Any, stage: sb.Stage) -> Tensor:

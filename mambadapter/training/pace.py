@@ -43,6 +43,9 @@ class Pace:
         self._since = 0.0
         self._hooks: list[Any] = []
         self._clips = 0
+        self._unread: list[
+            tuple[Any, Any]
+        ] = []  # when batches began and ended, by the device's clock
         self._batch_seconds: list[float] = []
         self._with_data: list[float] = []  # seconds from the end of one batch to that of the next
         self.estimated_hours: float | None = None
@@ -55,7 +58,7 @@ class Pace:
 
     def batch_begins(self) -> None:
         """Its audio is there."""
-        self._began = time.perf_counter()
+        self._began = self._device_time()
         if self._doing is None:
             return
         self.turn_to("other")
@@ -81,16 +84,22 @@ class Pace:
         self._batches += 1
         self._clips += clips
         now = time.perf_counter()
-        self._batch_seconds.append(now - self._began)
+        self._unread.append((self._began, self._device_time()))
         self._with_data.append(now - self._ended)
         self._ended = now
         self._doing = None
         if self._batches % _EVERY == 1:
             self._doing, self._since = "data", self._now()
 
+    def read(self) -> None:
+        """Take the times of the batches so far from the device, and wait for it."""
+        self._batch_seconds += [_seconds(*ends) for ends in self._unread]
+        self._unread.clear()
+
     @property
     def batch_ms(self) -> float | None:
         """Median time of a batch of training, ms, in this process; reading audio is not in it."""
+        self.read()
         return 1000 * float(np.median(self._batch_seconds)) if self._batch_seconds else None
 
     @property
@@ -105,8 +114,8 @@ class Pace:
 
     def is_to_estimate(self, epoch_ends: bool = False) -> bool:
         """Whether enough is known for the first time."""
-        enough = epoch_ends or len(self._batch_seconds) == _ESTIMATED_AFTER
-        return enough and self.estimated_hours is None and bool(self._batch_seconds)
+        enough = epoch_ends or len(self._with_data) == _ESTIMATED_AFTER
+        return enough and self.estimated_hours is None and bool(self._with_data)
 
     def estimate(self, batches_left: int) -> str:
         """Say how it goes; the first batch, which compiles, is no measure of those to come."""
@@ -131,10 +140,25 @@ class Pace:
             hook.remove()
         self._hooks = []
 
+    def _device_time(self) -> Any:
+        """A GPU is behind its host, and says itself when it came so far."""
+        if not self._on_gpu:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
     def _now(self) -> float:
         if self._on_gpu:
             torch.cuda.synchronize()
         return time.perf_counter()
+
+
+def _seconds(began: Any, ended: Any) -> float:
+    if isinstance(began, float):
+        return ended - began
+    ended.synchronize()
+    return began.elapsed_time(ended) / 1000
 
 
 def peak_memory_mib() -> dict[str, float]:

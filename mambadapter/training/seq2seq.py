@@ -28,8 +28,7 @@ class Seq2SeqBrain(RecognitionBrain):
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> tuple[Tensor, Tensor]:
         """(B, L, vocabulary) logits of a batch, and (B, L) what they should say."""
-        batch = batch.to(self.device)
-        memory, frames = self.modules.encoder(*batch.signal)
+        memory, frames = self.modules.encoder(*self.heard(batch))
         if stage != sb.Stage.TRAIN:
             self._write(memory, frames, batch)
         start, end = self.whisper.decoder.start, self.whisper.decoder.end
@@ -63,7 +62,7 @@ def teacher_forced(
     nothing is to be said, and their lengths (B,).
     """
     clips, count = tokens.shape
-    before = tokens.new_tensor(start).expand(clips, -1)
+    before = torch.cat([tokens.new_full((clips, 1), token) for token in start], dim=1)
     place = torch.arange(count + 1, device=tokens.device)
     ended = F.pad(tokens, (0, 1)).masked_fill(place >= lengths[:, None], end)
     labels = ended.masked_fill(place > lengths[:, None], _IGNORED)

@@ -1,11 +1,14 @@
 """What replaces a frozen layer's arithmetic computes the same, forward and backward."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from transformers import AutoModel
+from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
 from mambadapter.encoders import AdaptedEncoder
+from mambadapter.encoders.families.wav2vec2 import drawn_spans
 from mambadapter.encoders.linear import onednn_linear
 from mambadapter.methods import FullFinetuning, LinearProbe
 
@@ -103,3 +106,23 @@ def test_other_precisions_and_shapes_take_pytorchs_own_path():
     torch.testing.assert_close(onednn_linear(layer, frames), layer(frames), rtol=0, atol=0)
     with torch.autocast("cpu", torch.bfloat16):
         assert onednn_linear(layer.float(), frames.float()[None]).dtype == torch.bfloat16
+
+
+def test_spans_are_masked_as_transformers_masks_them():
+    """In mean and spread over many clips, and never in the padding."""
+    np.random.seed(0)
+    torch.manual_seed(0)
+    lengths = torch.tensor([200, 120, 30, 9]).repeat(500)
+    valid = torch.arange(200) < lengths[:, None]
+    ours = torch.cat([drawn_spans(part, 200, 0.3, 10, 2) for part in lengths.split(4)])
+    theirs = [
+        _compute_mask_indices((4, 200), 0.3, 10, mask.long(), min_masks=2)
+        for mask in valid.split(4)
+    ]
+    assert not (ours & ~valid).any()
+    wanted = torch.from_numpy(np.concatenate(theirs)) & valid
+    for clip in range(4):
+        got, want = (m[clip::4].sum(1).double() for m in (ours, wanted))
+        assert abs(got.mean() - want.mean()) < 0.03 * want.mean() + 1e-9
+        assert abs(got.std() - want.std()) < 0.15 * want.std() + 1e-9
+    assert not drawn_spans(torch.tensor([5, 3]), 5, 0.3, 10, 2).any()

@@ -71,3 +71,28 @@ def test_it_trains_under_autocast(any_encoder_folder, method, half):
 def test_the_proof_of_life_passes(any_encoder_folder, method):
     encoder, head = build(any_encoder_folder, method)
     prove_alive(encoder.cuda(), head.cuda())
+
+
+def test_a_step_keeps_no_host_waiting(any_encoder_folder, method):
+    """Forward, loss, backward and optimiser; after a first one, which sets things up."""
+    encoder, head = (module.cuda() for module in build(any_encoder_folder, method))
+    moved(encoder).train()
+    learning = [p for m in (encoder, head) for p in m.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(learning, fused=True)
+    wavs, lens = (x.cuda() for x in waveforms())
+    labels = torch.arange(3, device="cuda")
+
+    def step():
+        optimiser.zero_grad()
+        with torch.autocast("cuda", torch.bfloat16):
+            logits = head(*encoder(wavs, lens))
+        nn.functional.cross_entropy(logits.float(), labels).backward()
+        nn.utils.clip_grad_norm_(learning, 1.0)
+        optimiser.step()
+
+    step()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -165,3 +165,14 @@ def test_blocks_agree_on_gpu_and_cpu():
     assert_close(got, wanted)
     for parameter, gradient in zip(block.parameters(), gradients, strict=True):
         assert_close(parameter.grad, gradient, tolerance=1e-4)
+
+
+def test_the_operators_keep_pytorchs_rules():
+    """Of schema, fake kernels and gradients."""
+    from torch.library import opcheck
+
+    rules = ("test_schema", "test_faketensor", "test_autograd_registration")
+    scan = single(scan_inputs(2, 5, 2, 2), DEVICE)
+    opcheck(gpu._scan, (*scan.values(), None, False, True), test_utils=rules)
+    x, weight, bias = scan["u"], torch.randn(2, 1, 4, device=DEVICE), scan["D"]
+    opcheck(gpu._convolution, (x, weight, bias, None, False), test_utils=rules)

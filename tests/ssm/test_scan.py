@@ -239,3 +239,19 @@ def test_what_is_no_number_is_passed_on():
     output = cpu.selective_scan(**inputs)
     assert output[0, 3:, 2].isnan().all()
     assert output[0, :, [0, 1, 3]].isfinite().all()
+
+
+def test_the_operators_keep_pytorchs_rules():
+    """Of schema, fake kernels, gradients and graphs."""
+    from torch.library import opcheck
+
+    from mambadapter.encoders.padding import _long_enough
+    from mambadapter.ssm.arguments import _within
+
+    width, lengths = cpu.LANES, torch.tensor([20, 9])
+    scan = single(scan_inputs(2, 20, width, 4))
+    opcheck(cpu._scan, (*scan.values(), lengths, True, True))
+    inner = single(inner_inputs(2, 20, width, 4, 4, rank=2))
+    opcheck(cpu._inner, (*inner.values(), None, False, True))
+    opcheck(_within, (lengths, 20))
+    opcheck(_long_enough, (lengths,))

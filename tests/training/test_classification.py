@@ -1,5 +1,7 @@
 """Training that can be trusted: resumes, repeats, selects on validation, stops on nonsense."""
 
+import contextlib
+import functools
 import math
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataloader import SaveableDataLoader
 from speechbrain.utils.checkpoints import Checkpoint
 from support import tiny_run, warm
+from support.host_reads import no_host_reads
 from support.tiny_run import build, dataset, fit, train
 from torch import nn
 
@@ -18,6 +21,7 @@ from mambadapter.encoders.trained import load_trained, trained_tensors
 from mambadapter.errors import UserError
 from mambadapter.methods import MENU
 from mambadapter.metrics.classification import classification_metrics
+from mambadapter.training import brain as brains
 from mambadapter.training.brain import seed_step
 from mambadapter.training.selection import checkpoint_rank, validation_rank
 from mambadapter.training.stopwatch import Stopwatch
@@ -350,6 +354,35 @@ def test_infinite_losses_keep_the_checkpoints(folder, tmp_path):
         fit(brain, counter)
     (saved,) = tmp_path.glob("save/*/trained.ckpt")
     assert all(t.isfinite().all() for t in load_file(str(saved)).values())
+
+
+def test_a_step_reads_nothing_on_the_host(folder, tmp_path, monkeypatch):
+    """From the batch as it left the loader to the optimiser; before that its lengths are looked at."""
+    brain, _, _ = build(folder, tmp_path)
+    brain.augments = True  # nothing is kept on disk, which is for CPUs
+    brain.opt_class = functools.partial(torch.optim.AdamW, fused=True)
+    loader = brain.make_dataloader(dataset(8, 0), sb.Stage.TRAIN, batch_size=4)
+    brain.on_fit_start()
+    brain.modules.train()
+    for step, batch in enumerate(loader):
+        brain.step = step + 1
+        brain.on_fit_batch_start(batch, True)
+        heard = brain.heard(batch)
+        monkeypatch.setattr(brain, "heard", lambda _, heard=heard: heard)
+        monkeypatch.setattr(brain, "on_fit_batch_start", lambda *_: None)
+        with no_host_reads() if step else contextlib.nullcontext():
+            brain.fit_batch(batch)
+        monkeypatch.undo()
+
+
+def test_losses_read_late_are_the_same(folder, tmp_path, monkeypatch):
+    at_once, weights = train(folder, tmp_path / "at_once")
+    monkeypatch.setattr(brains, "_UNREAD", {"cpu": 4})
+    late, others = train(folder, tmp_path / "late")
+    assert late == at_once
+    assert_same(weights, others)
+    one, other = ((tmp_path / name / "train_log.txt").read_text() for name in ("at_once", "late"))
+    assert one == other
 
 
 def test_infinite_validation_losses_stop_the_run(folder, tmp_path):

@@ -94,9 +94,7 @@ def _mask_spans(
     return hidden_states
 
 
-def drawn_spans(
-    lengths: Tensor, size: int, share: float, span: int, fewest: int
-) -> Tensor:
+def drawn_spans(lengths: Tensor, size: int, share: float, span: int, fewest: int) -> Tensor:
     """Which positions masks cover, as transformers' ``_compute_mask_indices`` draws them (wav2vec 2.0, 3.1).
 
     Of each clip about `share` of its valid positions, but for overlaps, in spans that begin at different

@@ -151,9 +151,7 @@ def _scan_backward(
     grad_u, grad_delta, grad_B, grad_C = grads
     use_threads(len(u))
     scan_backward(
-        *_numpy(
-            grad, u, delta, a, a * float(LOG2_E), B, C, D, gate, bias, _lengths(u, lengths)
-        ),
+        *_numpy(grad, u, delta, a, a * float(LOG2_E), B, C, D, gate, bias, _lengths(u, lengths)),
         reverse,
         gated,
         *_numpy(saved, grad_u, grad_delta, grad_z if gated else grad_u, grad_B, grad_C, *per_clip),
