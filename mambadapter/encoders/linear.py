@@ -27,9 +27,17 @@ def onednn_linear(self: nn.Linear, hidden: Tensor) -> Tensor:
     plain = hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     if not (hidden.is_cpu and hidden.dim() == 3 and plain):
         return F.linear(hidden, self.weight, self.bias)
-    if any(parameter.requires_grad for parameter in self.parameters()):
+    if not torch.is_grad_enabled() or any(p.requires_grad for p in self.parameters()):
         return _convolve(hidden, self.weight, self.bias)
     return _FrozenLinear.apply(hidden, self.weight, self.bias)
+
+
+def scaled_linear(linear: nn.Linear, weight: Tensor | float, bias: Tensor | float) -> nn.Linear:
+    """A frozen copy of a dense layer, its weight and its bias multiplied."""
+    copy = nn.Linear(linear.in_features, linear.out_features, device="meta").requires_grad_(False)
+    copy.weight = nn.Parameter(weight * linear.weight, requires_grad=False)
+    copy.bias = nn.Parameter(bias * linear.bias, requires_grad=False)
+    return copy
 
 
 def use_onednn(backbone: nn.Module) -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from mambadapter.encoders.families import family_of, is_decoder
@@ -53,6 +55,7 @@ class _Insertion:
     state: ForwardState
     reads: str
     entered: Tensor | None = None
+    hooks: list[RemovableHandle] = field(default_factory=list)
 
     def enter(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
         """Keep what a module further up reads, where the branch is to read that."""
@@ -85,18 +88,13 @@ class AdaptedStack(nn.Module):
     Nothing in the backbone learns, drops out or is masked unless the method asks for it; the frozen
     part below the first branch builds no graph. Branches are hooked beside the sub-layers, so the
     backbone's parameter names stay those of its checkpoint.
-
-    Attributes
-    ----------
-    adapted : list[nn.Module]
-        The modules of the backbone to whose outputs branches are added.
     """
 
     def __init__(self, backbone: PreTrainedModel, method: Method, state: ForwardState) -> None:
         super().__init__()
         self.backbone = backbone
         self.branches = nn.ModuleDict()
-        self.adapted: list[nn.Module] = []
+        self._insertions: dict[str, tuple[nn.Module, _Insertion]] = {}
         self.trains_backbone = method.trains_backbone
         self.starts_as_frozen = method.starts_as_frozen
         self.state = state
@@ -162,11 +160,18 @@ class AdaptedStack(nn.Module):
             The module whose input counts as what is read, where a sub-layer is several in a row.
         """
         self.branches[name] = branch
-        self.adapted.append(module)
         insertion = _Insertion(branch, self.state, reads)
         if entry not in (None, module):
-            entry.register_forward_pre_hook(insertion.enter, with_kwargs=True)
-        module.register_forward_hook(insertion.leave, with_kwargs=True)
+            insertion.hooks.append(
+                entry.register_forward_pre_hook(insertion.enter, with_kwargs=True)
+            )
+        insertion.hooks.append(module.register_forward_hook(insertion.leave, with_kwargs=True))
+        self._insertions[name] = module, insertion
+
+    @property
+    def adapted(self) -> list[nn.Module]:
+        """The modules of the backbone to whose outputs branches are added."""
+        return [module for module, _ in self._insertions.values()]
 
     def read_all_layers(self, mix: nn.Module) -> None:
         """Return a mix of all layers instead of the last one's output."""
@@ -180,6 +185,22 @@ class AdaptedStack(nn.Module):
         mixed = self.state.enabled and "layers" in self.branches
         output = self.backbone(**inputs, output_hidden_states=mixed)
         return self.branches["layers"](output.hidden_states) if mixed else output.last_hidden_state
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Compute the same with less, from now on and for inference alone.
+
+        A branch that has a ``fold(module)``, of the module that it adapts, puts its fixed factors into its
+        weights; if that returns true, the branch is in the module's own weights, and goes. Nothing learns any
+        more, and what went cannot be switched off.
+        """
+        self.eval().requires_grad_(False)
+        for name, (module, insertion) in list(self._insertions.items()):
+            fold = getattr(insertion.branch, "fold", None)
+            if fold is not None and fold(module):
+                for hook in insertion.hooks:
+                    hook.remove()
+                del self.branches[name], self._insertions[name]
 
     @contextmanager
     def branches_off(self) -> Iterator[None]:

@@ -63,6 +63,7 @@ class Classifier:
             folder, source, CLASSIFICATION,
             lambda width, card: PooledClassifier(width, len(card["labels"])),
         )  # fmt: skip
+        encoder.fold()
         return cls(encoder, head, tuple(card["labels"]), card.get("audio_channel"))
 
     @torch.inference_mode()

@@ -60,6 +60,7 @@ class Transcriber:
             folder, source, TRANSCRIPTION,
             lambda width, card: CTCHead(width, len(card["labels"]), card["lstm"]),
         )  # fmt: skip
+        encoder.fold()
         return cls(encoder, head, Vocabulary(tuple(card["labels"])), card.get("audio_channel"))
 
     @torch.inference_mode()
@@ -130,6 +131,8 @@ class WhisperTranscriber:
         whisper = load_speech_to_text(where, card["language"], method, card["adapt"])
         modules = {"encoder": whisper.encoder, "head": whisper.decoder}
         load_weights(folder, card, where["source"], modules)
+        whisper.encoder.fold()
+        whisper.decoder.fold()
         return cls(whisper, rules, card["longest_text"], card.get("audio_channel"))
 
     @torch.inference_mode()

@@ -9,16 +9,19 @@ from torch import Tensor, nn
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.methods.base import register
-from mambadapter.methods.projections import ProjectingMethod, project_down, project_up
+from mambadapter.methods.projections import (
+    ProjectedBranch,
+    ProjectingMethod,
+    project_down,
+    project_up,
+)
 from mambadapter.validators import one_of
 
 ACTIVATIONS: dict[str, Callable[..., Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(ProjectedBranch):
     """The branch ``W_up(dropout(act(W_down(x))))`` (Houlsby et al. 2019, arXiv 1902.00751, section 2.1)."""
-
-    input_scale: Tensor | None
 
     def __init__(
         self,

@@ -34,7 +34,7 @@ class ConformerAdapter(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.down = nn.Linear(width, 2 * rank)
         self.depthwise = TimeConvolution(rank, kernel_size, causal, groups=rank)
-        self.batch_norm = FrameBatchNorm(rank)
+        self.batch_norm: FrameBatchNorm | None = FrameBatchNorm(rank)
         self.dropout = nn.Dropout(dropout)
         self.up = nn.Linear(rank, width)
         nn.init.normal_(self.down.weight, std=width**-0.5)
@@ -52,7 +52,19 @@ class ConformerAdapter(nn.Module):
             # The convolution must find beyond a clip's end what it finds beyond the batch's: zeros.
             low = low.masked_fill(~valid[..., None], 0.0)
         low = self.depthwise(low)
-        return self.up(self.dropout(F.silu(self.batch_norm(low, valid))))
+        if self.batch_norm is not None:
+            low = self.batch_norm(low, valid)
+        return self.up(self.dropout(F.silu(low)))
+
+    def fold(self, module: nn.Module) -> bool:
+        """Put the BatchNorm, whose statistics stand, into the convolution in front of it, for inference."""
+        norm, convolution = self.batch_norm, self.depthwise
+        assert norm is not None and convolution.bias is not None
+        gain = norm.weight * (norm.running_var + _EPSILON).rsqrt()
+        convolution.weight.mul_(gain[:, None, None])
+        convolution.bias.sub_(norm.running_mean).mul_(gain).add_(norm.bias)
+        self.batch_norm = None
+        return False
 
 
 class FrameBatchNorm(nn.Module):

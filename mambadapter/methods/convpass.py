@@ -10,17 +10,20 @@ from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.methods.base import register
 from mambadapter.methods.convolution import TimeConvolution
-from mambadapter.methods.projections import ProjectingMethod, project_down, project_up
+from mambadapter.methods.projections import (
+    ProjectedBranch,
+    ProjectingMethod,
+    project_down,
+    project_up,
+)
 from mambadapter.validators import odd
 
 
-class Convpass(nn.Module):
+class Convpass(ProjectedBranch):
     """The branch ``W_up(dropout(gelu(conv(gelu(W_down(x))))))``.
 
     The convolution over time mixes all r channels and starts as the identity, as published.
     """
-
-    input_scale: Tensor | None
 
     def __init__(
         self,

@@ -41,10 +41,19 @@ class WeightDecomposed(nn.Module):
         Shapes: `hidden` (B, T, inputs), `output` (B, T, outputs); returns (B, T, outputs).
         """
         with torch.no_grad():
-            norm = (self.layer.weight + self.change.change()).norm(dim=1)
+            norm = self._direction().norm(dim=1)
         ratio = self.magnitude / norm
         linear = output if self.layer.bias is None else output - self.layer.bias
         return (ratio - 1) * linear + ratio * self.change(hidden)
+
+    def fold(self, layer: nn.Linear) -> bool:
+        """Put the changed weight in the layer's place, for inference."""
+        direction = self._direction()
+        layer.weight.copy_((self.magnitude / direction.norm(dim=1))[:, None] * direction)
+        return True
+
+    def _direction(self) -> Tensor:
+        return self.layer.weight + self.change.change()
 
 
 @register

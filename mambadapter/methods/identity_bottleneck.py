@@ -5,18 +5,16 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from mambadapter.methods.base import register
-from mambadapter.methods.projections import project_down, project_up
+from mambadapter.methods.projections import ProjectedBranch, project_down, project_up
 from mambadapter.methods.shared_projections import Projections, SharedProjections
 
 
-class IdentityBottleneck(nn.Module):
+class IdentityBottleneck(ProjectedBranch):
     """The branch ``delta = alpha * W_up(dropout(W_down(x)))``.
 
     It is linear in what it reads, and no frame sees another. Projections are held by reference, as in
     `mambadapter.methods.mambadapter.MambAdapter`.
     """
-
-    input_scale: Tensor | None
 
     def __init__(
         self,

@@ -57,6 +57,11 @@ class LowRank(nn.Module):
         low = project_down(self.dropout(hidden), self.down, self.input_scale)
         return F.linear(low, self.scale * self.up.weight)
 
+    def fold(self, layer: nn.Linear) -> bool:
+        """Add the change to the layer's weight, for inference."""
+        layer.weight.add_(self.change())
+        return True
+
     def change(self) -> Tensor:
         """What the branch without its dropout adds to the layer's weight, (outputs, inputs)."""
         product = self.scale * self.up.weight @ self.down.weight

@@ -9,7 +9,7 @@ from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.errors import UserError
 from mambadapter.methods.base import register
 from mambadapter.methods.initialisation import official_mamba, unit_gain
-from mambadapter.methods.projections import project_down, project_up
+from mambadapter.methods.projections import ProjectedBranch, project_down, project_up
 from mambadapter.methods.shared_projections import Projections, SharedProjections
 from mambadapter.ssm import GatedConvolution, Mamba
 from mambadapter.validators import one_of, positive_integer
@@ -17,7 +17,7 @@ from mambadapter.validators import one_of, positive_integer
 Block = Mamba | GatedConvolution
 
 
-class MambAdapter(nn.Module):
+class MambAdapter(ProjectedBranch):
     """The branch ``delta = alpha * W_up(dropout(Mamba(W_down(input_scale * x))))``.
 
     With an `input_scale` what W_up emits is scaled by the rank (`project_up`); without it is the paper's. A
@@ -25,8 +25,6 @@ class MambAdapter(nn.Module):
     same two to every branch of an encoder and they are shared, as in the paper; hand each its own and they
     are not.
     """
-
-    input_scale: Tensor | None
 
     def __init__(
         self,

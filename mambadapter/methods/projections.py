@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambadapter.encoders.linear import scaled_linear
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.errors import UserError
 from mambadapter.methods.base import SideMethod
@@ -39,10 +40,32 @@ def project_up(
     """
     if alpha is None and input_scale is None:
         return up(low)
-    scale = 1.0 if alpha is None else alpha
-    if input_scale is not None:
-        scale = scale * BASE_RANK**0.5 / up.in_features
+    scale = up_scale(up, alpha, input_scale)
     return F.linear(low, scale * up.weight, scale * up.bias)
+
+
+def up_scale(up: nn.Linear, alpha: Tensor | None, input_scale: Tensor | None) -> Tensor | float:
+    """What `project_up` multiplies by."""
+    scale = 1.0 if alpha is None else alpha
+    return scale if input_scale is None else scale * BASE_RANK**0.5 / up.in_features
+
+
+class ProjectedBranch(nn.Module):
+    """A branch that begins with `project_down` and ends with `project_up`; it may have an alpha."""
+
+    down: nn.Linear
+    up: nn.Linear
+    alpha: nn.Parameter | None
+    input_scale: Tensor | None
+
+    def fold(self, module: nn.Module) -> bool:
+        """Put the factors into projections of this branch's own, for inference."""
+        scale = up_scale(self.up, getattr(self, "alpha", None), self.input_scale)
+        self.up = scaled_linear(self.up, scale, scale)
+        if self.input_scale is not None:
+            self.down = scaled_linear(self.down, self.input_scale, 1.0)
+        self.alpha = self.input_scale = None
+        return False
 
 
 @dataclass(frozen=True)
