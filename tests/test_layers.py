@@ -18,6 +18,7 @@ LAYERS = (
     ("methods",),
     ("heads", "text", "metrics", "data", "decoding", "budget"),
     ("inference", "cost"),
+    ("export",),
     ("config",),
     ("training",),
     ("experiments",),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -124,13 +125,7 @@ class WhisperTranscriber:
     @classmethod
     def from_package(cls, folder: str | Path, source: str | None = None) -> "WhisperTranscriber":
         """Rebuild a Whisper from a package; arguments and errors as for `Classifier.from_package`."""
-        folder, card = open_package(folder, SEQ2SEQ)
-        where, method = encoder_source(card, source), method_of(folder, card)
-        rules = rules_of(folder, card)
-        check_size(folder, where["source"], method, parts(card["adapt"]))
-        whisper = load_speech_to_text(where, card["language"], method, card["adapt"])
-        modules = {"encoder": whisper.encoder, "head": whisper.decoder}
-        load_weights(folder, card, where["source"], modules)
+        whisper, rules, card = load_whisper_package(folder, source)
         whisper.encoder.fold()
         whisper.decoder.fold()
         return cls(whisper, rules, card["longest_text"], card.get("audio_channel"))
@@ -146,6 +141,20 @@ class WhisperTranscriber:
         hidden, frames = encoder(wav[None])
         (tokens,) = decode_greedily(decoder, hidden, frames, self.longest_text)
         return self.rules.normalise(self.whisper.decode(tokens)).text
+
+
+def load_whisper_package(
+    folder: str | Path, source: str | None
+) -> tuple[SpeechToText, TextRules, dict[str, Any]]:
+    """Rebuild what `save_whisper_package` wrote: the model, the rules and the card."""
+    folder, card = open_package(folder, SEQ2SEQ)
+    where, method = encoder_source(card, source), method_of(folder, card)
+    rules = rules_of(folder, card)
+    check_size(folder, where["source"], method, parts(card["adapt"]))
+    whisper = load_speech_to_text(where, card["language"], method, card["adapt"])
+    modules = {"encoder": whisper.encoder, "head": whisper.decoder}
+    load_weights(folder, card, where["source"], modules)
+    return whisper, rules, card
 
 
 def recogniser(folder: str | Path, source: str | None = None) -> Transcriber | WhisperTranscriber:

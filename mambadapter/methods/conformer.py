@@ -59,7 +59,8 @@ class ConformerAdapter(nn.Module):
     def fold(self, module: nn.Module) -> bool:
         """Put the BatchNorm, whose statistics stand, into the convolution in front of it, for inference."""
         norm, convolution = self.batch_norm, self.depthwise
-        assert norm is not None and convolution.bias is not None
+        assert norm is not None
+        assert convolution.bias is not None
         gain = norm.weight * (norm.running_var + _EPSILON).rsqrt()
         convolution.weight.mul_(gain[:, None, None])
         convolution.bias.sub_(norm.running_mean).mul_(gain).add_(norm.bias)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,8 +18,7 @@ from mambadapter.errors import UserError
 def whole_file(path: Path) -> Iterator[Path]:
     """Write to the path that this gives; a killed run leaves the old file or the new one, never half."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Processes of two containers that share a folder may have the same number.
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
+    partial = _partial(path)
     try:
         yield partial
         partial.replace(path)
@@ -26,6 +26,26 @@ def whole_file(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
+
+
+def _partial(path: Path) -> Path:
+    # No process's number is in it: two containers that share a folder may have the same.
+    return path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Write into the folder that this gives; it takes its place, which must be free, whole or not at all."""
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise UserError(f"{path} is there already, and not empty; give another folder.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _partial(path)
+    partial.mkdir()
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_json(path: str | Path, content: Any) -> Path:
