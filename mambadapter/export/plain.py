@@ -96,7 +96,7 @@ def plain_model(loaded: Loaded) -> PreTrainedModel:
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
         config.classifier_proj_size = config.hidden_size
-        config.use_weighted_layer_sum = bool(loaded.encoder.branches)
+        config.use_weighted_layer_sum = "layers" in loaded.encoder.branches
     elif loaded.card["task"] == TRANSCRIPTION:
         config.vocab_size, config.pad_token_id = len(labels), labels.index(BLANK)
         config.bos_token_id = config.eos_token_id = None
