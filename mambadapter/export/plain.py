@@ -144,6 +144,9 @@ def write_processor(loaded: Loaded, folder: Path) -> None:
         tokenizer = loaded.tokenizer
         token, table = _language(loaded), loaded.head.backbone.get_submodule("embed_tokens")
         if loaded.head.language is not None:
+            # Some checkpoints have no tokens for Whisper's last outputs, which are its timestamps.
+            absent = table.num_embeddings - len(tokenizer)
+            tokenizer.add_tokens([f"<|{0.02 * n:.2f}|>" for n in range(absent)])
             tokenizer.add_tokens([token], special_tokens=True)
             if tokenizer.get_vocab()[token] != table.num_embeddings:
                 raise UserError(
