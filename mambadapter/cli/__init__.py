@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 
 from mambadapter import __version__
-from mambadapter.cli import bench, budget, doctor, export, predict, report, sweep, transcribe
+from mambadapter.cli import bench, budget, doctor, export, predict, push, report, sweep, transcribe
 from mambadapter.errors import user_error
 
-_COMMANDS = (predict, transcribe, export, budget, bench, sweep, report, doctor)
+_COMMANDS = (predict, transcribe, export, push, budget, bench, sweep, report, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

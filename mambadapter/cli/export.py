@@ -17,7 +17,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--to",
         required=True,
-        help="transformers (a checkpoint for its Auto classes) or peft (LoRA and DoRA alone)",
+        help="transformers (a checkpoint for its Auto classes), peft (LoRA and DoRA alone) or onnx",
     )
     parser.add_argument(
         "--encoder", type=user_path, help="where the frozen encoder is now, if it has moved"

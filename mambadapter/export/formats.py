@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mambadapter.errors import UserError, did_you_mean
+from mambadapter.export.graph import write_onnx
 from mambadapter.export.loaded import Loaded
 from mambadapter.export.low_rank import write_peft
 from mambadapter.export.plain import write_plain
@@ -13,6 +14,7 @@ from mambadapter.utils.files import whole_folder
 FORMATS: dict[str, Callable[[Loaded, Path], str]] = {
     "transformers": write_plain,
     "peft": write_peft,
+    "onnx": write_onnx,
 }
 
 
@@ -30,6 +32,7 @@ def export_package(
     to : str
         ``transformers``: the whole model as a checkpoint, for transformers' Auto classes.
         ``peft``: LoRA or DoRA in PEFT's format, beside the encoder.
+        ``onnx``: a graph from waveforms of any length to scores, of every method that torch's exporter takes.
     source : str, optional
         Where the frozen encoder is now, if not where it was.
 

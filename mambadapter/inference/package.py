@@ -27,6 +27,9 @@ from mambadapter.encoders.trained import (
     written_tensors,
 )
 from mambadapter.errors import UserError
+from mambadapter.inference.hub import CARD as _CARD
+from mambadapter.inference.hub import WEIGHTS as _WEIGHTS
+from mambadapter.inference.hub import local_folder
 from mambadapter.methods import method_from_dict, method_to_dict
 from mambadapter.methods.base import Method
 from mambadapter.text import TextRules
@@ -34,7 +37,6 @@ from mambadapter.utils.files import read_json, whole_file, write_json
 
 _Head = TypeVar("_Head", bound=nn.Module)
 
-_WEIGHTS, _CARD = "adapter.safetensors", "adapter.json"
 # The task that a package's card names, and the command that uses such a package.
 CLASSIFICATION, TRANSCRIPTION, SEQ2SEQ = "classification", "transcription", "writing"
 _COMMANDS = {CLASSIFICATION: "predict", TRANSCRIPTION: "transcribe", SEQ2SEQ: "transcribe"}
@@ -207,8 +209,8 @@ def load_package(
 
 
 def open_package(folder: str | Path, task: str | None = None) -> tuple[Path, dict[str, Any]]:
-    """A package and its card; a run's output folder will do for its package."""
-    folder = Path(folder).expanduser()
+    """A package and its card; a run's output folder, or a name on the hub, will do for its package."""
+    folder = local_folder(folder)
     if not (folder / _CARD).is_file() and (folder / "adapter" / _CARD).is_file():
         folder = folder / "adapter"
     if not (folder / _CARD).is_file():

@@ -135,8 +135,9 @@ def _backend(x: Tensor) -> Backend:
     # The kernels compute in float32; only the reference keeps float64.
     if x.dtype == torch.float64:
         return reference
-    # On `meta` only shapes are computed, so no backend has to be chosen or logged.
-    if device_type == "meta":
+    # On `meta` only shapes are computed, so no backend has to be chosen or logged. An exported graph runs
+    # where this package's kernels are not.
+    if device_type == "meta" or torch.compiler.is_exporting():
         return reference
     return _BACKENDS[_name_for(device_type)]
 

@@ -11,6 +11,7 @@ from speechbrain.utils.distributed import if_main_process
 
 from mambadapter import __version__
 from mambadapter.config import Experiment
+from mambadapter.inference.model_card import write_model_card
 from mambadapter.methods import method_to_dict
 from mambadapter.methods.base import Method
 from mambadapter.training.brain import EncoderBrain
@@ -49,6 +50,7 @@ def write_result(brain: EncoderBrain, experiment: Experiment, method: Method) ->
             "config": experiment.config,
         }
         write_json(path, result)
+        write_model_card(experiment.folder / "adapter", result)
     return path
 
 

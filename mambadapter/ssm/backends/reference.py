@@ -7,6 +7,7 @@ mamba_ssm's own functions use (B, D, T).
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._higher_order_ops.scan import scan
 
 NAME = "reference"
 
@@ -32,12 +33,21 @@ def selective_scan(
     u, delta, B, C = (oriented(t, lengths, reverse) for t in (u, delta, B, C))
     delta = F.softplus(delta if delta_bias is None else delta + delta_bias)
     state = u.new_zeros(u.shape[0], u.shape[2], A.shape[1])
-    outputs = []
-    for t in range(u.shape[1]):
-        decay = torch.exp(delta[:, t, :, None] * A)
-        state = decay * state + (delta[:, t] * u[:, t])[..., None] * B[:, t, None]
-        outputs.append((state * C[:, t, None]).sum(-1))
-    y = torch.stack(outputs, 1) if outputs else torch.zeros_like(u)
+
+    def step(state: Tensor, now: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        u, delta, B, C = now
+        state = torch.exp(delta[..., None] * A) * state + (delta * u)[..., None] * B[:, None]
+        return state, (state * C[:, None]).sum(-1)
+
+    if torch.compiler.is_exporting():  # of any number of frames, as a loop in the graph
+        frames = tuple(t.transpose(0, 1) for t in (u, delta, B, C))
+        y = scan(step, state, frames)[1].transpose(0, 1)
+    else:
+        outputs = []
+        for now in zip(*(t.unbind(1) for t in (u, delta, B, C)), strict=True):
+            state, output = step(state, now)
+            outputs.append(output)
+        y = torch.stack(outputs, 1) if outputs else torch.zeros_like(u)
     y = oriented(y + D * u, lengths, reverse)
     return y if z is None else y * F.silu(z)
 

@@ -1,0 +1,116 @@
+"""A package's README.md: a model card, made from its card and from the run's result."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCardData
+
+from mambadapter.inference.hub import CARD, README
+from mambadapter.utils.files import read_json, whole_file
+
+_PIPELINES = {
+    "classification": "audio-classification",
+    "transcription": "automatic-speech-recognition",
+    "writing": "automatic-speech-recognition",
+}
+_TEXT = """---
+{data}
+---
+
+# {method} on {encoder}, trained on {corpus}
+
+What was trained, without the frozen encoder, which is loaded from where it is.
+
+| | |
+| --- | --- |
+| encoder | {encoder}; SHA-256 of its frozen weights `{fingerprint}` |
+| method | {method}: {settings} |
+| trained parameters | {trained:,}: {adapter:,} of the method, {norms:,} of LayerNorms, {head:,} of the head |
+| data | {corpus} |
+| {kind} | {known} |
+{metrics}
+| learning rate, seed, best epoch | {lr}, {seed}, {epoch} |
+
+## Use
+
+```
+mambadapter {command} PACKAGE clip.wav
+```
+
+with this folder, or its name on the hub, for PACKAGE.
+
+## Limits
+
+- The figures are of {corpus}'s test part, one seed; other recordings, speakers and languages were not tried.
+- {bound}
+- The encoder must be the one above: other weights are refused. Its licence and the data's hold for this too.
+"""
+
+
+def model_card(card: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """Write the text.
+
+    Parameters
+    ----------
+    card : Mapping[str, Any]
+        The package's ``adapter.json``.
+    result : Mapping[str, Any]
+        The run's ``result.json``.
+
+    Returns
+    -------
+    str
+        Markdown, with the header that the hub reads.
+    """
+    classifies = card["task"] == "classification"
+    settings = {key: value for key, value in card["method"].items() if key != "name"}
+    count, source = result["parameters"], str(card["encoder"])
+    public = not Path(source).is_absolute()
+    labels = card.get("labels", [])
+    data = ModelCardData(
+        library_name="mambadapter",
+        pipeline_tag=_PIPELINES[card["task"]],
+        base_model=source if public and source != "mambadapter/box" else None,
+        language=card.get("language"),
+        tags=["mambadapter", "parameter-efficient", card["method"]["name"]],
+    )
+    return _TEXT.format(
+        data=data.to_yaml(),
+        method=card["method"]["name"],
+        encoder=source if public else Path(source).name,
+        corpus=result["corpus"],
+        fingerprint=card["encoder_fingerprint"],
+        settings=", ".join(f"{key} {value}" for key, value in settings.items()) or "no settings",
+        trained=count["trained"],
+        adapter=count["adapter"] + count["encoder"],
+        norms=count["layer_norm"],
+        head=count["head"],
+        kind="classes" if classifies else "writes",
+        known=", ".join(labels) if classifies else card.get("language") or "".join(labels[2:]),
+        metrics="\n".join(_metrics(result["metrics"].get("test", {}))) or "| test | not run |",
+        lr=result["lr"],
+        seed=result["seed"],
+        epoch=result["best_epoch"],
+        command="predict" if classifies else "transcribe",
+        bound="Every clip gets one of the classes above, whatever is in it."
+        if classifies
+        else "It writes something for every clip, whatever is in it.",
+    )
+
+
+def write_model_card(folder: Path, result: Mapping[str, Any]) -> None:
+    """Write a run's package its README.md."""
+    card = read_json(folder / CARD, "train again")
+    with whole_file(folder / README) as partial:
+        partial.write_text(model_card(card, result), encoding="utf-8")
+
+
+def _metrics(test: Mapping[str, float]) -> list[str]:
+    """A row for each that has an interval."""
+    return [
+        f"| test {name} | {100 * test[name]:.2f} %, 95 % interval {100 * test[f'{name}_low']:.2f} to "
+        f"{100 * test[f'{name}_high']:.2f} |"
+        for name in test
+        if f"{name}_low" in test
+    ]
