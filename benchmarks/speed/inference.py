@@ -13,10 +13,10 @@ import sys
 import time
 
 import torch
-from timing import describe_machine
 from transformers import AutoModel
 
 from mambadapter.budget.count import architecture_config
+from mambadapter.cost.timing import describe_machine
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.families import encoder_of, frontend_of
 from mambadapter.encoders.stack import Unadapted
