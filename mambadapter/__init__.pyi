@@ -10,6 +10,11 @@ from .encoders.trained import save as save
 from .errors import UserError as UserError
 from .heads import CTCHead as CTCHead
 from .heads import PooledClassifier as PooledClassifier
+from .inference.model import TrainedModel as TrainedModel
+from .inference.model import load_adapter as load_adapter
+from .inference.results import Prediction as Prediction
+from .inference.results import Segment as Segment
+from .inference.results import Transcript as Transcript
 from .methods.bitfit import BitFit as BitFit
 from .methods.bottleneck import Bottlenecks as Bottlenecks
 from .methods.conformer import ConformerAdapters as ConformerAdapters

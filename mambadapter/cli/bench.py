@@ -62,10 +62,10 @@ def run(arguments: argparse.Namespace) -> None:
     _check(arguments)
     import torch
 
-    from mambadapter.config.devices import check_device
     from mambadapter.cost import compare_methods
     from mambadapter.cost.timing import describe_machine
     from mambadapter.methods import MENU
+    from mambadapter.utils.devices import check_device
 
     for name in arguments.adapters:
         if name not in MENU:

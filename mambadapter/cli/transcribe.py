@@ -2,28 +2,20 @@
 
 import argparse
 
-from mambadapter.cli.files import add_arguments, answer_each, check_arguments
+from mambadapter.cli.files import add_arguments, answer
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
     parser = commands.add_parser(
-        "transcribe", help="write down what is said in audio files, with a trained adapter"
+        "transcribe", help="write down what is said in audio files, with trained adapters"
     )
-    add_arguments(parser)
+    add_arguments(parser, "srt", "vtt")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the text of each file."""
-    check_arguments(arguments)
-    from transformers.utils import logging
+    from mambadapter.inference.formats import CAPTIONS, FORMATS
 
-    from mambadapter.inference import recogniser
-
-    logging.disable_progress_bar()
-    transcriber = recogniser(arguments.package, arguments.encoder)
-    return answer_each(
-        arguments.audio,
-        lambda path: transcriber.transcribe(path, arguments.channel, arguments.read_cut),
-    )
+    return answer("transcribe", arguments, {**FORMATS, **CAPTIONS})

@@ -29,7 +29,6 @@ from mambadapter.config.checks import (
     check_placeholders,
     check_top_level,
 )
-from mambadapter.config.devices import check_device
 from mambadapter.config.extends import read_recipe
 from mambadapter.config.files import tag_of
 from mambadapter.config.logs import start_logging
@@ -37,6 +36,7 @@ from mambadapter.config.overrides import apply_changes, parse_command_line
 from mambadapter.config.schema import KEYS, kind_of
 from mambadapter.config.texts import hide, show_all
 from mambadapter.errors import UserError, user_error
+from mambadapter.utils.devices import check_device
 from mambadapter.utils.files import read_json, write_json
 
 logger = logging.getLogger(__name__)

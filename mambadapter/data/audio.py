@@ -1,11 +1,13 @@
 """Read audio of any format as mono waveforms at one rate, and find unusable files before training."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soxr
@@ -13,7 +15,18 @@ import torch
 from speechbrain.utils.data_pipeline import DynamicItem
 from torch import Tensor
 
-from mambadapter.data.decoding import CutShort, Looked, UnusableAudio, decode, look
+from mambadapter.data.decoding import (
+    FASTEST,
+    SHORTEST_SECONDS,
+    SLOWEST,
+    CutShort,
+    Looked,
+    UnusableAudio,
+    blocks,
+    decode,
+    look,
+    opened,
+)
 from mambadapter.errors import UserError
 from mambadapter.utils.files import shown
 
@@ -50,26 +63,95 @@ def read_clip(
     Returns (T,). A file that was `cut` short is read as far as it goes. With `warn`, it is said if channels
     cancel each other.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{shown(path)}: there is no such file.")
+    with _named(path):
+        decoded = decode(_existing(path), cut)
+    if warn and channel is None and decoded.cancels:
+        warn_of_cancelling([Path(path)])
+    mono = _one_channel(decoded.samples, channel, shown(path))
+    if decoded.sample_rate != sample_rate:
+        mono = soxr.resample(mono, decoded.sample_rate, sample_rate)
+    return torch.from_numpy(np.ascontiguousarray(mono))
+
+
+def read_array(
+    samples: Any, rate: int, sample_rate: int, name: str, channel: int | None = None
+) -> Tensor:
+    """Take an array of samples at a rate as `read_clip` takes a file: (T,) or (T, C) to (T,) at another."""
     try:
-        decoded = decode(path, cut)
+        array = np.asarray(samples)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{name} is no array of samples ({error}).") from error
+    if array.ndim not in (1, 2) or array.dtype.kind not in "fi":
+        raise UserError(
+            f"{name} has shape {array.shape} and type {array.dtype}; give samples as (T,), or (T, C) of "
+            "several channels, floating-point or signed integers."
+        )
+    if array.dtype.kind == "i":
+        array = array / -float(np.iinfo(array.dtype).min)
+    if isinstance(rate, bool) or not isinstance(rate, int) or not SLOWEST <= rate <= FASTEST:
+        raise UserError(f"{name} has a sample rate of {rate!r}; give it in Hz, such as 16000.")
+    if len(array) < SHORTEST_SECONDS * rate:
+        raise UserError(f"{name} is shorter than one encoder frame, 25 ms.")
+    if not np.isfinite(array).all():
+        raise UserError(f"{name} holds samples that are not finite.")
+    array = array.astype(np.float32)
+    mono = _one_channel(array[:, None] if array.ndim == 1 else array, channel, name)
+    if rate != sample_rate:
+        mono = soxr.resample(mono, rate, sample_rate)
+    return torch.from_numpy(np.ascontiguousarray(mono))
+
+
+def clip_seconds(path: str | Path, cut: bool = False) -> float:
+    """How long a file is, by its header; nothing is decoded."""
+    with _named(path), opened(_existing(path), cut) as file:
+        return file.frames / file.samplerate
+
+
+def stream_clip(
+    path: str | Path, sample_rate: int, channel: int | None = None, cut: bool = False
+) -> Iterator[Tensor]:
+    """Read a file as `read_clip` does, block by block, so that it may be longer than memory holds.
+
+    Gives pieces (T,).
+    """
+    with _named(path), opened(_existing(path), cut) as file:
+        resample = None
+        if file.samplerate != sample_rate:
+            resample = soxr.ResampleStream(file.samplerate, sample_rate, 1)
+        for block in blocks(file, cut):
+            mono = _one_channel(block, channel, shown(path))
+            mono = mono if resample is None else resample.resample_chunk(mono)
+            yield torch.from_numpy(np.ascontiguousarray(mono))
+        if resample is not None:
+            rest = resample.resample_chunk(np.zeros(0, np.float32), last=True)
+            yield torch.from_numpy(rest)
+
+
+def _existing(path: str | Path) -> Path:
+    if not Path(path).is_file():
+        raise UserError(f"{shown(path)}: there is no such file.")
+    return Path(path)
+
+
+@contextmanager
+def _named(path: str | Path) -> Iterator[None]:
+    """Say of which file something is wrong, and what mends it."""
+    try:
+        yield
     except CutShort as error:
         raise UserError(
             f"{shown(path)}: {error}; get it again, or read it as far as it goes: --read_cut."
         ) from error
     except UnusableAudio as error:
         raise UserError(f"{shown(path)}: {error}; delete it or get it again.") from error
-    if warn and channel is None and decoded.cancels:
-        warn_of_cancelling([path])
-    samples, channels = decoded.samples, decoded.samples.shape[1]
+
+
+def _one_channel(samples: np.ndarray, channel: int | None, name: str) -> np.ndarray:
+    """(T, C) to (T,): the mean, or one from 1."""
+    channels = samples.shape[1]
     if channel is not None and channel > channels:
-        raise UserError(f"{shown(path)} has no channel {channel}: it has {channels}.")
-    mono = samples.mean(1) if channel is None else samples[:, channel - 1]
-    if decoded.sample_rate != sample_rate:
-        mono = soxr.resample(mono, decoded.sample_rate, sample_rate)
-    return torch.from_numpy(np.ascontiguousarray(mono))
+        raise UserError(f"{name} has no channel {channel}: it has {channels}.")
+    return samples.mean(1) if channel is None else samples[:, channel - 1]
 
 
 def resampled(seconds: float, sample_rate: int) -> int:

@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,28 +64,32 @@ class Looked:
 
 def decode(path: Path, cut: bool = False) -> Decoded:
     """Decode a file to its end, or raise `UnusableAudio`; one that was `cut` short as far as it goes."""
-    with _opened(path, cut) as file:
-        blocks, problem = [], ""
-        try:
-            while len(block := file.read(_BLOCK // file.channels, "float32", always_2d=True)):
-                blocks.append(block)
-        except soundfile.LibsndfileError:
-            problem = "corrupt: decoding stops"
-        found = sum(map(len, blocks))
-        if found < file.frames - _LEEWAY.get(file.subtype, 0):
-            problem = problem or "cut short: it ends before its header says"
-        if problem and not cut:
-            raise CutShort(f"{problem}, after {found / file.samplerate:.2f} s")
-        _check_length(found, file.samplerate)
-        samples = np.concatenate(blocks)
-        if not np.isfinite(samples).all():
-            raise UnusableAudio("corrupt: samples that are not finite")
+    with opened(path, cut) as file:
+        samples = np.concatenate(list(blocks(file, cut)))
         return Decoded(samples, file.samplerate)
+
+
+def blocks(file: soundfile.SoundFile, cut: bool) -> Iterator[np.ndarray]:
+    """The samples of a file, (T, C) float32 at a time, checked as `decode` says."""
+    found, problem = 0, ""
+    try:
+        while len(block := file.read(_BLOCK // file.channels, "float32", always_2d=True)):
+            found += len(block)
+            if not np.isfinite(block).all():
+                raise UnusableAudio("corrupt: samples that are not finite")
+            yield block
+    except soundfile.LibsndfileError:
+        problem = "corrupt: decoding stops"
+    if found < file.frames - _LEEWAY.get(file.subtype, 0):
+        problem = problem or "cut short: it ends before its header says"
+    if problem and not cut:
+        raise CutShort(f"{problem}, after {found / file.samplerate:.2f} s")
+    _check_length(found, file.samplerate)
 
 
 def look(path: Path) -> Looked:
     """What `decode` would say of a file; of many it is known by the header."""
-    with _opened(path) as file:
+    with opened(path) as file:
         frames, rate, channels, plain = (
             file.frames, file.samplerate, file.channels, file.subtype in _PLAIN,
         )  # fmt: skip
@@ -95,7 +100,8 @@ def look(path: Path) -> Looked:
     return Looked(len(decoded.samples) / rate, rate, channels, decoded.cancels)
 
 
-def _opened(path: Path, cut: bool = False) -> soundfile.SoundFile:
+def opened(path: Path, cut: bool = False) -> soundfile.SoundFile:
+    """Open a file, or raise `UnusableAudio`."""
     try:
         str(path).encode()
     except UnicodeEncodeError as error:  # no manifest could hold it

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +15,13 @@ from mambadapter.encoders.loading import load_pretrained
 from mambadapter.encoders.padding import refuse_short, valid_samples
 from mambadapter.encoders.stack import AdaptedStack, Method
 from mambadapter.encoders.state import ForwardState
+
+
+class Features(Protocol):
+    """What computes a batch's frozen part once, however often the batch comes."""
+
+    def hidden(self, wavs: Tensor, samples: Tensor | None) -> Tensor:
+        """(B, S) waveforms and (B,) valid samples to (B, T, d), as `AdaptedStack.run` of them."""
 
 
 class AdaptedEncoder(AdaptedStack):
@@ -53,7 +60,7 @@ class AdaptedEncoder(AdaptedStack):
             patch(backbone)
         super().__init__(backbone, method, state)
         self.frontend, self.constants = frontend, frontend.constants
-        self.features: FrozenFeatures | None = None
+        self.features: Features | None = None
 
     @classmethod
     def from_pretrained(cls, source: str | Mapping[str, Any], method: Method) -> "AdaptedEncoder":

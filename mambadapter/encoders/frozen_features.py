@@ -40,6 +40,88 @@ class _Reached(Exception):
         self.hidden = hidden
 
 
+class FrozenPart:
+    """An encoder in two halves: what is frozen, and what stands on it.
+
+    Parameters
+    ----------
+    encoder : AdaptedEncoder
+        Adapted, and on its device.
+    ends : str
+        Where what is frozen ends, from `frozen_until`.
+
+    Attributes
+    ----------
+    injects : bool
+        A forward pass is under way that need not compute what is frozen.
+    """
+
+    def __init__(self, encoder: "AdaptedEncoder", ends: str) -> None:
+        self.encoder, self.ends = encoder, ends
+        self._capturing = self.injects = False
+        self._clips: Sequence[Tensor] | Tensor | None = None
+        self.fingerprint = _fingerprint(encoder, ends)
+        if ends != ALL:
+            backbone = encoder.backbone
+            first = (
+                transformer_layers(backbone)[0] if is_pre_norm(backbone) else outer_norm(backbone)
+            )
+            entry = final_norm(backbone) if ends == FINAL_NORM else first
+            # In front of other hooks, such as those of prompts.
+            entry.register_forward_pre_hook(self._enter, with_kwargs=True, prepend=True)
+        if ends == LAYERS:
+            for path, blank in family_of(encoder.backbone.config).blanks.items():
+                _Skippable.replace(encoder.backbone.get_submodule(path), self, blank)
+
+    @torch.no_grad()
+    def below(self, wavs: Tensor, samples: Tensor | None) -> tuple[Tensor, ...]:
+        """(B, S) waveforms and (B,) valid samples to (B, T, d), of one place or of all L + 1 layers."""
+        self._capturing = True
+        try:
+            inputs = self.encoder.frontend.inputs(wavs, samples)
+            output = self.encoder.backbone(**inputs, output_hidden_states=self.ends == ALL)
+        except _Reached as reached:
+            return (reached.hidden,)
+        finally:
+            self._capturing = False
+        return output.hidden_states
+
+    def above(self, below: tuple[Tensor, ...], wavs: Tensor, samples: Tensor | None) -> Tensor:
+        """What `below` made of the batch to (B, T, d), as `AdaptedStack.run` of the waveforms."""
+        if self.ends == ALL:
+            return self.encoder.branches["layers"](below)
+        return self.above_clips(below[0], wavs, samples)
+
+    def above_clips(
+        self, clips: Sequence[Tensor] | Tensor, wavs: Tensor, samples: Tensor | None
+    ) -> Tensor:
+        """Of each clip (T, d), or (L + 1, T, d) of all layers, to (B, T, d)."""
+        if self.ends == LAYERS:
+            self._clips, self.injects = clips, True
+            try:
+                return self.encoder.run(**self.encoder.frontend.inputs(wavs, samples, blank=True))
+            finally:
+                self.injects = False
+                # Otherwise the backward enters the first layer once more.
+                if not getattr(self.encoder.layers[0], "gradient_checkpointing", False):
+                    self._clips = None
+        padded = _padded(clips, max(clip.shape[-2] for clip in clips))
+        if self.ends == FINAL_NORM:
+            return final_norm(self.encoder.backbone)(padded)
+        return self.encoder.branches["layers"](padded.unbind(1))
+
+    def _enter(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        hidden = hidden_input(args, kwargs)
+        if self._capturing:
+            raise _Reached(hidden)
+        if self._clips is None:
+            return None
+        hidden = _padded(self._clips, hidden.shape[1])
+        return (
+            ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
+        )
+
+
 class FrozenFeatures:
     """Computes what is frozen clip by clip, so that no batch changes a bit of it, and keeps it on disk.
 
@@ -58,49 +140,21 @@ class FrozenFeatures:
     ----------
     computed, read : int
         Clips so far.
-    injects : bool
-        A forward pass is under way that need not compute what is frozen.
     """
 
     def __init__(self, encoder: "AdaptedEncoder", ends: str, folder: Path, limit: float) -> None:
-        self.encoder, self.ends = encoder, ends
+        self.ends, self.part = ends, FrozenPart(encoder, ends)
         self.computed = self.read = 0
         # One of its own, for what is in it is removed when it is full.
         self._folder, self._limit = folder / "frozen_features", limit
         self._stores: dict[str, TensorStore] = {}
-        self._capturing = self.injects = False
-        self._clips: Sequence[Tensor] = ()
-        self._below = _fingerprint(encoder, ends)
-        if ends != ALL:
-            backbone = encoder.backbone
-            first = (
-                transformer_layers(backbone)[0] if is_pre_norm(backbone) else outer_norm(backbone)
-            )
-            entry = final_norm(backbone) if ends == FINAL_NORM else first
-            # In front of other hooks, such as those of prompts.
-            entry.register_forward_pre_hook(self._enter, with_kwargs=True, prepend=True)
-        if ends == LAYERS:
-            for path, blank in family_of(encoder.backbone.config).blanks.items():
-                _Skippable.replace(encoder.backbone.get_submodule(path), self, blank)
 
     def hidden(self, wavs: Tensor, samples: Tensor | None) -> Tensor:
         """(B, S) waveforms and (B,) valid samples to (B, T, d), as `AdaptedStack.run` of them."""
-        if self.ends == ALL and not self.encoder.state.enabled:
-            return self.encoder.run(**self.encoder.frontend.inputs(wavs, samples))
-        clips = self._features(wavs, samples)
-        if self.ends == LAYERS:
-            self._clips, self.injects = clips, True
-            try:
-                return self.encoder.run(**self.encoder.frontend.inputs(wavs, samples, blank=True))
-            finally:
-                self.injects = False
-                # Otherwise the backward enters the first layer once more.
-                if not getattr(self.encoder.layers[0], "gradient_checkpointing", False):
-                    self._clips = ()
-        padded = _padded(clips, max(clip.shape[-2] for clip in clips))
-        if self.ends == FINAL_NORM:
-            return final_norm(self.encoder.backbone)(padded)
-        return self.encoder.branches["layers"](padded.unbind(1))
+        encoder = self.part.encoder
+        if self.ends == ALL and not encoder.state.enabled:
+            return encoder.run(**encoder.frontend.inputs(wavs, samples))
+        return self.part.above_clips(self._features(wavs, samples), wavs, samples)
 
     @torch.no_grad()
     def _features(self, wavs: Tensor, samples: Tensor | None) -> list[Tensor]:
@@ -123,30 +177,14 @@ class FrozenFeatures:
 
     def _compute(self, wav: Tensor) -> Tensor:
         """Of one clip: (T, d), or (L + 1, T, d) of all layers."""
-        state, backbone = self.encoder.state, self.encoder.backbone
+        state = self.part.encoder.state
         before = state.samples, state.lengths
         state.samples = state.lengths = None
-        self._capturing = True
         try:
-            inputs = self.encoder.frontend.inputs(wav, None)
-            output = backbone(**inputs, output_hidden_states=self.ends == ALL)
-        except _Reached as reached:
-            return reached.hidden[0].clone()
+            below = self.part.below(wav, None)
+            return torch.cat(below) if self.ends == ALL else below[0][0].clone()
         finally:
-            self._capturing = False
             state.samples, state.lengths = before
-        return torch.stack(output.hidden_states)[:, 0]
-
-    def _enter(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
-        hidden = hidden_input(args, kwargs)
-        if self._capturing:
-            raise _Reached(hidden)
-        if not self._clips:
-            return None
-        hidden = _padded(self._clips, hidden.shape[1])
-        return (
-            ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
-        )
 
     def _store(self, wavs: Tensor) -> TensorStore | None:
         """Of the numbers that are computed just now: those of another precision or processor are others."""
@@ -161,7 +199,7 @@ class FrozenFeatures:
             else torch.cuda.get_device_name(wavs.device)
         )
         products = torch.get_float32_matmul_precision()
-        said = f"{self._below} {wavs.dtype} {auto} {products} {processor} {threads}"
+        said = f"{self.part.fingerprint} {wavs.dtype} {auto} {products} {processor} {threads}"
         group = hashlib.sha256(said.encode()).hexdigest()[:32]
         if group not in self._stores:
             self._stores[group] = TensorStore(self._folder, group, self._limit)
@@ -171,16 +209,16 @@ class FrozenFeatures:
 class _Skippable:
     """The forward of a module that emits zeros while its numbers are not needed."""
 
-    def __init__(self, module: nn.Module, features: FrozenFeatures, blank: Any) -> None:
-        self.compute, self.features, self.blank = module.forward, features, blank
+    def __init__(self, module: nn.Module, part: FrozenPart, blank: Any) -> None:
+        self.compute, self.part, self.blank = module.forward, part, blank
 
     @classmethod
-    def replace(cls, module: nn.Module, features: FrozenFeatures, blank: Any) -> None:
-        module.forward = cls(module, features, blank)  # of this one module
+    def replace(cls, module: nn.Module, part: FrozenPart, blank: Any) -> None:
+        module.forward = cls(module, part, blank)  # of this one module
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.features.injects:
-            return self.blank(self.features.encoder.backbone, *args)
+        if self.part.injects:
+            return self.blank(self.part.encoder.backbone, *args)
         return self.compute(*args, **kwargs)
 
 
@@ -223,8 +261,10 @@ def _inside_layers(encoder: "AdaptedEncoder") -> tuple[str, str]:
     return f"{layout.layers}.", f"{layout.outer_norm}."
 
 
-def _padded(clips: Sequence[Tensor], frames: int) -> Tensor:
-    """Clips of (..., T, d), of T each its own, as one batch of so many frames."""
+def _padded(clips: Sequence[Tensor] | Tensor, frames: int) -> Tensor:
+    """Clips of (..., T, d), of T each its own, as one batch of so many frames; a batch as it is."""
+    if isinstance(clips, Tensor):
+        return clips.clone()
     first = clips[0]
     batch = first.new_zeros(len(clips), *first.shape[:-2], frames, first.shape[-1])
     for row, clip in zip(batch, clips, strict=True):

@@ -80,7 +80,7 @@ def read_checkpoint(
             f"The checkpoint '{source}' lacks {len(missing)} weights of the encoder, such as "
             f"{sorted(missing)[0]}: they would be random. Give a complete checkpoint."
         )
-    return model, frontend_of(config, _preprocessor(source), settings), name
+    return model, frontend_of(config, read_preprocessor(source), settings), name
 
 
 def folder_or_hub(source: str) -> str:
@@ -122,7 +122,7 @@ def prepare_config(config: PretrainedConfig, source: str, regularised: bool) -> 
             setattr(config, name, 0.0)
 
 
-def _preprocessor(source: str) -> dict[str, Any]:
+def read_preprocessor(source: str) -> dict[str, Any]:
     """What a checkpoint says about its input."""
     path = cached_file(
         source, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False

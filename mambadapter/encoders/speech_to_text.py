@@ -11,6 +11,7 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.decoder import AdaptedDecoder
 from mambadapter.encoders.families import family_of
+from mambadapter.encoders.frontend import Frontend
 from mambadapter.encoders.loading import first_line, read_checkpoint
 from mambadapter.encoders.stack import Method, Unadapted
 from mambadapter.errors import UserError
@@ -73,23 +74,39 @@ def load_speech_to_text(
     A language that Whisper does not know gets a token of its own. Its embedding starts as the mean of those
     of the languages that it knows, and learns; it counts as the head.
     """
-    model: WhisperForConditionalGeneration
-    model, frontend, name = read_checkpoint(source, _WholeWhisper, method.trains_backbone)
-    methods = {part: method if part in parts(adapt) else Unadapted() for part in PARTS["both"]}
+    model, frontend, name = read_checkpoint(source, WholeWhisper, method.trains_backbone)
+    return adapt_whisper(model, frontend, read_tokenizer(name), language, method, adapt)
+
+
+def read_tokenizer(name: str) -> Any:
+    """Transformers' tokenizer of a checkpoint, by hub name or folder."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        return AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise UserError(
             f"Cannot load the tokenizer of '{name}' ({first_line(error)}). Get the checkpoint again, its "
             "tokenizer with it."
         ) from error
+
+
+def adapt_whisper(
+    model: WhisperForConditionalGeneration,
+    frontend: Frontend,
+    tokenizer: Any,
+    language: str,
+    method: Method,
+    adapt: str,
+) -> SpeechToText:
+    """Adapt a loaded Whisper, which is changed in place."""
+    methods = {part: method if part in parts(adapt) else Unadapted() for part in PARTS["both"]}
     known = tokenizer.get_vocab()
     missing = [token for token in (_START, *_TASK, _END) if token not in known]
     languages = [known[f"<|{code}|>"] for code in LANGUAGES if f"<|{code}|>" in known]
     if missing or not languages:
         raise UserError(
-            f"The tokenizer of '{name}' has no {missing[0] if missing else 'token of any language'}: take a "
-            "multilingual Whisper, such as openai/whisper-small."
+            f"The tokenizer of '{tokenizer.name_or_path}' has no "
+            f"{missing[0] if missing else 'token of any language'}: take a multilingual Whisper, such as "
+            "openai/whisper-small."
         )
     table = model.model.decoder.embed_tokens.weight
     token, embedding = known.get(f"<|{language}|>"), None
@@ -109,7 +126,7 @@ def load_speech_to_text(
     )
 
 
-class _WholeWhisper:
+class WholeWhisper:
     """transformers' loader, for Whisper alone."""
 
     @staticmethod

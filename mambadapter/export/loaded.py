@@ -2,20 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.decoder import AdaptedDecoder
 from mambadapter.encoders.loading import folder_or_hub
 from mambadapter.heads import CTCHead, PooledClassifier
-from mambadapter.inference.package import (
-    CLASSIFICATION,
-    SEQ2SEQ,
-    encoder_source,
-    load_package,
-    open_package,
-)
-from mambadapter.inference.transcribers import load_whisper_package
+from mambadapter.inference.model import read_package
+from mambadapter.inference.package import open_package
 
 
 @dataclass(frozen=True)
@@ -44,14 +38,12 @@ class Loaded:
 
     @classmethod
     def of(cls, package: str | Path, source: str | None) -> "Loaded":
-        """Load a package; arguments and errors as of `mambadapter.inference.Classifier.from_package`."""
-        _, card = open_package(package)
-        where = folder_or_hub(encoder_source(card, source)["source"])
-        if card["task"] == SEQ2SEQ:
-            whisper, _, card = load_whisper_package(package, source)
-            return cls(card, where, whisper.encoder, whisper.decoder, whisper.tokenizer)
-        encoder, head, card = load_package(package, source, card["task"], _head)
-        return cls(card, where, encoder, head)
+        """Load a package; arguments and errors as of `mambadapter.load_adapter`."""
+        folder, card = open_package(package)
+        reader, checkpoint = read_package(folder, card, source)
+        encoder, head = cast(Any, reader.modules)
+        tokenizer = getattr(getattr(reader, "whisper", None), "tokenizer", None)
+        return cls(card, folder_or_hub(checkpoint.source), encoder, head, tokenizer)
 
     @property
     def family(self) -> str:
@@ -68,9 +60,3 @@ class Loaded:
         self.encoder.fold()
         if isinstance(self.head, AdaptedDecoder):
             self.head.fold()
-
-
-def _head(width: int, card: Any) -> PooledClassifier | CTCHead:
-    if card["task"] == CLASSIFICATION:
-        return PooledClassifier(width, len(card["labels"]))
-    return CTCHead(width, len(card["labels"]), card["lstm"])

@@ -1,14 +1,15 @@
 """Trained adapters on audio files: packages, and what is made from them."""
 
-from mambadapter.inference.classifier import Classifier
+from mambadapter.inference.model import TrainedModel, load_adapter
 from mambadapter.inference.package import save_package, save_whisper_package
-from mambadapter.inference.transcribers import Transcriber, WhisperTranscriber, recogniser
+from mambadapter.inference.results import Prediction, Segment, Transcript
 
 __all__ = [
-    "Classifier",
-    "Transcriber",
-    "WhisperTranscriber",
-    "recogniser",
+    "Prediction",
+    "Segment",
+    "TrainedModel",
+    "Transcript",
+    "load_adapter",
     "save_package",
     "save_whisper_package",
 ]

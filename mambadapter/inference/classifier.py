@@ -1,20 +1,25 @@
 """A classifier made from a package."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
-import torch
+from torch import Tensor, nn
 
-from mambadapter.data.audio import read_clip
 from mambadapter.encoders import AdaptedEncoder
+from mambadapter.encoders.shared import SharedCheckpoint
 from mambadapter.errors import UserError
 from mambadapter.heads import PooledClassifier
-from mambadapter.inference.package import CLASSIFICATION, load_package
+from mambadapter.inference.package import check_held, load_weights
+from mambadapter.inference.reading import Recording
+from mambadapter.inference.results import Prediction
+from mambadapter.methods.base import Method
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained classifier for audio files.
+    """A trained classifier.
 
     Attributes
     ----------
@@ -24,82 +29,48 @@ class Classifier:
         The head.
     labels : tuple[str, ...]
         Class names.
-    audio_channel : int or None
-        The one that is taken of files with several, as in training; None: their mean.
-
-    Example
-    -------
-    >>> classifier = Classifier.from_package("results/run/adapter")  # doctest: +SKIP
-    >>> classifier.predict("yes.wav")[0]  # doctest: +SKIP
-    ('yes', 0.98)
     """
 
     encoder: AdaptedEncoder
     head: PooledClassifier
     labels: tuple[str, ...]
-    audio_channel: int | None = None
+
+    # In one piece; attention takes memory by the square of it.
+    longest_seconds: ClassVar[float] = 60.0
 
     @classmethod
-    def from_package(cls, folder: str | Path, source: str | None = None) -> "Classifier":
-        """Rebuild a classifier from a package.
+    def from_package(
+        cls, folder: Path, card: Mapping[str, Any], method: Method, checkpoint: SharedCheckpoint
+    ) -> "Classifier":
+        """Rebuild a classifier from what `open_package` gave."""
+        encoder = checkpoint.encoder(method, card.get("encoder_settings") or {})
 
-        Parameters
-        ----------
-        folder : str or Path
-            What `save_package` wrote.
-        source : str, optional
-            Where the frozen encoder is now, if not where it was.
+        def make_head() -> PooledClassifier:
+            return PooledClassifier(encoder.width, len(card["labels"]))
 
-        Returns
-        -------
-        Classifier
+        check_held(folder, make_head)
+        head = make_head()
+        load_weights(folder, card, checkpoint.source, {"encoder": encoder, "head": head})
+        return cls(encoder, head, tuple(card["labels"]))
 
-        Raises
-        ------
-        UserError
-            If the folder is no package, or the encoder is not the one the adapter was trained on.
-        """
-        encoder, head, card = load_package(
-            folder, source, CLASSIFICATION,
-            lambda width, card: PooledClassifier(width, len(card["labels"])),
-        )  # fmt: skip
-        encoder.fold()
-        return cls(encoder, head, tuple(card["labels"]), card.get("audio_channel"))
+    @property
+    def modules(self) -> tuple[nn.Module, nn.Module]:
+        """The encoder and what stands on it."""
+        return self.encoder, self.head
 
-    @torch.inference_mode()
-    def predict(
-        self, path: str | Path, top: int = 3, channel: int | None = None, read_cut: bool = False
-    ) -> list[tuple[str, float]]:
-        """Classify one audio file of any rate and number of channels.
-
-        Parameters
-        ----------
-        path : str or Path
-            The file.
-        top : int
-            How many classes to return.
-        channel : int, optional
-            The one to take of several, from 1; default as in training.
-        read_cut : bool
-            Read a file that was cut short as far as it goes.
-
-        Returns
-        -------
-        list[tuple[str, float]]
-            Class names and probabilities, the likeliest first.
-
-        Raises
-        ------
-        UserError
-            If the file cannot be read, is shorter than it says, or has no such channel; or `top` is below 1.
-        """
-        if top < 1:
-            raise UserError(f"top={top} is impossible: give at least 1.")
-        channel = channel or self.audio_channel
-        wav = read_clip(path, self.encoder.sample_rate, channel, read_cut, warn=True)
-        probabilities = self.head(*self.encoder(wav[None])).softmax(-1)[0]
-        best = probabilities.topk(min(top, len(self.labels)))
+    def read(
+        self, wavs: Tensor, lengths: Tensor | None, recordings: Sequence[Recording]
+    ) -> list[Prediction]:
+        """Classify a batch: (B, S) waveforms, (B,) lengths as fractions of S."""
+        probabilities = self.head(*self.encoder(wavs, lengths)).float().softmax(-1).tolist()
         return [
-            (self.labels[index], value)
-            for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+            Prediction.of(one.name, dict(zip(self.labels, row, strict=True)))
+            for one, row in zip(recordings, probabilities, strict=True)
         ]
+
+    def read_long(self, recording: Recording) -> Prediction:
+        """Refuse what is longer than `longest_seconds`."""
+        raise UserError(
+            f"{recording.name} is longer than the {self.longest_seconds:g} s that are classified in one "
+            "piece; cut it."
+        )

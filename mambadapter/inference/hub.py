@@ -17,7 +17,7 @@ WEIGHTS, CARD, README = "adapter.safetensors", "adapter.json", "README.md"
 _NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
-def local_folder(package: str | Path) -> Path:
+def local_folder(package: str | Path, revision: str | None = None) -> Path:
     """Where a package is: the folder itself, or the cache's copy of what the hub has by that name.
 
     A name is ``user/name`` or ``user/name@revision``. Where the hub cannot be asked, or HF_HUB_OFFLINE is
@@ -32,7 +32,7 @@ def local_folder(package: str | Path) -> Path:
             return Path(
                 HfApi().snapshot_download(
                     found["name"],
-                    revision=found["revision"],
+                    revision=revision or found["revision"],
                     allow_patterns=[WEIGHTS, CARD, README],
                 )
             )

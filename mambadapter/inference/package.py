@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -16,7 +16,6 @@ from speechbrain.utils.distributed import if_main_process
 from torch import nn
 
 from mambadapter.budget.count import counter
-from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.fingerprint import frozen_fingerprint
 from mambadapter.encoders.loading import first_line, split_source
 from mambadapter.encoders.speech_to_text import SpeechToText
@@ -34,8 +33,6 @@ from mambadapter.methods import method_from_dict, method_to_dict
 from mambadapter.methods.base import Method
 from mambadapter.text import TextRules
 from mambadapter.utils.files import read_json, whole_file, write_json
-
-_Head = TypeVar("_Head", bound=nn.Module)
 
 # The task that a package's card names, and the command that uses such a package.
 CLASSIFICATION, TRANSCRIPTION, SEQ2SEQ = "classification", "transcription", "writing"
@@ -191,26 +188,9 @@ def _save(
     return folder
 
 
-def load_package(
-    folder: str | Path,
-    source: str | None,
-    task: str,
-    make_head: Callable[[int, Mapping[str, Any]], _Head],
-) -> tuple[AdaptedEncoder, _Head, dict[str, Any]]:
-    """Rebuild what `save_package` wrote, for one task: the modules and the card."""
-    folder, card = open_package(folder, task)
-    where, method = encoder_source(card, source), method_of(folder, card)
-    check_size(folder, where["source"], method)
-    encoder = AdaptedEncoder.from_pretrained(where, method)
-    _check_held(folder, lambda: _size(make_head(encoder.width, card)))
-    head = make_head(encoder.width, card)
-    load_weights(folder, card, where["source"], {"encoder": encoder, "head": head})
-    return encoder, head, card
-
-
-def open_package(folder: str | Path, task: str | None = None) -> tuple[Path, dict[str, Any]]:
+def open_package(folder: str | Path, revision: str | None = None) -> tuple[Path, dict[str, Any]]:
     """A package and its card; a run's output folder, or a name on the hub, will do for its package."""
-    folder = local_folder(folder)
+    folder = local_folder(folder, revision)
     if not (folder / _CARD).is_file() and (folder / "adapter" / _CARD).is_file():
         folder = folder / "adapter"
     if not (folder / _CARD).is_file():
@@ -224,12 +204,15 @@ def open_package(folder: str | Path, task: str | None = None) -> tuple[Path, dic
     for key, fits in {**_KEYS, **_KEYS_OF[card["task"]]}.items():
         if not fits(card.get(key)):
             raise UserError(f"{folder / _CARD} has no {key}, or what is there is none; {_MEND}.")
-    if task not in (None, card["task"]):
-        raise UserError(
-            f"{folder} was trained for {card['task']}, not for {task}; use `mambadapter "
-            f"{_COMMANDS[card['task']]}`."
-        )
     return folder, card
+
+
+def check_task(folder: Path, card: Mapping[str, Any], command: str) -> None:
+    """Refuse a package that another command answers."""
+    if _COMMANDS[card["task"]] != command:
+        raise UserError(
+            f"{folder} was trained for {card['task']}; use `mambadapter {_COMMANDS[card['task']]}`."
+        )
 
 
 def encoder_source(card: Mapping[str, Any], source: str | None) -> dict[str, Any]:
@@ -275,6 +258,11 @@ def check_size(
     _check_held(folder, lambda: count(method).adapted)
 
 
+def check_held(folder: Path, make: Callable[[], nn.Module]) -> None:
+    """Refuse a head that is larger than all that the weights hold, likewise."""
+    _check_held(folder, lambda: sum(p.numel() for p in make().parameters()))
+
+
 def _check_held(folder: Path, count: Callable[[], int]) -> None:
     """Compare what is counted on the meta device, without memory, to what the header of the weights says."""
     try:
@@ -294,10 +282,6 @@ def _check_held(folder: Path, count: Callable[[], int]) -> None:
         )
 
 
-def _size(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
 def load_weights(
     folder: Path, card: Mapping[str, Any], source: str, modules: Mapping[str, nn.Module]
 ) -> None:
@@ -305,7 +289,7 @@ def load_weights(
     backbone = modules["encoder"].get_submodule("backbone")
     if frozen_fingerprint(backbone) != card["encoder_fingerprint"]:
         raise UserError(
-            f"'{source}' is not the encoder this adapter was trained on ({card['encoder']}): its "
+            f"{folder}: '{source}' is not the encoder this adapter was trained on ({card['encoder']}): its "
             "frozen weights differ. Give that one: --encoder FOLDER."
         )
     load_trained(modules, read_tensors(folder / _WEIGHTS), str(folder / _WEIGHTS))

@@ -1,35 +1,30 @@
 """Recognisers made from packages."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import torch
+from torch import Tensor, nn
 
-from mambadapter.data.audio import read_clip
 from mambadapter.decoding.autoregressive import decode_greedily
 from mambadapter.decoding.ctc import greedy_texts
 from mambadapter.encoders import AdaptedEncoder
-from mambadapter.encoders.speech_to_text import SpeechToText, load_speech_to_text, parts
+from mambadapter.encoders.shared import SharedCheckpoint
+from mambadapter.encoders.speech_to_text import SpeechToText
+from mambadapter.errors import UserError
 from mambadapter.heads import CTCHead
-from mambadapter.inference.package import (
-    SEQ2SEQ,
-    TRANSCRIPTION,
-    check_size,
-    encoder_source,
-    load_package,
-    load_weights,
-    method_of,
-    open_package,
-    rules_of,
-)
+from mambadapter.inference.package import check_held, load_weights, rules_of
+from mambadapter.inference.reading import Recording
+from mambadapter.inference.results import Segment, Transcript
+from mambadapter.methods.base import Method
 from mambadapter.text import TextRules
 from mambadapter.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class Transcriber:
-    """A trained recogniser for audio files.
+class CTCTranscriber:
+    """A recogniser that scores characters on every frame.
 
     Attributes
     ----------
@@ -39,65 +34,54 @@ class Transcriber:
         The head.
     vocabulary : Vocabulary
         What it writes.
-    audio_channel : int or None
-        The one that is taken of files with several, as in training; None: their mean.
-
-    Example
-    -------
-    >>> transcriber = Transcriber.from_package("results/run/adapter")  # doctest: +SKIP
-    >>> transcriber.transcribe("clip.mp3")  # doctest: +SKIP
-    'yiwen sin'
     """
 
     encoder: AdaptedEncoder
     head: CTCHead
     vocabulary: Vocabulary
-    audio_channel: int | None = None
+
+    longest_seconds: ClassVar[float] = 30.0
 
     @classmethod
-    def from_package(cls, folder: str | Path, source: str | None = None) -> "Transcriber":
-        """Rebuild a recogniser from a package; arguments and errors as for `Classifier.from_package`."""
-        encoder, head, card = load_package(
-            folder, source, TRANSCRIPTION,
-            lambda width, card: CTCHead(width, len(card["labels"]), card["lstm"]),
-        )  # fmt: skip
-        encoder.fold()
-        return cls(encoder, head, Vocabulary(tuple(card["labels"])), card.get("audio_channel"))
+    def from_package(
+        cls, folder: Path, card: Mapping[str, Any], method: Method, checkpoint: SharedCheckpoint
+    ) -> "CTCTranscriber":
+        """Rebuild a recogniser from what `open_package` gave."""
+        encoder = checkpoint.encoder(method, card.get("encoder_settings") or {})
 
-    @torch.inference_mode()
-    def transcribe(
-        self, path: str | Path, channel: int | None = None, read_cut: bool = False
-    ) -> str:
-        """Recognise one audio file of any rate, format and number of channels, by greedy decoding.
+        def make_head() -> CTCHead:
+            return CTCHead(encoder.width, len(card["labels"]), card["lstm"])
 
-        Parameters
-        ----------
-        path : str or Path
-            The file.
-        channel : int, optional
-            The one to take of several, from 1; default as in training.
-        read_cut : bool
-            Read a file that was cut short as far as it goes.
+        check_held(folder, make_head)
+        head = make_head()
+        load_weights(folder, card, checkpoint.source, {"encoder": encoder, "head": head})
+        return cls(encoder, head, Vocabulary(tuple(card["labels"])))
 
-        Returns
-        -------
-        str
-            The text, by the rules of the language it was trained on.
+    @property
+    def modules(self) -> tuple[nn.Module, nn.Module]:
+        """The encoder and what stands on it."""
+        return self.encoder, self.head
 
-        Raises
-        ------
-        UserError
-            If the file cannot be read, is shorter than it says, or has no such channel.
-        """
-        channel = channel or self.audio_channel
-        wav = read_clip(path, self.encoder.sample_rate, channel, read_cut, warn=True)
-        hidden, frames = self.encoder(wav[None])
-        return greedy_texts(self.vocabulary, self.head(hidden, frames), frames)[0]
+    def read(
+        self, wavs: Tensor, lengths: Tensor | None, recordings: Sequence[Recording]
+    ) -> list[Transcript]:
+        """Transcribe a batch: (B, S) waveforms, (B,) lengths as fractions of S."""
+        hidden, frames = self.encoder(wavs, lengths)
+        texts = greedy_texts(self.vocabulary, self.head(hidden, frames), frames)
+        seconds = wavs.shape[1] / self.encoder.sample_rate
+        return [
+            Transcript(one.name, text, (Segment(0.0, seconds, text),))
+            for one, text in zip(recordings, texts, strict=True)
+        ]
+
+    def read_long(self, recording: Recording) -> Transcript:
+        """Transcribe what is longer than `longest_seconds`."""
+        raise UserError(f"{recording.name} is longer than {self.longest_seconds:g} s; cut it.")
 
 
 @dataclass(frozen=True)
 class WhisperTranscriber:
-    """A trained Whisper for audio files.
+    """A Whisper, which writes token by token.
 
     Attributes
     ----------
@@ -107,58 +91,48 @@ class WhisperTranscriber:
         By which what it writes is normalised.
     longest_text : int
         Tokens that it writes at most.
-    audio_channel : int or None
-        As of a `Transcriber`.
-
-    Example
-    -------
-    >>> transcriber = WhisperTranscriber.from_package("results/run/adapter")  # doctest: +SKIP
-    >>> transcriber.transcribe("clip.mp3")  # doctest: +SKIP
-    'yiwen sin'
     """
 
     whisper: SpeechToText
     rules: TextRules
     longest_text: int
-    audio_channel: int | None = None
+
+    longest_seconds: ClassVar[float] = 30.0
 
     @classmethod
-    def from_package(cls, folder: str | Path, source: str | None = None) -> "WhisperTranscriber":
-        """Rebuild a Whisper from a package; arguments and errors as for `Classifier.from_package`."""
-        whisper, rules, card = load_whisper_package(folder, source)
-        whisper.encoder.fold()
-        whisper.decoder.fold()
-        return cls(whisper, rules, card["longest_text"], card.get("audio_channel"))
+    def from_package(
+        cls, folder: Path, card: Mapping[str, Any], method: Method, checkpoint: SharedCheckpoint
+    ) -> "WhisperTranscriber":
+        """Rebuild a Whisper from what `open_package` gave."""
+        rules, settings = rules_of(folder, card), card.get("encoder_settings") or {}
+        whisper = checkpoint.whisper(card["language"], method, card["adapt"], settings)
+        modules = {"encoder": whisper.encoder, "head": whisper.decoder}
+        load_weights(folder, card, checkpoint.source, modules)
+        return cls(whisper, rules, card["longest_text"])
 
-    @torch.inference_mode()
-    def transcribe(
-        self, path: str | Path, channel: int | None = None, read_cut: bool = False
-    ) -> str:
-        """Recognise one audio file, as a `Transcriber` does."""
-        encoder, decoder = self.whisper.encoder, self.whisper.decoder
-        channel = channel or self.audio_channel
-        wav = read_clip(path, encoder.sample_rate, channel, read_cut, warn=True)
-        hidden, frames = encoder(wav[None])
-        (tokens,) = decode_greedily(decoder, hidden, frames, self.longest_text)
-        return self.rules.normalise(self.whisper.decode(tokens)).text
+    @property
+    def encoder(self) -> AdaptedEncoder:
+        """What hears."""
+        return self.whisper.encoder
 
+    @property
+    def modules(self) -> tuple[nn.Module, nn.Module]:
+        """The encoder and what stands on it."""
+        return self.whisper.encoder, self.whisper.decoder
 
-def load_whisper_package(
-    folder: str | Path, source: str | None
-) -> tuple[SpeechToText, TextRules, dict[str, Any]]:
-    """Rebuild what `save_whisper_package` wrote: the model, the rules and the card."""
-    folder, card = open_package(folder, SEQ2SEQ)
-    where, method = encoder_source(card, source), method_of(folder, card)
-    rules = rules_of(folder, card)
-    check_size(folder, where["source"], method, parts(card["adapt"]))
-    whisper = load_speech_to_text(where, card["language"], method, card["adapt"])
-    modules = {"encoder": whisper.encoder, "head": whisper.decoder}
-    load_weights(folder, card, where["source"], modules)
-    return whisper, rules, card
+    def read(
+        self, wavs: Tensor, lengths: Tensor | None, recordings: Sequence[Recording]
+    ) -> list[Transcript]:
+        """Transcribe a batch, as a `CTCTranscriber` does."""
+        memory, frames = self.encoder(wavs, lengths)
+        written = decode_greedily(self.whisper.decoder, memory, frames, self.longest_text)
+        texts = [self.rules.normalise(self.whisper.decode(tokens)).text for tokens in written]
+        seconds = wavs.shape[1] / self.encoder.sample_rate
+        return [
+            Transcript(one.name, text, (Segment(0.0, seconds, text),))
+            for one, text in zip(recordings, texts, strict=True)
+        ]
 
-
-def recogniser(folder: str | Path, source: str | None = None) -> Transcriber | WhisperTranscriber:
-    """Rebuild whichever recogniser a package holds; arguments and errors as for `Classifier.from_package`."""
-    _, card = open_package(folder)
-    kind = WhisperTranscriber if card["task"] == SEQ2SEQ else Transcriber
-    return kind.from_package(folder, source)
+    def read_long(self, recording: Recording) -> Transcript:
+        """Transcribe what is longer than `longest_seconds`."""
+        raise UserError(f"{recording.name} is longer than {self.longest_seconds:g} s; cut it.")

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from mambadapter.budget.count import ParameterCount, count_parameters
 from mambadapter.encoders import AdaptedEncoder
+from mambadapter.encoders.frozen_features import FrozenFeatures
 from mambadapter.encoders.padding import lengths_if_padded, refuse_short, valid_samples
 from mambadapter.errors import DivergedError, UserError
 from mambadapter.training.checkpoints import TrainedTensors
@@ -240,7 +241,7 @@ class EncoderBrain(sb.Brain):
     def frozen_features(self) -> dict[str, Any] | None:
         """Where what is frozen ends; for how many clips it was computed, or read. None if it is not kept."""
         kept = self._encoder.features
-        if kept is None:
+        if not isinstance(kept, FrozenFeatures):
             return None
         return {"until": kept.ends, "computed": kept.computed, "read": kept.read}
 

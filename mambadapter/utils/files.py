@@ -16,7 +16,7 @@ from mambadapter.errors import UserError
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Write to the path that this gives; a killed run leaves the old file or the new one, never half."""
+    """Write to the path that this gives; whatever ends it leaves the old file or the new one, never half."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
     try:

@@ -13,7 +13,7 @@ from mambadapter.data.audio import read_clip
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.bundled import BOX, box_folder, write_random_twin
 from mambadapter.heads import PooledClassifier
-from mambadapter.inference import Classifier, save_package
+from mambadapter.inference import load_adapter, save_package
 from mambadapter.methods import LinearProbe, MambAdapters
 
 
@@ -51,7 +51,7 @@ def test_a_package_does_not_say_where(tmp_path):
     card = (tmp_path / "adapter/adapter.json").read_text()
     assert str(box_folder()) not in card
     assert re.search(rf'"encoder": "{BOX}"', card)
-    assert Classifier.from_package(tmp_path / "adapter").labels == ("a", "b")
+    assert load_adapter(tmp_path / "adapter").labels() == ("a", "b")
 
 
 def features(source, files):

@@ -17,7 +17,7 @@ from support.models import build
 from mambadapter import cli
 from mambadapter.errors import UserError
 from mambadapter.heads import CTCHead
-from mambadapter.inference import Classifier, Transcriber, save_package
+from mambadapter.inference import load_adapter, save_package
 from mambadapter.inference.package import TRANSCRIPTION
 from mambadapter.methods import MambAdapters
 
@@ -141,17 +141,17 @@ DAMAGES = {
 def test_damaged_packages_are_refused(copy, damage, message):
     damage(copy)
     with pytest.raises(UserError, match=message) as caught:
-        Classifier.from_package(copy)
+        load_adapter(copy)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("lstm", [10**9, 10**30, -1, "x"])
 def test_impossible_heads_are_refused(recogniser, tmp_path, lstm):
     copy = Path(shutil.copytree(recogniser, tmp_path / "adapter"))
-    Transcriber.from_package(copy)
+    load_adapter(copy)
     edit(copy, lstm=lstm)
     with pytest.raises(UserError, match=AGAIN):
-        Transcriber.from_package(copy)
+        load_adapter(copy)
 
 
 def test_values_that_are_not_finite_are_refused(copy):
@@ -163,7 +163,7 @@ def test_values_that_are_not_finite_are_refused(copy):
     tensors[first] = torch.full_like(tensors[first], torch.nan)
     save_file(tensors, path)
     with pytest.raises(UserError, match=r"adapter\.safetensors holds values that are not finite"):
-        Classifier.from_package(copy)
+        load_adapter(copy)
 
 
 @pytest.fixture
@@ -251,6 +251,6 @@ def test_any_package_is_loaded_or_refused(package, scratch, data, name):
         (scratch / file.name).write_bytes(file.read_bytes())
     (scratch / name).write_bytes(data.draw(damaged([(package / name).read_bytes()])))
     try:
-        Classifier.from_package(scratch)
+        load_adapter(scratch)
     except UserError as error:
         assert str(error)

@@ -10,7 +10,7 @@ from support.packages import LABELS, package_of
 from support.stub_hub import stub_hub
 
 from mambadapter import cli
-from mambadapter.inference import Classifier
+from mambadapter.inference import load_adapter
 from mambadapter.inference.model_card import model_card, write_model_card
 from mambadapter.methods import MENU
 
@@ -50,20 +50,20 @@ def test_pushed_and_found_by_name(hub, package, monkeypatch, capsys):
     assert NAME in capsys.readouterr().out
     here = {path.name: path.read_bytes() for path in (package / "adapter").iterdir()}
     assert hub.models[NAME]["main"].keys() == here.keys()
-    wanted = Classifier.from_package(package)
-    found = Classifier.from_package(NAME)
-    wav = 0.1 * torch.randn(1, 8000)
-    assert torch.equal(found.encoder(wav)[0], wanted.encoder(wav)[0])
+    wanted = load_adapter(package)
+    found = load_adapter(NAME)
+    clip = 0.1 * torch.randn(8000).numpy(), 16000
+    assert found.predict(clip) == wanted.predict(clip)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     asked = len(hub.asked)
-    assert Classifier.from_package(NAME).labels == tuple(LABELS)
+    assert load_adapter(NAME).labels() == tuple(LABELS)
     assert len(hub.asked) == asked
 
 
 def test_a_revision_is_asked_for(hub, package, capsys):
     assert cli.main(["push", str(package), NAME]) == 0
     hub.models[NAME]["v2"] = hub.models[NAME]["main"]
-    assert Classifier.from_package(f"{NAME}@v2").labels == tuple(LABELS)
+    assert load_adapter(f"{NAME}@v2").labels() == tuple(LABELS)
     assert cli.main(["predict", f"{NAME}@v3", "x.wav"]) == 2
     assert "the hub does not give 'someone/words' (RevisionNotFoundError" in capsys.readouterr().err
 

@@ -14,7 +14,7 @@ from support.models import build
 from mambadapter import cli
 from mambadapter.data.audio import read_clip
 from mambadapter.errors import UserError
-from mambadapter.inference import Classifier, save_package
+from mambadapter.inference import load_adapter, save_package
 from mambadapter.methods import FullFinetuning, IdentityBottlenecks, LinearProbe, MambAdapters
 
 METHODS = [
@@ -49,10 +49,10 @@ def trained(folder, method):
 def test_round_trip(encoder_folder, method, tmp_path, clip):
     modules = trained(encoder_folder, method)
     save_package(tmp_path / "adapter", modules, encoder_folder, method, LABELS)
-    classifier = Classifier.from_package(tmp_path / "adapter")
+    model = load_adapter(tmp_path / "adapter")
     with torch.no_grad():
         wanted = modules["head"](*modules["encoder"](read_clip(clip, 16000)[None])).softmax(-1)[0]
-    predicted = dict(classifier.predict(clip))
+    predicted = model.predict(clip).scores
     for label, value in zip(LABELS, wanted.tolist(), strict=True):
         assert predicted[label] == pytest.approx(value, rel=1e-5)
 
@@ -69,9 +69,9 @@ def test_another_encoder_is_refused(encoder_folders, tmp_path, clip, capsys):
     folder = encoder_folders["wav2vec2"]
     save_package(tmp_path, trained(folder, METHODS[0]), folder, METHODS[0], LABELS)
     with pytest.raises(UserError, match="is not the encoder this adapter was trained on"):
-        Classifier.from_package(tmp_path, encoder_folders["hubert"])
+        load_adapter(tmp_path, encoder=encoder_folders["hubert"])
     moved = shutil.copytree(folder, tmp_path / "moved")
-    Classifier.from_package(tmp_path, str(moved))
+    load_adapter(tmp_path, encoder=moved)
     assert cli.main(["predict", str(tmp_path), str(clip), "--encoder", str(moved)]) == 0
     assert "clip.wav: " in capsys.readouterr().out
 
@@ -85,7 +85,7 @@ def test_absent_embeddings_make_no_other_encoder(encoder_folders, tmp_path):
     method = LinearProbe()
     save_package(tmp_path / "a", trained(str(folder), method), str(folder), method, LABELS)
     torch.manual_seed(99)
-    Classifier.from_package(tmp_path / "a")
+    load_adapter(tmp_path / "a")
 
 
 def test_a_folder_that_is_no_package_is_refused(tmp_path, capsys):

@@ -1,0 +1,443 @@
+"""Trained adapters over one frozen encoder, used on files and arrays."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, cast, overload
+
+import torch
+from torch import Tensor, nn
+
+from mambadapter.encoders import AdaptedEncoder
+from mambadapter.encoders.shared import SharedCheckpoint
+from mambadapter.encoders.speech_to_text import parts
+from mambadapter.encoders.stack import AdaptedStack
+from mambadapter.errors import UserError, did_you_mean
+from mambadapter.inference.classifier import Classifier
+from mambadapter.inference.package import (
+    CLASSIFICATION,
+    SEQ2SEQ,
+    TRANSCRIPTION,
+    check_size,
+    check_task,
+    encoder_source,
+    method_of,
+    open_package,
+)
+from mambadapter.inference.reading import (
+    Audio,
+    Recording,
+    batches_by_length,
+    or_user_error,
+    padded,
+    read_ahead,
+)
+from mambadapter.inference.results import Prediction, Result, Transcript
+from mambadapter.inference.transcribers import CTCTranscriber, WhisperTranscriber
+from mambadapter.utils.devices import check_device
+from mambadapter.validators import one_of
+
+_PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# Of a batch with its padding; a GPU is idle at less, a CPU's caches overflow at more.
+_BATCH_SECONDS = {"cpu": 16.0, "cuda": 320.0, "mps": 80.0}
+_POOL = 8  # batches whose clips are sorted by length together
+
+
+class Reader(Protocol):
+    """What a package becomes."""
+
+    longest_seconds: float
+
+    @property
+    def encoder(self) -> AdaptedEncoder: ...
+
+    @property
+    def modules(self) -> tuple[nn.Module, nn.Module]: ...
+
+    def read(
+        self, wavs: Tensor, lengths: Tensor | None, recordings: Sequence[Recording]
+    ) -> Sequence[Result]: ...
+
+    def read_long(self, recording: Recording) -> Result: ...
+
+
+_READERS: dict[str, Any] = {
+    CLASSIFICATION: Classifier,
+    TRANSCRIPTION: CTCTranscriber,
+    SEQ2SEQ: WhisperTranscriber,
+}
+
+
+def load_adapter(
+    package: str | Path,
+    device: str = "auto",
+    precision: str = "fp32",
+    encoder: str | Path | None = None,
+    revision: str | None = None,
+    fold: bool = False,
+) -> "TrainedModel":
+    """Load a trained adapter with its frozen encoder.
+
+    Parameters
+    ----------
+    package : str or Path
+        A run's output folder, the ``adapter`` folder in it, or the name of a repository on the hub that holds
+        such a folder's files.
+    device : str
+        ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+    precision : str
+        ``fp32``, ``bf16`` or, on a GPU, ``fp16``.
+    encoder : str or Path, optional
+        Where the frozen encoder is now, if not where it was.
+    revision : str, optional
+        Branch, tag or commit of the repository.
+    fold : bool
+        Put the adapter into the weights it stands beside as far as that goes, LoRA's all of it, so that it
+        costs less or nothing. Such a model takes no second adapter.
+
+    Returns
+    -------
+    TrainedModel
+
+    Raises
+    ------
+    UserError
+        If the package cannot be read, the encoder is not the one it was trained on, or there is no such
+        device.
+
+    Example
+    -------
+    >>> import tempfile, numpy as np
+    >>> from mambadapter import LinearProbe, PooledClassifier, adapt
+    >>> from mambadapter.inference import save_package
+    >>> trained = {"encoder": adapt("mambadapter/box", LinearProbe()), "head": PooledClassifier(192, 2)}
+    >>> folder = save_package(
+    ...     tempfile.mkdtemp(), trained, "mambadapter/box", LinearProbe(), ["no", "yes"]
+    ... )
+
+    >>> model = load_adapter(folder, device="cpu")
+    >>> result = model.predict((np.zeros(8000), 8000))
+    >>> result.source, sorted(result.scores)
+    ('array 0', ['no', 'yes'])
+    """
+    model = TrainedModel(device, precision, encoder, fold)
+    model.add_adapter("default", package, revision)
+    return model
+
+
+def read_package(
+    folder: Path,
+    card: Mapping[str, Any],
+    encoder: str | None = None,
+    device: str = "cpu",
+    checkpoint: SharedCheckpoint | None = None,
+) -> tuple[Reader, SharedCheckpoint]:
+    """What `open_package` gave becomes modules, over a checkpoint that is loaded unless it is given."""
+    method, whole = method_of(folder, card), card["task"] == SEQ2SEQ
+    source = checkpoint.source if checkpoint else encoder_source(card, encoder)["source"]
+    check_size(folder, source, method, parts(card["adapt"]) if whole else ("encoder",))
+    checkpoint = checkpoint or SharedCheckpoint(source, whole, device)
+    if whole and not checkpoint.whole:
+        raise UserError(
+            f"{folder} needs Whisper's decoder, which is not loaded; load this adapter first."
+        )
+    reader = _READERS[card["task"]].from_package(folder, card, method, checkpoint)
+    for module in reader.modules:
+        module.to(device)
+    return reader, checkpoint
+
+
+class TrainedModel:
+    """Trained adapters over one frozen encoder; `load_adapter` makes one.
+
+    Attributes
+    ----------
+    device : str
+        Where it computes.
+    """
+
+    def __init__(
+        self,
+        device: str = "auto",
+        precision: str = "fp32",
+        encoder: str | Path | None = None,
+        fold: bool = False,
+    ) -> None:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        check_device(device)
+        one_of("precision", precision, _PRECISIONS)
+        self._kind = device.partition(":")[0]
+        if precision == "fp16" and self._kind == "cpu":
+            raise UserError("precision=fp16 needs a GPU; take bf16 or fp32.")
+        self.device, self._dtype = device, _PRECISIONS[precision]
+        self._encoder, self._fold = None if encoder is None else str(encoder), fold
+        self._checkpoint: SharedCheckpoint | None = None
+        self._readers: dict[str, Reader] = {}
+        self._cards: dict[str, tuple[Path, Mapping[str, Any]]] = {}
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Their names, in the order in which they were added."""
+        return tuple(self._readers)
+
+    def labels(self, adapter: str | None = None) -> tuple[str, ...]:
+        """The classes, or characters, of an adapter, the first by default."""
+        return tuple(self._cards[self._named(adapter)[0]][1].get("labels", ()))
+
+    def add_adapter(self, name: str, package: str | Path, revision: str | None = None) -> None:
+        """Load another adapter of the same frozen encoder, whose weights are not copied.
+
+        Parameters
+        ----------
+        name : str
+            By which `predict` and `transcribe` are told of it.
+        package, revision
+            As of `load_adapter`.
+
+        Raises
+        ------
+        UserError
+            As of `load_adapter`, or if there is one of that name.
+        """
+        if name in self._readers:
+            raise UserError(f"There is an adapter '{name}' already; give another name.")
+        if self._fold and self._readers:
+            raise UserError("A folded model holds one adapter; load the first with fold=False.")
+        folder, card = open_package(package, revision)
+        reader, checkpoint = read_package(
+            folder, card, self._encoder, self.device, self._checkpoint
+        )
+        if self._fold:
+            for module in reader.modules:
+                if isinstance(module, AdaptedStack):
+                    module.fold()
+        self._checkpoint, self._readers[name], self._cards[name] = (
+            checkpoint,
+            reader,
+            (folder, card),
+        )
+        if len(self._readers) > 1:
+            for one in self._readers.values():
+                checkpoint.share_features(one.encoder)
+
+    @overload
+    def predict(
+        self,
+        audio: Audio,
+        adapter: str | None = ...,
+        channel: int | None = ...,
+        read_cut: bool = ...,
+    ) -> Prediction: ...
+    @overload
+    def predict(
+        self,
+        audio: list,
+        adapter: str | None = ...,
+        channel: int | None = ...,
+        read_cut: bool = ...,
+    ) -> list[Prediction]: ...
+    def predict(
+        self,
+        audio: Any,
+        adapter: str | Sequence[str] | None = None,
+        channel: int | None = None,
+        read_cut: bool = False,
+    ) -> Any:
+        """Classify files and arrays.
+
+        Parameters
+        ----------
+        audio : str, Path, tuple, or a list of those
+            Files of any format, rate and number of channels; an array (T,), or (T, C) of several channels, as
+            ``(array, rate)``.
+        adapter : str or list of str, optional
+            Which; default the first.
+        channel : int, optional
+            The one to take of several, from 1; default as in training.
+        read_cut : bool
+            Read files that were cut short as far as they go.
+
+        Returns
+        -------
+        Prediction or list[Prediction]
+            One for one, a list for a list; with a list of adapters, a dict of them by its name.
+
+        Raises
+        ------
+        UserError
+            If something cannot be read, or the adapter does not classify. `answers` goes on after it.
+        """
+        return self._all("predict", audio, adapter, channel, read_cut)
+
+    @overload
+    def transcribe(
+        self,
+        audio: Audio,
+        adapter: str | None = ...,
+        channel: int | None = ...,
+        read_cut: bool = ...,
+    ) -> Transcript: ...
+    @overload
+    def transcribe(
+        self,
+        audio: list,
+        adapter: str | None = ...,
+        channel: int | None = ...,
+        read_cut: bool = ...,
+    ) -> list[Transcript]: ...
+    def transcribe(
+        self,
+        audio: Any,
+        adapter: str | Sequence[str] | None = None,
+        channel: int | None = None,
+        read_cut: bool = False,
+    ) -> Any:
+        """Write down what is said; arguments and errors as of `predict`.
+
+        Returns
+        -------
+        Transcript or list[Transcript]
+        """
+        return self._all("transcribe", audio, adapter, channel, read_cut)
+
+    def answers(
+        self,
+        command: str,
+        audio: Iterable[Audio],
+        adapters: Sequence[str] | None = None,
+        channel: int | None = None,
+        read_cut: bool = False,
+    ) -> Iterator[dict[str, Result] | UserError]:
+        """Answer many files as they come, in their order: results by adapter, or what is wrong with one.
+
+        Parameters
+        ----------
+        command : str
+            ``predict`` or ``transcribe``.
+        audio, channel, read_cut
+            As of `predict`.
+        adapters : sequence of str, optional
+            Which; default all.
+
+        Returns
+        -------
+        iterator of dict[str, Result] or UserError
+        """
+        names = self.adapters if adapters is None else self._named(adapters)
+        for name in names:
+            check_task(*self._cards[name], command)
+        readers = {name: self._readers[name] for name in names}
+        longest = min(reader.longest_seconds for reader in readers.values())
+        rate = readers[names[0]].encoder.sample_rate
+        channel = self._channel(names) if channel is None else channel
+        recordings = (
+            Recording(one, place, rate, channel, read_cut) for place, one in enumerate(audio)
+        )
+        most = round(_BATCH_SECONDS[self._kind] * rate)
+        pool: list[tuple[Recording, Tensor]] = []
+        for recording, read in read_ahead(recordings, partial(_load, longest=longest)):
+            if isinstance(read, Tensor):
+                pool.append((recording, read))
+                if sum(len(wav) for _, wav in pool) < _POOL * most:
+                    continue
+            yield from self._read_pool(readers, pool, most)
+            pool = []
+            if isinstance(read, UserError):
+                yield read
+            elif read is None:
+                yield or_user_error(partial(self._read_long, readers))(recording)
+        yield from self._read_pool(readers, pool, most)
+
+    def _all(
+        self, command: str, audio: Any, adapter: Any, channel: int | None, read_cut: bool
+    ) -> Any:
+        one = isinstance(audio, str | Path | tuple) or hasattr(audio, "shape")
+        names = self._named(adapter)
+        results = []
+        for answer in self.answers(command, [audio] if one else audio, names, channel, read_cut):
+            if isinstance(answer, UserError):
+                raise answer
+            single = adapter is None or isinstance(adapter, str)
+            results.append(answer[names[0]] if single else answer)
+        return results[0] if one else results
+
+    def _named(self, adapter: str | Sequence[str] | None) -> list[str]:
+        names = [self.adapters[0]] if adapter is None else adapter
+        names = [names] if isinstance(names, str) else list(names)
+        for name in names:
+            if name not in self._readers:
+                raise UserError(
+                    f"There is no adapter '{name}'; {did_you_mean(name, self.adapters)}."
+                )
+        return names
+
+    def _channel(self, names: Sequence[str]) -> int | None:
+        channels = {name: self._cards[name][1].get("audio_channel") for name in names}
+        if len(set(channels.values())) > 1:
+            listed = ", ".join(f"{name}: {channel}" for name, channel in channels.items())
+            raise UserError(
+                f"The adapters were trained on different channels ({listed}); give --channel."
+            )
+        return next(iter(channels.values()))
+
+    def _read_pool(
+        self, readers: Mapping[str, Reader], pool: list[tuple[Recording, Tensor]], most: int
+    ) -> Iterator[dict[str, Result] | UserError]:
+        """Answer clips in their order, batched by length."""
+        answers: dict[int, dict[str, Result] | UserError] = {}
+        read = or_user_error(partial(self._read_batch, readers))
+        for batch in batches_by_length([wav for _, wav in pool], most):
+            clips = [pool[index] for index in batch]
+            found = read(clips)
+            if isinstance(found, UserError):  # of one of them, perhaps
+                each = [read([clip]) for clip in clips]
+            else:
+                each = [[one] for one in found]
+            for index, one in zip(batch, each, strict=True):
+                answers[index] = (
+                    UserError(f"{pool[index][0].name}: {one}")
+                    if isinstance(one, UserError)
+                    else one[0]
+                )
+        for index in range(len(pool)):
+            yield answers[index]
+
+    def _read_batch(
+        self, readers: Mapping[str, Reader], clips: Sequence[tuple[Recording, Tensor]]
+    ) -> list[dict[str, Result]]:
+        recordings = [recording for recording, _ in clips]
+        wavs, lengths = padded([wav for _, wav in clips])
+        wavs = wavs.to(self.device)
+        found = self._compute(
+            lambda: {name: one.read(wavs, lengths, recordings) for name, one in readers.items()}
+        )
+        return [{name: found[name][place] for name in readers} for place in range(len(clips))]
+
+    def _read_long(self, readers: Mapping[str, Reader], recording: Recording) -> dict[str, Result]:
+        return self._compute(
+            lambda: {name: reader.read_long(recording) for name, reader in readers.items()}
+        )
+
+    def _compute(self, do: Callable[[], Any]) -> Any:
+        try:
+            with (
+                torch.inference_mode(),
+                torch.autocast(self._kind, self._dtype, enabled=self._dtype is not None),
+            ):
+                return do()
+        finally:
+            cast(SharedCheckpoint, self._checkpoint).forget_features()
+
+
+def _load(recording: Recording, longest: float) -> tuple[Recording, Tensor | UserError | None]:
+    """A recording with its samples, None in their place if it is longer than `longest` seconds."""
+
+    def samples(one: Recording) -> Tensor | None:
+        if one.is_file:
+            return None if one.seconds > longest else one.whole()
+        wav = one.whole()
+        return wav if len(wav) <= longest * one.sample_rate else None
+
+    return recording, or_user_error(samples)(recording)

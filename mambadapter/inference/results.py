@@ -1,0 +1,133 @@
+"""What a trained adapter says of a recording."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The class of a clip.
+
+    Attributes
+    ----------
+    source : str
+        The file, or which array it was.
+    label : str
+        The likeliest class.
+    probability : float
+        Its probability.
+    scores : dict[str, float]
+        The probability of every class, the likeliest first.
+
+    Example
+    -------
+    >>> one = Prediction.of("a.wav", {"no": 0.25, "yes": 0.75})
+    >>> print(one)
+    a.wav: yes 0.750, no 0.250
+    >>> one.to_dict()["label"]
+    'yes'
+    """
+
+    source: str
+    label: str
+    probability: float
+    scores: dict[str, float]
+
+    @classmethod
+    def of(cls, source: str, scores: dict[str, float]) -> "Prediction":
+        """Make one of the probabilities of all classes, in any order."""
+        ordered = dict(sorted(scores.items(), key=lambda item: -item[1]))
+        label = next(iter(ordered))
+        return cls(source, label, ordered[label], ordered)
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.said()}"
+
+    def said(self, top: int = 3) -> str:
+        """The likeliest classes, on one line."""
+        best = list(self.scores.items())[:top]
+        return ", ".join(f"{label} {value:.3f}" for label, value in best)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        return {
+            "file": self.source,
+            "label": self.label,
+            "probability": self.probability,
+            "scores": self.scores,
+        }
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Rows of a table: one."""
+        yield {"file": self.source, "label": self.label, "probability": f"{self.probability:.6f}"}
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a recording, and what is said in it or which class it is.
+
+    Attributes
+    ----------
+    start, end : float
+        Seconds.
+    text : str
+        What is said, or the class.
+    probability : float or None
+        Of the class; None of a text.
+    """
+
+    start: float
+    end: float
+    text: str
+    probability: float | None = None
+
+    def __str__(self) -> str:
+        sure = "" if self.probability is None else f" {self.probability:.3f}"
+        return f"[{self.start:.2f} - {self.end:.2f}] {self.text}{sure}"
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What is said in a recording.
+
+    Attributes
+    ----------
+    source : str
+        The file, or which array it was.
+    text : str
+        By the rules of the language that the adapter was trained on.
+    segments : tuple[Segment, ...]
+        Its parts, with their times.
+
+    Example
+    -------
+    >>> one = Transcript("a.wav", "yella sin", (Segment(0.1, 0.6, "yella"), Segment(1.2, 1.5, "sin")))
+    >>> print(one)
+    a.wav: yella sin
+    >>> print(one.segments[0])
+    [0.10 - 0.60] yella
+    """
+
+    source: str
+    text: str
+    segments: tuple[Segment, ...]
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.text}"
+
+    def said(self, top: int = 0) -> str:
+        """The text."""
+        return self.text
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        parts = [{"start": s.start, "end": s.end, "text": s.text} for s in self.segments]
+        return {"file": self.source, "text": self.text, "segments": parts}
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Rows of a table: one."""
+        yield {"file": self.source, "text": self.text}
+
+
+Result = Prediction | Transcript
