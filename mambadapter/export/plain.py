@@ -142,16 +142,16 @@ def write_processor(loaded: Loaded, folder: Path) -> None:
     if isinstance(loaded.head, AdaptedDecoder):
         features = AutoFeatureExtractor.from_pretrained(loaded.source)
         tokenizer = loaded.tokenizer
-        token, table = _language(loaded), loaded.head.backbone.get_submodule("embed_tokens")
+        token, places = _language(loaded), loaded.head.backbone.embed_tokens.num_embeddings
         if loaded.head.language is not None:
             # Some checkpoints have no tokens for Whisper's last outputs, which are its timestamps.
-            absent = table.num_embeddings - len(tokenizer)
+            absent = places - len(tokenizer)
             tokenizer.add_tokens([f"<|{0.02 * n:.2f}|>" for n in range(absent)])
             tokenizer.add_tokens([token], special_tokens=True)
-            if tokenizer.get_vocab()[token] != table.num_embeddings:
+            if tokenizer.get_vocab()[token] != places:
                 raise UserError(
                     f"The tokenizer of '{loaded.source}' has {len(tokenizer) - 1} tokens and the model "
-                    f"{table.num_embeddings}: {token} has no place behind them."
+                    f"{places}: {token} has no place behind them."
                 )
         WhisperProcessor(features, tokenizer).save_pretrained(folder)
         return
