@@ -10,6 +10,9 @@ from mambadapter.encoders.state import ForwardState
 class Constants(nn.Module):
     """What a frontend multiplies by; it moves with the encoder from device to device and is never saved."""
 
+    filters: Tensor
+    window: Tensor
+
     def __init__(self, **tensors: Tensor) -> None:
         super().__init__()
         for name, tensor in tensors.items():

@@ -69,7 +69,7 @@ def test_what_the_exporter_does_not_take_is_one_line(
 
 
 def test_a_graph_that_computes_something_else_is_not_kept(encoder_folders, tmp_path, monkeypatch):
-    """Here because the package changes after the graph was written."""
+    """Here one that emits zeros."""
     seen = []
 
     class Session:
