@@ -118,7 +118,9 @@ def refused(encoder_folders, tmp_path, capsys, encoder, method, head):
 
 @pytest.mark.parametrize(
     "name",
-    set(MENU) - {"lora", "dora", "bitfit", "linear_probe", "weighted_sum", "full_finetuning"},
+    sorted(
+        set(MENU) - {"lora", "dora", "bitfit", "linear_probe", "weighted_sum", "full_finetuning"}
+    ),
 )
 def test_what_stands_beside_the_layers_is_refused(encoder_folders, tmp_path, capsys, name):
     line = refused(encoder_folders, tmp_path, capsys, "wav2vec2", MENU[name], "classifier")
