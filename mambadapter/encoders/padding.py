@@ -20,11 +20,6 @@ def valid_samples(wavs: Tensor, wav_lens: Tensor | None) -> Tensor | None:
     return torch.round(wav_lens.double() * wavs.shape[1]).long().to(wavs.device)
 
 
-def lengths_if_padded(wav_lens: Tensor) -> Tensor | None:
-    """Relative lengths that a loader gives, on the CPU still; None when no clip is padded."""
-    return None if bool((wav_lens == 1).all()) else wav_lens
-
-
 def refuse_short(frames: Tensor) -> Tensor:
     """Refuse a clip without a frame, where reading that does not keep the host waiting: on a CPU.
 

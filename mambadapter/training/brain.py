@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from mambadapter.budget.count import ParameterCount, count_parameters
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.frozen_features import FrozenFeatures
-from mambadapter.encoders.padding import lengths_if_padded, refuse_short, valid_samples
+from mambadapter.encoders.padding import refuse_short
 from mambadapter.errors import DivergedError, UserError
 from mambadapter.training.checkpoints import TrainedTensors
 from mambadapter.training.history import History
@@ -67,6 +67,7 @@ class EncoderBrain(sb.Brain):
     """
 
     augments: bool = False
+    avg_train_loss: float
 
     def __init__(
         self,
@@ -120,14 +121,11 @@ class EncoderBrain(sb.Brain):
 
         Lengths are looked at where the loader left them, so that no step waits for the device.
         """
-        lens = lengths_if_padded(batch.signal.lengths)
-        wavs = batch.signal.data
-        samples = (
-            torch.full((len(wavs),), wavs.shape[1]) if lens is None else valid_samples(wavs, lens)
-        )
-        refuse_short(self._encoder.frames(samples))
-        batch.to(self.device, non_blocking=True)
-        return batch.signal.data, None if lens is None else batch.signal.lengths
+        wavs, lens = batch.signal
+        refuse_short(self._encoder.frames(torch.round(lens.double() * wavs.shape[1]).long()))
+        padded = bool((lens != 1).any())
+        wavs, lens = batch.to(self.device, non_blocking=True).signal
+        return wavs, lens if padded else None
 
     def compute_objectives(self, predictions: Any, batch: Any, stage: sb.Stage) -> Tensor:
         """The task's loss, refused when it is not finite."""

@@ -143,24 +143,6 @@ def test_bf16_is_close(package, model, clips):
     assert rough != exact
 
 
-def test_a_hubs_package_is_fetched(package, monkeypatch):
-    from mambadapter.inference import hub
-
-    asked = []
-
-    def fetch(name, revision, allow_patterns):
-        asked.append((name, revision))
-        if name == "gone/away":
-            raise OSError("offline")
-        return str(package)
-
-    monkeypatch.setattr(hub, "snapshot_download", fetch)
-    assert load_adapter("some/one", revision="v1").labels() == tuple(LABELS)
-    assert asked == [("some/one", "v1")]
-    with pytest.raises(UserError, match=r"no folder gone/away, .* from the hub \(offline\)"):
-        load_adapter("gone/away")
-
-
 def run(capsys, *words):
     status = cli.main(["predict", *map(str, words)])
     return status, *capsys.readouterr()
