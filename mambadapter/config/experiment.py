@@ -53,10 +53,6 @@ _RUN_OPTIONS = (
     "debug",
     "debug_batches",
     "debug_epochs",
-    "compile",
-    "compile_mode",
-    "compile_using_fullgraph",
-    "compile_using_dynamic_shape_tracing",
 )
 
 _RECORD = "experiment.json"

@@ -29,6 +29,15 @@ _STOPS = "leave it out: training stops at the first loss that is not finite"
 _REFUSED = {
     "auto_mix_prec": "write --precision fp16",
     "bfloat16_mix_prec": "write --precision bf16",
+    **dict.fromkeys(
+        (
+            "compile_mode",
+            "compile_module_keys",
+            "compile_using_dynamic_shape_tracing",
+            "compile_using_fullgraph",
+        ),
+        "write --compile layers, or step",
+    ),
     "data_parallel_backend": (
         "adapters do not work under DataParallel; start one process a GPU: "
         "torchrun --nproc_per_node 2 train.py ..."

@@ -117,6 +117,11 @@ GROUPS = Kind(
         and all(_is_rate(rate) for group in value.values() for rate in group.values())
     ),
 )
+COMPILE = Kind(
+    "auto, off, layers or step",
+    lambda value, _: value is False or value in ("auto", "off", "layers", "step"),  # off is false
+    text=True,
+)
 FOLD = Kind(
     "a fold from 1 to {folds}, or all",
     lambda value, tree: value == "all" or (_is_whole(value) and 1 <= value <= tree.get("folds", 0)),
@@ -202,6 +207,7 @@ _ROWS = (
     _machine("output_folder", PATH, "-", read=True),
     _machine("tensorboard", SWITCH, False, read=True),
     _machine("num_workers", _whole(0), 0),
+    _machine("compile", COMPILE, "off", read=True),
     _machine("cache_gb", NUMBER, 0, read=True),
     _machine("cache_folder", PATH_OR_NULL, "-", read=True),
     # Of the menus, what is chosen defines the experiment, and stands in `method` and `source`.

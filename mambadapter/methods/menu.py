@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -20,5 +21,10 @@ def read_menu(methods: Mapping[str, type[Method]]) -> dict[str, Method]:
         node = entry["method"]
         kind = node.tag.value.rpartition(".")[2]
         one_of(f"{MENU_FILE}: {name}", kind, methods)
-        menu[name] = methods[kind](**dict(node))
+        menu[name] = methods[kind](**{key: _plain(value) for key, value in node.items()})
     return menu
+
+
+def _plain(value: Any) -> Any:
+    """Without the reader's memory of how a number was written, which torch.compile cannot trace."""
+    return float(value) if isinstance(value, float) else value

@@ -21,6 +21,7 @@ from mambadapter.encoders.frozen_features import FrozenFeatures
 from mambadapter.encoders.padding import refuse_short
 from mambadapter.errors import DivergedError, UserError
 from mambadapter.training.checkpoints import TrainedTensors
+from mambadapter.training.compiling import Compilation
 from mambadapter.training.history import History
 from mambadapter.training.optimisation import parameter_groups, schedule
 from mambadapter.training.pace import Pace
@@ -82,6 +83,7 @@ class EncoderBrain(sb.Brain):
         except ValueError as error:  # run options that do not go together, such as fp16 on a CPU
             raise UserError(str(error)) from error
         self._encoder = cast(AdaptedEncoder, modules["encoder"])
+        self._compilation = Compilation(self.hparams.compile, torch.device(self.device))
         self.count: ParameterCount = count_parameters(self._encoder, modules["head"])
         self.metrics: dict[str, dict[str, float]] = {}
         self.train_stats: dict[str, float] = {}
@@ -126,6 +128,14 @@ class EncoderBrain(sb.Brain):
         padded = bool((lens != 1).any())
         wavs, lens = batch.to(self.device, non_blocking=True).signal
         return wavs, lens if padded else None
+
+    def encode(self, wavs: Tensor, lens: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(B, T, d) hidden states and (B,) frames of what `heard` gives, compiled if the YAML says so."""
+        return self._compilation.run(self.modules.encoder, self._encoder, wavs, lens)
+
+    def _compile(self) -> None:
+        """In place of SpeechBrain's way."""
+        self._compilation.start(self._encoder)
 
     def compute_objectives(self, predictions: Any, batch: Any, stage: sb.Stage) -> Tensor:
         """The task's loss, refused when it is not finite."""
@@ -179,6 +189,8 @@ class EncoderBrain(sb.Brain):
     def _keep_frozen(self) -> None:
         """Compute once for each clip what no step changes; on a GPU a clip at a time would take longer."""
         if self._encoder.features or self.augments or torch.device(self.device).type != "cpu":
+            return
+        if self._compilation.way == "step":  # all of it is one graph
             return
         folder, gigabytes = self.hparams.cache_folder or user_cache(), self.hparams.cache_gb
         if folder is None:
@@ -310,6 +322,7 @@ class EncoderBrain(sb.Brain):
         if stage == sb.Stage.TRAIN:
             self._estimate(epoch_ends=True)
             self.train_stats = {"loss": self._read_losses(stage_loss)}
+            self._compilation.report()
             if (prior := self._prior.loss) is not None:
                 self.train_stats["prior_loss"] = prior
             return

@@ -35,7 +35,7 @@ class ClassificationBrain(EncoderBrain):
         wavs, lens = self.heard(batch)
         if stage == sb.Stage.TRAIN and self._augmentation is not None:
             wavs, lens = self._augmentation(wavs, batch.signal.lengths)
-        return self.modules.head(*self.modules.encoder(wavs, lens))
+        return self.modules.head(*self.encode(wavs, lens))
 
     def loss(self, predictions: Tensor, batch: Any, stage: sb.Stage) -> Tensor:
         """Cross-entropy; outside training the predictions are kept for the metrics."""

@@ -70,8 +70,6 @@ def test_settings_are_in_the_digest_machines_not(recipe):
         "--grad_accumulation_factor=2",
         "--optimizer_step_limit=9",
         "--debug",
-        "--compile",
-        "--compile_mode=max-autotune",
     ],
 )
 def test_options_that_change_results_are_digested(recipe, option):
