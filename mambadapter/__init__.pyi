@@ -14,6 +14,7 @@ from .inference.model import TrainedModel as TrainedModel
 from .inference.model import load_adapter as load_adapter
 from .inference.results import Prediction as Prediction
 from .inference.results import Segment as Segment
+from .inference.results import Timeline as Timeline
 from .inference.results import Transcript as Transcript
 from .methods.bitfit import BitFit as BitFit
 from .methods.bottleneck import Bottlenecks as Bottlenecks

@@ -67,7 +67,14 @@ def add_arguments(parser: argparse.ArgumentParser, *captions: str) -> None:
     )
 
 
-def answer(command: str, arguments: argparse.Namespace, write: Mapping[str, Callable]) -> int:
+def answer(
+    command: str,
+    arguments: argparse.Namespace,
+    write: Mapping[str, Callable],
+    draw: Callable[[Any], Any] | None = None,
+    window: float | None = None,
+    hop: float | None = None,
+) -> int:
     """Write an answer for each file that has one; name the others, and end with 1 if there are any."""
     if arguments.channel is not None and arguments.channel < 1:
         raise UserError("--channel: give at least 1, the first.")
@@ -90,8 +97,15 @@ def answer(command: str, arguments: argparse.Namespace, write: Mapping[str, Call
     bad = _Named()
     for message in failed:
         bad.name(message)
-    answers = model.answers(command, files, None, arguments.channel, arguments.read_cut)
-    lines = write[arguments.format](bad.without(answers, len(files)))
+    answers: Iterable[Any] = bad.without(
+        model.answers(command, files, None, arguments.channel, arguments.read_cut, window, hop),
+        len(files),
+    )
+    if draw:
+        answers = list(answers)
+        for one in answers:
+            draw(*one.values())
+    lines = write[arguments.format](answers)
     if arguments.output is None:
         for line in lines:
             print(line, end="", flush=True)

@@ -2,11 +2,12 @@
 
 from mambadapter.inference.model import TrainedModel, load_adapter
 from mambadapter.inference.package import save_package, save_whisper_package
-from mambadapter.inference.results import Prediction, Segment, Transcript
+from mambadapter.inference.results import Prediction, Segment, Timeline, Transcript
 
 __all__ = [
     "Prediction",
     "Segment",
+    "Timeline",
     "TrainedModel",
     "Transcript",
     "load_adapter",

@@ -1,20 +1,27 @@
 """A classifier made from a package."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
+from mambadapter.data.decoding import SHORTEST_SECONDS
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.shared import SharedCheckpoint
 from mambadapter.errors import UserError
 from mambadapter.heads import PooledClassifier
 from mambadapter.inference.package import check_held, load_weights
-from mambadapter.inference.reading import Recording
-from mambadapter.inference.results import Prediction
+from mambadapter.inference.reading import Recording, padded
+from mambadapter.inference.results import Prediction, Segment, Timeline
+from mambadapter.inference.windows import Samples
 from mambadapter.methods.base import Method
+
+_TOGETHER = 8  # windows of a timeline in a batch
 
 
 @dataclass(frozen=True)
@@ -72,5 +79,64 @@ class Classifier:
         """Refuse what is longer than `longest_seconds`."""
         raise UserError(
             f"{recording.name} is longer than the {self.longest_seconds:g} s that are classified in one "
-            "piece; cut it."
+            "piece; classify it window by window: --window 1."
         )
+
+    def timeline(self, recording: Recording, window: float, hop: float) -> Timeline:
+        """Classify a recording window by window; see `mambadapter.inference.model.TrainedModel.timeline`."""
+        rate = self.encoder.sample_rate
+        step, per = round(hop * rate), round(window / hop)
+        device = next(self.encoder.backbone.parameters()).device
+        sums: list[Tensor] = []  # of each hop, over the windows that cover it
+        count, total = 0, 0
+        for batch in _batches(recording.blocks(), step, per * step, round(SHORTEST_SECONDS * rate)):
+            wavs, lengths = padded(batch)
+            scores = self.head(*self.encoder(wavs.to(device), lengths)).float().softmax(-1).cpu()
+            for wav, row in zip(batch, scores, strict=True):
+                sums += [torch.zeros_like(row) for _ in range(count + per - len(sums))]
+                for place in range(count, count + per):
+                    sums[place] += row
+                total, count = count * step + len(wav), count + 1
+        cells = sums[: math.ceil(total / step)]
+        means = [(one / one.sum()).tolist() for one in cells]
+        best = [max(range(len(row)), key=row.__getitem__) for row in means]
+        found, place = [], 0
+        for label, run in groupby(best):
+            end = place + len(list(run))
+            sure = sum(row[label] for row in means[place:end]) / (end - place)
+            stop = min(end * step, total) / rate
+            found.append(Segment(place * step / rate, stop, self.labels[label], round(sure, 6)))
+            place = end
+        return Timeline(recording.name, tuple(found))
+
+
+def check_hop(window: float, hop: float | None) -> tuple[float, float]:
+    """Seconds of a window and from one to the next, half of it by default."""
+    hop = window / 2 if hop is None else hop
+    if not SHORTEST_SECONDS <= window <= Classifier.longest_seconds:
+        raise UserError(
+            f"window={window:g} is impossible: give {SHORTEST_SECONDS:g} to {Classifier.longest_seconds:g} s."
+        )
+    if not 0.01 <= hop <= window or abs(window / hop - round(window / hop)) > 1e-6:
+        raise UserError(
+            f"hop={hop:g} is impossible: give a whole fraction of the window, {window:g} s, such as "
+            f"{window / 2:g}."
+        )
+    return window, hop
+
+
+def _batches(
+    blocks: Iterable[Tensor], step: int, size: int, shortest: int
+) -> Iterator[list[Tensor]]:
+    """Windows of a recording, several at a time; the last may be shorter."""
+    samples, batch, start = Samples(blocks), list[Tensor](), 0
+    last = False
+    while not last:
+        last = samples.ends_by(start + size)
+        wav = samples.span(start, start + size).clone()
+        if len(wav) >= shortest or start == 0:
+            batch.append(wav)
+        start += step
+        if batch and (last or len(batch) == _TOGETHER):
+            yield batch
+            batch = []

@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from mambadapter.inference.results import Result, Transcript
+from mambadapter.inference.results import Result, Timeline, Transcript
 
 # Of one recording, what each adapter says; without names where there is one adapter.
 Answer = Mapping[str, Result]
@@ -61,6 +61,15 @@ def captions(answers: Iterable[Answer], mark: str) -> Iterator[str]:
             for number, one in enumerate(result.segments, 1):
                 times = f"{_time(one.start, mark)} --> {_time(one.end, mark)}"
                 yield f"{number}\n{times}\n{one.text}\n\n"
+
+
+def audacity(answers: Iterable[Answer]) -> Iterator[str]:
+    """Audacity's labels: start, end and class of each segment of a timeline, between tabs."""
+    for answer in answers:
+        for result in answer.values():
+            assert isinstance(result, Timeline)
+            for one in result.segments:
+                yield f"{one.start:.6f}\t{one.end:.6f}\t{one.text}\n"
 
 
 def _time(seconds: float, mark: str) -> str:

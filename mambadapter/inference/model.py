@@ -13,7 +13,7 @@ from mambadapter.encoders.shared import SharedCheckpoint
 from mambadapter.encoders.speech_to_text import parts
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.errors import UserError, did_you_mean
-from mambadapter.inference.classifier import Classifier
+from mambadapter.inference.classifier import Classifier, check_hop
 from mambadapter.inference.package import (
     CLASSIFICATION,
     SEQ2SEQ,
@@ -32,7 +32,7 @@ from mambadapter.inference.reading import (
     padded,
     read_ahead,
 )
-from mambadapter.inference.results import Prediction, Result, Transcript
+from mambadapter.inference.results import Prediction, Result, Timeline, Transcript
 from mambadapter.inference.transcribers import CTCTranscriber, WhisperTranscriber
 from mambadapter.utils.devices import check_device
 from mambadapter.validators import one_of
@@ -47,7 +47,8 @@ _POOL = 8  # batches whose clips are sorted by length together
 class Reader(Protocol):
     """What a package becomes."""
 
-    longest_seconds: float
+    @property
+    def longest_seconds(self) -> float: ...
 
     @property
     def encoder(self) -> AdaptedEncoder: ...
@@ -302,6 +303,38 @@ class TrainedModel:
         """
         return self._all("transcribe", audio, adapter, channel, read_cut)
 
+    def timeline(
+        self,
+        audio: Audio,
+        window: float,
+        hop: float | None = None,
+        adapter: str | None = None,
+        channel: int | None = None,
+        read_cut: bool = False,
+    ) -> Timeline:
+        """Classify a recording of any length, window by window.
+
+        Parameters
+        ----------
+        audio, adapter, channel, read_cut
+            As of `predict`.
+        window : float
+            Seconds that are classified together, such as the length of the clips of the training.
+        hop : float, optional
+            Seconds from one window to the next, a whole fraction of `window`; default half of it.
+
+        Returns
+        -------
+        Timeline
+            Of each hop the class with the highest mean over the windows that cover it; equal neighbours are
+            one segment.
+        """
+        (name,) = self._named(adapter)
+        (answer,) = self.answers("predict", [audio], [name], channel, read_cut, window, hop)
+        if isinstance(answer, UserError):
+            raise answer
+        return cast(Timeline, answer[name])
+
     def answers(
         self,
         command: str,
@@ -309,6 +342,8 @@ class TrainedModel:
         adapters: Sequence[str] | None = None,
         channel: int | None = None,
         read_cut: bool = False,
+        window: float | None = None,
+        hop: float | None = None,
     ) -> Iterator[dict[str, Result] | UserError]:
         """Answer many files as they come, in their order: results by adapter, or what is wrong with one.
 
@@ -320,6 +355,8 @@ class TrainedModel:
             As of `predict`.
         adapters : sequence of str, optional
             Which; default all.
+        window, hop : float, optional
+            As of `timeline`, instead of one class a file.
 
         Returns
         -------
@@ -330,6 +367,9 @@ class TrainedModel:
             check_task(*self._cards[name], command)
         readers = {name: self._readers[name] for name in names}
         longest = min(reader.longest_seconds for reader in readers.values())
+        read_long: Callable[[Any], Any] = partial(self._read_long, readers)
+        if window is not None:
+            longest, read_long = 0.0, partial(self._timeline, readers, *check_hop(window, hop))
         rate = readers[names[0]].encoder.sample_rate
         channel = self._channel(names) if channel is None else channel
         recordings = (
@@ -347,7 +387,7 @@ class TrainedModel:
             if isinstance(read, UserError):
                 yield read
             elif read is None:
-                yield or_user_error(partial(self._read_long, readers))(recording)
+                yield or_user_error(read_long)(recording)
         yield from self._read_pool(readers, pool, most)
 
     def _all(
@@ -418,6 +458,13 @@ class TrainedModel:
     def _read_long(self, readers: Mapping[str, Reader], recording: Recording) -> dict[str, Result]:
         return self._compute(
             lambda: {name: reader.read_long(recording) for name, reader in readers.items()}
+        )
+
+    def _timeline(
+        self, readers: Mapping[str, Any], window: float, hop: float, recording: Recording
+    ) -> dict[str, Result]:
+        return self._compute(
+            lambda: {name: one.timeline(recording, window, hop) for name, one in readers.items()}
         )
 
     def _compute(self, do: Callable[[], Any]) -> Any:

@@ -130,4 +130,50 @@ class Transcript:
         yield {"file": self.source, "text": self.text}
 
 
-Result = Prediction | Transcript
+@dataclass(frozen=True)
+class Timeline:
+    """Which class each part of a recording is.
+
+    Attributes
+    ----------
+    source : str
+        The file, or which array it was.
+    segments : tuple[Segment, ...]
+        Parts that follow each other, whose `text` is a class.
+
+    Example
+    -------
+    >>> print(Timeline("a.wav", (Segment(0.0, 1.5, "rain", 0.9), Segment(1.5, 2.0, "dog", 0.75))))
+    a.wav: [0.00 - 1.50] rain 0.900, [1.50 - 2.00] dog 0.750
+    """
+
+    source: str
+    segments: tuple[Segment, ...]
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.said()}"
+
+    def said(self, top: int = 0) -> str:
+        """The parts, on one line."""
+        return ", ".join(map(str, self.segments))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        return {"file": self.source, "segments": [_labelled(one) for one in self.segments]}
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Rows of a table: one a segment."""
+        for one in self.segments:
+            yield {"file": self.source, **_labelled(one)}
+
+
+def _labelled(one: Segment) -> dict[str, Any]:
+    return {
+        "start": one.start,
+        "end": one.end,
+        "label": one.text,
+        "probability": one.probability,
+    }
+
+
+Result = Prediction | Transcript | Timeline

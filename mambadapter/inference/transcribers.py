@@ -7,19 +7,23 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from mambadapter.decoding.autoregressive import decode_greedily
-from mambadapter.decoding.ctc import greedy_texts
+from mambadapter.data.decoding import SHORTEST_SECONDS
+from mambadapter.decoding.autoregressive import decode_greedily, decode_with_times
+from mambadapter.decoding.timed import segments
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.shared import SharedCheckpoint
 from mambadapter.encoders.speech_to_text import SpeechToText
-from mambadapter.errors import UserError
 from mambadapter.heads import CTCHead
 from mambadapter.inference.package import check_held, load_weights, rules_of
 from mambadapter.inference.reading import Recording
 from mambadapter.inference.results import Segment, Transcript
+from mambadapter.inference.windows import Samples, hop_of, windows
 from mambadapter.methods.base import Method
 from mambadapter.text import TextRules
 from mambadapter.text.vocabulary import Vocabulary
+
+# Seconds of a long recording that one window answers for, and that it sees on both sides of them.
+_CORE, _CONTEXT = 20.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -66,17 +70,35 @@ class CTCTranscriber:
         self, wavs: Tensor, lengths: Tensor | None, recordings: Sequence[Recording]
     ) -> list[Transcript]:
         """Transcribe a batch: (B, S) waveforms, (B,) lengths as fractions of S."""
-        hidden, frames = self.encoder(wavs, lengths)
-        texts = greedy_texts(self.vocabulary, self.head(hidden, frames), frames)
-        seconds = wavs.shape[1] / self.encoder.sample_rate
+        paths, frames = self._paths(wavs, lengths)
         return [
-            Transcript(one.name, text, (Segment(0.0, seconds, text),))
-            for one, text in zip(recordings, texts, strict=True)
+            self._transcript(one.name, path[:count])
+            for one, path, count in zip(recordings, paths, frames, strict=True)
         ]
 
     def read_long(self, recording: Recording) -> Transcript:
-        """Transcribe what is longer than `longest_seconds`."""
-        raise UserError(f"{recording.name} is longer than {self.longest_seconds:g} s; cut it.")
+        """Transcribe a recording of any length, by windows whose context on both sides is thrown away."""
+        hop, rate, path = hop_of(self.encoder), self.encoder.sample_rate, list[int]()
+        core, context = (round(seconds * rate / hop) * hop for seconds in (_CORE, _CONTEXT))
+        device = next(self.encoder.backbone.parameters()).device
+        for window in windows(recording.blocks(), core, context):
+            (found,), (count,) = self._paths(window.wav[None].to(device), None)
+            first, behind = ((place - window.start) // hop for place in window.keep)
+            path += found[first : count if window.last else behind]
+        return self._transcript(recording.name, path)
+
+    def _paths(self, wavs: Tensor, lengths: Tensor | None) -> tuple[list[list[int]], list[int]]:
+        """The likeliest token of every frame, and how many frames are valid."""
+        hidden, frames = self.encoder(wavs, lengths)
+        return self.head(hidden, frames).argmax(-1).tolist(), frames.tolist()
+
+    def _transcript(self, name: str, path: list[int]) -> Transcript:
+        seconds = hop_of(self.encoder) / self.encoder.sample_rate
+        found = tuple(
+            Segment(round(start * seconds, 3), round(end * seconds, 3), text)
+            for start, end, text in segments(self.vocabulary, path)
+        )
+        return Transcript(name, self.vocabulary.decode(path), found)
 
 
 @dataclass(frozen=True)
@@ -97,8 +119,6 @@ class WhisperTranscriber:
     rules: TextRules
     longest_text: int
 
-    longest_seconds: ClassVar[float] = 30.0
-
     @classmethod
     def from_package(
         cls, folder: Path, card: Mapping[str, Any], method: Method, checkpoint: SharedCheckpoint
@@ -109,6 +129,11 @@ class WhisperTranscriber:
         modules = {"encoder": whisper.encoder, "head": whisper.decoder}
         load_weights(folder, card, checkpoint.source, modules)
         return cls(whisper, rules, card["longest_text"])
+
+    @property
+    def longest_seconds(self) -> float:
+        """What the encoder has positions for: 30."""
+        return self.encoder.backbone.config.max_source_positions / 50
 
     @property
     def encoder(self) -> AdaptedEncoder:
@@ -126,13 +151,41 @@ class WhisperTranscriber:
         """Transcribe a batch, as a `CTCTranscriber` does."""
         memory, frames = self.encoder(wavs, lengths)
         written = decode_greedily(self.whisper.decoder, memory, frames, self.longest_text)
-        texts = [self.rules.normalise(self.whisper.decode(tokens)).text for tokens in written]
-        seconds = wavs.shape[1] / self.encoder.sample_rate
+        rate = self.encoder.sample_rate
+        ends = [wavs.shape[1] / rate * share for share in _shares(lengths, len(wavs))]
         return [
-            Transcript(one.name, text, (Segment(0.0, seconds, text),))
-            for one, text in zip(recordings, texts, strict=True)
+            self._transcript(one.name, [Segment(0.0, round(end, 3), self._normalised(tokens))])
+            for one, tokens, end in zip(recordings, written, ends, strict=True)
         ]
 
     def read_long(self, recording: Recording) -> Transcript:
-        """Transcribe what is longer than `longest_seconds`."""
-        raise UserError(f"{recording.name} is longer than {self.longest_seconds:g} s; cut it.")
+        """Transcribe a recording of any length, by windows of 30 s as Whisper's authors do.
+
+        Each window is written with timestamps, and the next begins where the last whole segment ends (Radford
+        et al. 2022, section 3.8); greedily, without the text of the window before.
+        """
+        rate, decoder = self.encoder.sample_rate, self.whisper.decoder
+        device = next(self.encoder.backbone.parameters()).device
+        samples, whole = Samples(recording.blocks()), round(self.longest_seconds * rate)
+        found: list[Segment] = []
+        start = 0
+        while not samples.ends_by(start + round(SHORTEST_SECONDS * rate)):
+            wav = samples.span(start, start + whole)
+            memory, frames = self.encoder(wav[None].to(device))
+            parts, seconds = decode_with_times(decoder, memory, frames, len(wav) / rate)
+            for begin, end, tokens in parts:
+                if text := self._normalised(tokens):
+                    at = start / rate
+                    found.append(Segment(round(at + begin, 3), round(at + end, 3), text))
+            start += round(seconds * rate)
+        return self._transcript(recording.name, found)
+
+    def _normalised(self, tokens: list[int]) -> str:
+        return self.rules.normalise(self.whisper.decode(tokens)).text
+
+    def _transcript(self, name: str, found: list[Segment]) -> Transcript:
+        return Transcript(name, " ".join(one.text for one in found if one.text), tuple(found))
+
+
+def _shares(lengths: Tensor | None, count: int) -> list[float]:
+    return [1.0] * count if lengths is None else lengths.tolist()
