@@ -32,6 +32,12 @@ SECTIONS = {
     "Recognition by sequence to sequence": (SEQ2SEQ,),
 }
 
+# Those with a key that not every recipe of a task has.
+RECIPES = tuple(
+    f"{name}.yaml"
+    for name in ("ESC50/hparams/train", "YourSpeech/hparams/train", "CommonVoice/hparams/ctc")
+)
+
 COLUMNS = ("key", "default", "may be", "defines the run", "meaning")
 
 
@@ -54,7 +60,7 @@ def _cells(key: Key) -> list[str]:
     if "!PLACEHOLDER" in values:
         default = "must be given"
     if key.optional:
-        default = "where a corpus has folds"
+        default = "where a recipe has it"
     may_be = key.kind.wanted.replace("{folds}", "`folds`").partition(";")[0]
     defines = "yes" if key.in_digest else "no"
     return [
@@ -69,7 +75,8 @@ def _cells(key: Key) -> list[str]:
 def _texts(key: Key) -> list[str]:
     """The YAML that has it, of every task."""
     if key.optional:
-        return [(ROOT / "recipes/ESC50/hparams/train.yaml").read_text(encoding="utf-8")]
+        texts = [(ROOT / "recipes" / name).read_text(encoding="utf-8") for name in RECIPES]
+        return [next(text for text in texts if re.search(rf"^{key.name}:", text, re.MULTILINE))]
     return [read_recipe(ROOT / f"hparams/tasks/{task}.yaml").text for task in key.tasks]
 
 

@@ -95,6 +95,12 @@ NAME = Kind("a name", lambda value, _: _is_text(value), text=True)
 SOURCE = replace(NAME, wanted="a name, or a folder", path=True)
 PATH = replace(NAME, wanted="a path; write ./{value}", path=True)
 PATH_OR_NULL = replace(PATH, fits=lambda value, _: value is None or _is_text(value))
+CHANNEL = Kind(
+    "mean, first, left, right, or a whole number of at least 1",
+    lambda value, _: (
+        value in (None, "mean", "first", "left", "right") or (_is_whole(value) and value >= 1)
+    ),
+)
 HOURS = Kind(
     "hours above 0 of train, valid and test",
     lambda value, _: (
@@ -178,7 +184,9 @@ _ROWS = (
     Key("lr_search", _whole(0), report="derived"),
     Key("seed", _whole(0, 2**32 - 1), report="repetition"),  # beyond it SpeechBrain takes 0
     Key("test_fold", FOLD, (CLASSIFICATION,), read=False, optional=True, report="repetition"),
-    Key("folds", _whole(2), (CLASSIFICATION,), read=False, optional=True, report="derived"),
+    Key("folds", _whole(0), (CLASSIFICATION,), read=False, optional=True, report="derived"),
+    Key("split_seed", _whole(0, 2**32 - 1), read=False, optional=True),
+    Key("data", read=False, optional=True),
     Key("number_of_epochs", _whole(1)),
     Key("batch_size", _whole(1), (CLASSIFICATION,), read=False),
     Key("batch_seconds", POSITIVE, _RECOGNITION),
@@ -198,11 +206,11 @@ _ROWS = (
     Key("spec_augment", SWITCH, (CLASSIFICATION,)),
     Key("longest_text", _whole(1), (SEQ2SEQ,)),
     _machine("data_folder", PATH, "-"),
-    Key("hours", HOURS, _RECOGNITION, read=False),
+    Key("hours", HOURS, _RECOGNITION, read=False, optional=True),
     Key("longest_seconds", POSITIVE, _RECOGNITION),
-    Key("skip_unusable_audio", SWITCH, (CLASSIFICATION,), read=False),
-    Key("skip_broken_rows", SWITCH, _RECOGNITION, read=False),
-    Key("audio_channel", _whole(1, null=True)),
+    Key("skip_unusable_audio", SWITCH, read=False, optional=True),
+    Key("skip_broken_rows", SWITCH, _RECOGNITION, read=False, optional=True),
+    Key("audio_channel", CHANNEL),
     _machine("output_root", PATH, "-", read=True),
     _machine("output_folder", PATH, "-", read=True),
     _machine("tensorboard", SWITCH, False, read=True),

@@ -27,7 +27,7 @@ from mambadapter.data.decoding import (
     look,
     opened,
 )
-from mambadapter.errors import UserError
+from mambadapter.errors import UserError, did_you_mean
 from mambadapter.utils.files import shown
 
 logger = logging.getLogger(__name__)
@@ -57,14 +57,16 @@ def read_clip(
     channel: int | None = None,
     cut: bool = False,
     warn: bool = False,
+    start: float | None = None,
+    end: float | None = None,
 ) -> Tensor:
     """Read an audio file: its channels averaged, or one of them from 1; resampled.
 
-    Returns (T,). A file that was `cut` short is read as far as it goes. With `warn`, it is said if channels
-    cancel each other.
+    Returns (T,), of the segment from `start` to `end`, in seconds, where they are given. A file that was
+    `cut` short is read as far as it goes. With `warn`, it is said if channels cancel each other.
     """
     with _named(path):
-        decoded = decode(_existing(path), cut)
+        decoded = decode(_existing(path), cut, start, end)
     if warn and channel is None and decoded.cancels:
         warn_of_cancelling([Path(path)])
     mono = _one_channel(decoded.samples, channel, shown(path))
@@ -161,10 +163,42 @@ def resampled(seconds: float, sample_rate: int) -> int:
     )  # rounded first: 1001 / 32000 is no binary number
 
 
-def audio_pipeline(sample_rate: int, channel: int | None = None) -> DynamicItem:
-    """Make the SpeechBrain dynamic item that reads ``signal`` (T,) from ``wav``, a path."""
-    read = partial(read_clip, sample_rate=sample_rate, channel=channel)
-    return DynamicItem(["wav"], read, ["signal"])
+def audio_pipeline(
+    sample_rate: int, channel: int | None = None, segments: bool = False
+) -> DynamicItem:
+    """Make the SpeechBrain dynamic item that reads ``signal`` (T,) from ``wav``, a path.
+
+    With `segments` also from ``start`` and ``end``, in seconds or None.
+    """
+    takes = ["wav", "start", "end"] if segments else ["wav"]
+    read = partial(_read_segment, sample_rate=sample_rate, channel=channel)
+    return DynamicItem(takes, read, ["signal"])
+
+
+def _read_segment(path: str, *times: float | None, sample_rate: int, channel: int | None) -> Tensor:
+    start, end = times or (None, None)
+    return read_clip(path, sample_rate, channel, start=start, end=end)
+
+
+# Words for `audio_channel`; left and first are the same.
+_CHANNELS = {"mean": None, "first": 1, "left": 1, "right": 2}
+
+
+def channel_number(channel: int | str | None) -> int | None:
+    """The channel that a setting means, from 1; None: their mean.
+
+    Example
+    -------
+    >>> channel_number("right"), channel_number("mean"), channel_number(3)
+    (2, None, 3)
+    """
+    if not isinstance(channel, str):
+        return channel
+    if channel not in _CHANNELS:
+        raise UserError(
+            f"channel: {channel!r} is unknown; {did_you_mean(channel, _CHANNELS)}, or a number."
+        )
+    return _CHANNELS[channel]
 
 
 def inspect_clips(

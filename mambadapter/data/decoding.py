@@ -23,6 +23,11 @@ _CANCELLED = 0.01
 
 _BLOCK = 2**14  # values that are decoded at a time, so that a header that lies costs no memory
 
+_FINE = 192_000  # Hz, in which times are compared where no samples are read
+
+# Seconds that a segment may end after its file, whose times were rounded.
+_PAST_THE_END = 0.01
+
 # A decoder may give or take the samples of a few frames of an mp3.
 _LEEWAY = {"MPEG_LAYER_III": 8 * 1152}
 
@@ -62,29 +67,69 @@ class Looked:
     cancels: bool  # see `Decoded`
 
 
-def decode(path: Path, cut: bool = False) -> Decoded:
-    """Decode a file to its end, or raise `UnusableAudio`; one that was `cut` short as far as it goes."""
+def decode(
+    path: Path, cut: bool = False, start: float | None = None, end: float | None = None
+) -> Decoded:
+    """Decode a file to its end, or raise `UnusableAudio`; one that was `cut` short as far as it goes.
+
+    From `start` to `end`, in seconds, only that segment of it.
+    """
     with opened(path, cut) as file:
-        samples = np.concatenate(list(blocks(file, cut)))
+        samples = np.concatenate(list(blocks(file, cut, start, end)))
         return Decoded(samples, file.samplerate)
 
 
-def blocks(file: soundfile.SoundFile, cut: bool) -> Iterator[np.ndarray]:
+def blocks(
+    file: soundfile.SoundFile,
+    cut: bool,
+    start: float | None = None,
+    end: float | None = None,
+) -> Iterator[np.ndarray]:
     """The samples of a file, (T, C) float32 at a time, checked as `decode` says."""
-    found, problem = 0, ""
+    first, last = segment_of(file.frames, file.samplerate, start, end)
+    if first:
+        file.seek(first)  # to the sample, in every format of libsndfile
+    found, problem, size = 0, "", _BLOCK // file.channels
     try:
-        while len(block := file.read(_BLOCK // file.channels, "float32", always_2d=True)):
+        # To the end of the file, for a header may promise less than there is.
+        while end is None or found < last - first:
+            wanted = size if end is None else min(size, last - first - found)
+            if not len(block := file.read(wanted, "float32", always_2d=True)):
+                break
             found += len(block)
             if not np.isfinite(block).all():
                 raise UnusableAudio("corrupt: samples that are not finite")
             yield block
     except soundfile.LibsndfileError:
         problem = "corrupt: decoding stops"
-    if found < file.frames - _LEEWAY.get(file.subtype, 0):
+    if found < last - first - _LEEWAY.get(file.subtype, 0):
         problem = problem or "cut short: it ends before its header says"
     if problem and not cut:
-        raise CutShort(f"{problem}, after {found / file.samplerate:.2f} s")
+        raise CutShort(f"{problem}, after {(first + found) / file.samplerate:.2f} s")
     _check_length(found, file.samplerate)
+
+
+def segment_of(frames: int, rate: int, start: float | None, end: float | None) -> tuple[int, int]:
+    """The first sample of a segment and the one after its last, of a file of so many.
+
+    Raises
+    ------
+    UnusableAudio
+        If it is not within the file, but for a hundredth of a second at its end.
+    """
+    first = round((start or 0) * rate)
+    last = frames if end is None else round(end * rate)
+    if first >= frames > 0 or last > frames + rate * _PAST_THE_END:
+        said = f"{start or 0:g} to {end:g} s" if end is not None else f"from {start or 0:g} s"
+        raise UnusableAudio(f"a segment past its end: {said}, and it has {frames / rate:.2f} s")
+    return first, min(last, frames)
+
+
+def segment_seconds(seconds: float, start: float | None, end: float | None) -> float:
+    """The length of a segment of a file that lasts so long, or raise `UnusableAudio`."""
+    first, last = segment_of(round(seconds * _FINE), _FINE, start, end)
+    _check_length(last - first, _FINE)
+    return (last - first) / _FINE
 
 
 def look(path: Path) -> Looked:

@@ -1,8 +1,11 @@
 """How long compressed clips are, found by decoding them, once: their headers may lie."""
 
 import json
+import logging
+import os
 import stat
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +13,10 @@ from pathlib import Path
 from mambadapter.data.audio import warn_of_cancelling
 from mambadapter.data.decoding import UnusableAudio, look
 from mambadapter.errors import UserError
-from mambadapter.utils.files import write_json
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 4096  # clips that are measured before they are remembered
 
 
 @dataclass(frozen=True)
@@ -24,39 +30,60 @@ class Measured:
 class DurationCache:
     """Lengths of the clips of a corpus, measured in parallel and remembered.
 
-    A clip is measured again if its size or its time has changed.
+    What is found is appended a line a clip, so that a run that was killed goes on. A clip is measured again
+    if its size or its time has changed.
     """
 
     def __init__(self, path: Path, clips: Path) -> None:
-        self.path, self.clips = path, clips
+        self.path, self.clips = path.with_suffix(".jsonl"), clips
         self._known: dict[str, list] = {}
-        if path.is_file():
-            try:
+        try:
+            if path.is_file():  # by an earlier version
                 self._known = dict(json.loads(path.read_text(encoding="utf-8")))
-            except (ValueError, TypeError) as error:
-                raise UserError(f"{path} is not whole ({error}); delete it.") from error
+            for line in self._whole_lines():
+                name, *found = json.loads(line)
+                self._known[name] = found
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path} is not whole ({error}); delete it.") from error
+
+    def _whole_lines(self) -> Iterator[bytes]:
+        """All but the last if that was cut, which is taken off."""
+        if not self.path.is_file():
+            return
+        whole = 0
+        with self.path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    whole += len(line)
+                    yield line
+        os.truncate(self.path, whole)
 
     def measure(self, names: Sequence[str]) -> dict[str, Measured]:
         """Measure clips; what is new is remembered at once."""
         stamps = {name: stamp(self.clips / name) for name in names}
         new = [name for name in names if stamps[name] and self._known_stamp(name) != stamps[name]]
-        if new:
-            with ThreadPoolExecutor() as pool:
-                found = list(pool.map(lambda name: _measure(self.clips / name), new))
-            warn_of_cancelling(
-                [
-                    self.clips / name
-                    for name, (_, cancels) in zip(new, found, strict=True)
-                    if cancels
-                ]
-            )
-            for name, (one, _) in zip(new, found, strict=True):
-                self._known[name] = [*stamps[name], one.seconds, one.problem]
-            write_json(self.path, self._known)
+        began = time.monotonic()
+        for start in range(0, len(new), _CHUNK):
+            if start:
+                left = (time.monotonic() - began) / start * (len(new) - start)
+                logger.info("Looked at %d of %d files; %.0f s are left.", start, len(new), left)
+            self._measure(new[start : start + _CHUNK], stamps)
         return {
             name: Measured(*self._known[name][2:]) if stamps[name] else Measured(0.0, "missing")
             for name in names
         }
+
+    def _measure(self, names: Sequence[str], stamps: Mapping[str, list[int]]) -> None:
+        with ThreadPoolExecutor() as pool:
+            found = list(pool.map(lambda name: _measure(self.clips / name), names))
+        warn_of_cancelling(
+            [self.clips / n for n, (_, cancels) in zip(names, found, strict=True) if cancels]
+        )
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            for name, (one, _) in zip(names, found, strict=True):
+                self._known[name] = [*stamps[name], one.seconds, one.problem]
+                file.write(json.dumps([name, *self._known[name]]) + "\n")
 
     def _known_stamp(self, name: str) -> list[int]:
         return self._known.get(name, [])[:2]

@@ -81,7 +81,7 @@ def classification_datasets(
     labels = sorted(present["train"])
     index = {label: number for number, label in enumerate(labels)}
     number = DynamicItem(["label"], index.__getitem__, ["label_index"])
-    items = [audio_pipeline(sample_rate, channel), number]
+    items = [audio_pipeline(sample_rate, channel, segments=True), number]
     datasets = {
         split: DynamicItemDataset(content, items, ["id", "signal", "label_index"])
         for split, content in entries.items()
@@ -153,7 +153,7 @@ def _text_datasets(
     channel: int | None,
 ) -> dict[str, DynamicItemDataset]:
     tokens = DynamicItem(["text"], partial(_tokens, encode=encode), ["tokens"])
-    items = [audio_pipeline(sample_rate, channel), tokens]
+    items = [audio_pipeline(sample_rate, channel, segments=True), tokens]
     keys = ["id", "signal", "tokens", "text", "duration"]
     return {split: DynamicItemDataset(e, items, keys) for split, e in entries.items()}
 
@@ -174,6 +174,8 @@ def _read_all(
         for name, entry in entries[split].items():
             if not isinstance(entry, dict):
                 raise UserError(f"{path}: {shown(name)} is no mapping; {mend}.")
+            entry.setdefault("start", None)  # of a segment
+            entry.setdefault("end", None)
             for wanted, kind in kinds.items():
                 value = entry.get(wanted)
                 fits = isinstance(value, kind)

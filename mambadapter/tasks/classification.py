@@ -7,6 +7,7 @@ from speechbrain.utils.seed import seed_everything
 from mambadapter.budget.search import fit_to_budget
 from mambadapter.config import Experiment, recipe_main
 from mambadapter.config.schema import CLASSIFICATION, contract
+from mambadapter.data.audio import channel_number
 from mambadapter.data.manifests import classification_datasets, main_first
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.experiments.run import run
@@ -31,6 +32,7 @@ def train(experiment: Experiment, test: bool) -> None:
         adapter_budget=hparams["adapter_budget"],
         count_norms=hparams["adapter_budget_norms"],
     )
+    channel = channel_number(hparams["audio_channel"])
     manifests = main_first(hparams["prepare"])
 
     seed_everything(hparams["seed"], verbose=False)
@@ -40,7 +42,7 @@ def train(experiment: Experiment, test: bool) -> None:
         encoder.sample_rate,
         shots_per_class=hparams["shots_per_class"],
         seed=hparams["seed"],
-        channel=hparams["audio_channel"],
+        channel=channel,
     )
     modules = {"encoder": encoder, "head": PooledClassifier(encoder.width, len(labels))}
 
@@ -68,6 +70,6 @@ def train(experiment: Experiment, test: bool) -> None:
         hparams["source"],
         method,
         labels,
-        audio_channel=hparams["audio_channel"],
+        audio_channel=channel,
     )
     write_result(brain, experiment, method)

@@ -7,6 +7,7 @@ from speechbrain.utils.seed import seed_everything
 from mambadapter.budget.search import fit_to_budget
 from mambadapter.config import Experiment, recipe_main
 from mambadapter.config.schema import CTC, contract
+from mambadapter.data.audio import channel_number
 from mambadapter.data.batching import batches_by_length
 from mambadapter.data.manifests import main_first, transcription_datasets
 from mambadapter.encoders import AdaptedEncoder
@@ -32,12 +33,13 @@ def train(experiment: Experiment, test: bool) -> None:
         adapter_budget=hparams["adapter_budget"],
         count_norms=hparams["adapter_budget_norms"],
     )
+    channel = channel_number(hparams["audio_channel"])
     manifests = main_first(hparams["prepare"])
 
     seed_everything(hparams["seed"], verbose=False)
     encoder = AdaptedEncoder.from_pretrained(hparams["source"], method)
     datasets, vocabulary = transcription_datasets(
-        manifests, encoder.sample_rate, encoder.frames, channel=hparams["audio_channel"]
+        manifests, encoder.sample_rate, encoder.frames, channel=channel
     )
     head = CTCHead(encoder.width, len(vocabulary), lstm=hparams["head_lstm"])
     modules = {"encoder": encoder, "head": head}
@@ -74,6 +76,6 @@ def train(experiment: Experiment, test: bool) -> None:
         method,
         labels=vocabulary.tokens,
         task=TRANSCRIPTION,
-        audio_channel=hparams["audio_channel"],
+        audio_channel=channel,
     )
     write_result(brain, experiment, method)

@@ -7,6 +7,7 @@ from speechbrain.utils.seed import seed_everything
 from mambadapter.budget.search import fit_to_budget
 from mambadapter.config import Experiment, recipe_main
 from mambadapter.config.schema import SEQ2SEQ, contract
+from mambadapter.data.audio import channel_number
 from mambadapter.data.batching import batches_by_length
 from mambadapter.data.manifests import main_first, text_datasets
 from mambadapter.encoders.speech_to_text import load_speech_to_text, parts
@@ -33,12 +34,13 @@ def train(experiment: Experiment, test: bool) -> None:
         count_norms=hparams["adapter_budget_norms"],
         parts=parts(adapt),
     )
+    channel = channel_number(hparams["audio_channel"])
     manifests = main_first(hparams["prepare"])
 
     seed_everything(hparams["seed"], verbose=False)
     whisper = load_speech_to_text(hparams["source"], language["code"], method, adapt)
     datasets = text_datasets(
-        manifests, whisper.encoder.sample_rate, whisper.encode, channel=hparams["audio_channel"]
+        manifests, whisper.encoder.sample_rate, whisper.encode, channel=channel
     )
 
     brain = Seq2SeqBrain(
@@ -75,6 +77,6 @@ def train(experiment: Experiment, test: bool) -> None:
         rules=language["rules"],
         adapt=adapt,
         longest_text=hparams["longest_text"],
-        audio_channel=hparams["audio_channel"],
+        audio_channel=channel,
     )
     write_result(brain, experiment, method)

@@ -56,8 +56,8 @@ class TextRules:
 
     Parameters
     ----------
-    alphabet : str
-        The lower-case letters, in Unicode form NFC.
+    alphabet : str or None
+        The lower-case letters, in Unicode form NFC; None: every letter, mark and digit of any script.
     word_marks : str
         Marks that belong to a word where they stand between two letters: ``'``, ``-`` or both.
     final_marks : str
@@ -77,23 +77,24 @@ class TextRules:
     "yavuze n'abandi cafe"
     """
 
-    alphabet: str
+    alphabet: str | None
     word_marks: str = ""
     final_marks: str = ""
     look_alikes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        twice = {letter for letter in self.alphabet if self.alphabet.count(letter) > 1}
+        letters = self.alphabet or ""
+        twice = {letter for letter in letters if letters.count(letter) > 1}
         if twice:
             raise UserError(f"alphabet: {_named(twice)} is there twice.")
-        for letter in self.alphabet:
+        for letter in letters:
             if letter != unicodedata.normalize("NFKC", letter).lower() or letter.isspace():
                 raise UserError(f"alphabet: {_named(letter)} is no lower-case letter in form NFKC.")
         marks = set(self.word_marks) | set(self.final_marks)
         if marks - set("'-"):
             raise UserError(f"word_marks: {_named(marks - set(chr(39) + '-'))}; give ' and -.")
-        for typed, meant in self.look_alikes.items():
-            strange = set(meant) - set(self.alphabet) - marks - {" "}
+        for typed, meant in self.look_alikes.items() if self.alphabet is not None else ():
+            strange = set(meant) - set(letters) - marks - {" "}
             if strange:
                 raise UserError(
                     f"look_alikes: '{typed}' becomes {_named(strange)}, which is not in the alphabet."
@@ -126,16 +127,22 @@ class TextRules:
         text = unicodedata.normalize("NFC", text)
         text = "".join(self._kept(text, place) for place in range(len(text)))
         text = " ".join(text.split())
-        known = set(self.alphabet) | set(self.word_marks) | set(self.final_marks) | {" "}
-        return Normalised(text, "".join(dict.fromkeys(c for c in text if c not in known)))
+        known = {*self.word_marks, *self.final_marks, " "}
+        outside = dict.fromkeys(c for c in text if c not in known and not self._is_letter(c))
+        return Normalised(text, "".join(outside))
+
+    def _is_letter(self, character: str) -> bool:
+        if self.alphabet is not None:
+            return character in self.alphabet
+        return unicodedata.category(character)[0] in "LMN"
 
     def _kept(self, text: str, place: int) -> str:
         """A character, or a space where it is punctuation that belongs to no word."""
         character = text[place]
         if unicodedata.category(character)[0] not in "PSZC":
             return character
-        before = place > 0 and text[place - 1] in self.alphabet
-        after = place + 1 < len(text) and text[place + 1] in self.alphabet
+        before = place > 0 and self._is_letter(text[place - 1])
+        after = place + 1 < len(text) and self._is_letter(text[place + 1])
         inside = character in self.word_marks and before and after
         final = character in self.final_marks and before and not after
         return character if inside or final else " "

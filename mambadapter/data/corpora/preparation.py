@@ -221,7 +221,11 @@ def warn_of_subset(found: Collection[str], complete: int, what: str, root: Path)
         )  # fmt: skip
 
 
-def warn_of_overlap(groups: Mapping[str, Collection[str]], what: str) -> None:
+def warn_of_overlap(
+    groups: Mapping[str, Collection[str]],
+    what: str,
+    mend: str = "the published splits share none",
+) -> None:
     """Say how many speakers, or other sources, are in more than one split, if any.
 
     Parameters
@@ -230,6 +234,8 @@ def warn_of_overlap(groups: Mapping[str, Collection[str]], what: str) -> None:
         The speakers of each split.
     what : str
         What they are called, in the plural.
+    mend : str
+        What to do.
 
     Example
     -------
@@ -242,8 +248,7 @@ def warn_of_overlap(groups: Mapping[str, Collection[str]], what: str) -> None:
     ]
     if shared:
         logger.warning(
-            "The splits share %s: %s. Results will flatter; the published splits share none.",
-            what, ", ".join(shared),
+            "The splits share %s: %s. Results will flatter; %s.", what, ", ".join(shared), mend,
         )  # fmt: skip
 
 
