@@ -65,13 +65,16 @@ def recipe_of(document):
 
 def commands():
     for path in sorted(set(DOCUMENTS)):
+        recipe = recipe_of(path)
         for block in re.findall(
             r"^```[a-z]*\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE
         ):
             for line in block.splitlines():
+                if line.startswith("cd recipes/"):
+                    recipe = ROOT / line.removeprefix("cd ").strip()
                 yield pytest.param(
                     line.split("#")[0].strip(),
-                    recipe_of(path),
+                    recipe,
                     id=f"{path.relative_to(ROOT)}: {line}",
                 )
 

@@ -6,10 +6,21 @@ import sys
 from collections.abc import Sequence
 
 from mambadapter import __version__
-from mambadapter.cli import bench, budget, doctor, export, predict, push, report, sweep, transcribe
+from mambadapter.cli import (
+    bench,
+    budget,
+    doctor,
+    export,
+    inspect,
+    predict,
+    push,
+    report,
+    sweep,
+    transcribe,
+)
 from mambadapter.errors import user_error
 
-_COMMANDS = (predict, transcribe, export, push, budget, bench, sweep, report, doctor)
+_COMMANDS = (inspect, predict, transcribe, export, push, budget, bench, sweep, report, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -96,7 +96,7 @@ SOURCE = replace(NAME, wanted="a name, or a folder", path=True)
 PATH = replace(NAME, wanted="a path; write ./{value}", path=True)
 PATH_OR_NULL = replace(PATH, fits=lambda value, _: value is None or _is_text(value))
 CHANNEL = Kind(
-    "mean, first, left, right, or a whole number of at least 1",
+    "mean, first, left, right, a whole number of at least 1, or null",
     lambda value, _: (
         value in (None, "mean", "first", "left", "right") or (_is_whole(value) and value >= 1)
     ),

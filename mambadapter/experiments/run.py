@@ -24,7 +24,7 @@ Train = Callable[[Experiment, bool], None]
 def run(argv: Sequence[str], contract: Iterable[str], train: Train) -> None:
     """Train what a command line asks for.
 
-    With ``test_fold: all`` every fold there is, one after the other, each in ``fold<k>`` below the output folder,
+    With ``test_fold: all`` every fold, one after the other, each in ``fold<k>`` below the output folder,
     with fresh weights; ``result.json`` then holds the mean over folds. With ``lr_search: N`` at N learning
     rates, each in ``lr/<lr>``; the best on validation data is tested, and no other ever is. Both together
     search in each fold. With ``--validate_only`` nothing is tested; the same command without it then tests,

@@ -1,8 +1,6 @@
 """Tables, tests and pictures of results, and one page that holds them all."""
 
-import base64
 import html
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from matplotlib.figure import Figure
 from mambadapter.experiments.sweep_file import Sweep
 from mambadapter.report.collect import Collection, collect
 from mambadapter.report.figures import draw_all, letters, unnamed
+from mambadapter.report.html import document, embedded, table
 from mambadapter.report.significance import Comparison, compare
 from mambadapter.report.tables import (
     difference_rows,
@@ -36,22 +35,6 @@ _CAPTIONS = {
 }
 _MOST_DIFFERENCES = 20  # shown of those between all
 _WITH_LEGEND = ("parameters", "curves", "score_over_cost")
-
-_STYLE = """\
-:root { color-scheme: light dark; --text: #222; --page: #fff; --line: #ddd; --problem: #a40000; }
-@media (prefers-color-scheme: dark) {
-  :root { --text: #ddd; --page: #181a1b; --line: #444; --problem: #ff9a8a; }
-}
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--page); }
-body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; margin: 1rem 0; font-size: .9rem; }
-th, td { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
-th { border-bottom: 2px solid var(--text); } td { border-bottom: 1px solid var(--line); }
-.number { text-align: right; white-space: nowrap; } td.best { font-weight: 700; }
-figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; }
-img { width: 100%; max-width: 48rem; background: #fff; border-radius: 6px; } /* drawn for white */
-.missing { color: var(--problem); }
-"""
 
 
 def write_report(
@@ -109,13 +92,13 @@ def _page(
         "interval by Student's t over seeds (over folds where there is one seed, over clips where there is "
         "one run).</p>",
         _problems(collection, missing),
-        _table(*rows_of(collection)),
+        table(*rows_of(collection)),
         "<p>Bold: the best mean of those over at least two seeds.</p>",
     ]
     for name, figure in figures.items():
         caption = html.escape(_CAPTIONS[name] + _grey(collection, name))
         parts.append(
-            f'<figure><img alt="{caption}" src="{_embedded(figure)}">'
+            f'<figure><img alt="{caption}" src="{embedded(figure)}">'
             f"<figcaption>{caption}</figcaption></figure>"
         )
     if differences:
@@ -124,13 +107,8 @@ def _page(
             "<h2>Differences</h2><p>Paired t-tests on the seeds and folds that both have, corrected by "
             f"Holm's method for {corrected_for} comparisons{some}.</p>"
         )
-        parts.append(_table(*difference_rows(collection, differences)))
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title>"
-        f"<style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
-    )
+        parts.append(table(*difference_rows(collection, differences)))
+    return document(title, parts)
 
 
 def _grey(collection: Collection, name: str) -> str:
@@ -147,28 +125,3 @@ def _problems(collection: Collection, missing: list[str]) -> str:
         return ""
     items = "".join(f"<li>{html.escape(text)}</li>" for text in listed)
     return f'<div class="missing"><p>{len(listed)} runs are not in this report:</p><ul>{items}</ul></div>'
-
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    head = "".join(
-        f'<th class="{_kind(next(filter(None, column), ""))}">{html.escape(cell)}</th>'
-        for cell, column in zip(header, zip(*rows, strict=True), strict=True)
-    )
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="wide">{table}</div>'
-
-
-def _cell(text: str) -> str:
-    kinds = _kind(text) + (" best" if text.endswith(" *") else "")
-    return f'<td class="{kinds}">{html.escape(text.removesuffix(" *"))}</td>'
-
-
-def _kind(text: str) -> str:
-    return "number" if text[:1].isdigit() or text[:1] in "-+" else ""
-
-
-def _embedded(figure: Figure) -> str:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=200)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

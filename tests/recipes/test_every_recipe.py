@@ -14,7 +14,13 @@ TASKS = {
     "ctc": ("recipes/CommonVoice/kab", "train.yaml"),
     "seq2seq": ("recipes/CommonVoice/kab", "seq2seq.yaml"),
 }
-CLASSIFYING = ["GoogleSpeechCommands", "ESC50", "FluentSpeechCommands", "UrbanSound8K"]
+CLASSIFYING = [
+    "GoogleSpeechCommands",
+    "ESC50",
+    "FluentSpeechCommands",
+    "UrbanSound8K",
+    "YourSounds",
+]
 
 
 @pytest.mark.parametrize(
@@ -28,6 +34,8 @@ CLASSIFYING = ["GoogleSpeechCommands", "ESC50", "FluentSpeechCommands", "UrbanSo
         *(("classification", f"recipes/{name}", "train.yaml", "lora") for name in CLASSIFYING[1:]),
         *(("classification", f"recipes/{name}", "quickstart.yaml", "lora") for name in CLASSIFYING),
         ("ctc", "recipes/CommonVoice/kab", "quickstart.yaml", "lora"),
+        ("ctc", "recipes/YourSpeech", "quickstart.yaml", "lora"),
+        ("seq2seq", "recipes/YourSpeech", "seq2seq.yaml", "lora"),
     ],
 )
 @pytest.mark.exhaustive

@@ -15,8 +15,8 @@ def test_scripts_only_start_their_task(script):
 
 
 def test_every_recipe_has_its_scripts():
-    """Four data sets by one script each, five languages by two."""
-    assert len(SCRIPTS) == 4 + 2 * len(LANGUAGES)
+    """Four data sets and your own sounds by one script each, five languages and your own speech by two."""
+    assert len(SCRIPTS) == 5 + 2 * (len(LANGUAGES) + 1)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

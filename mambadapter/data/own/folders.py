@@ -30,7 +30,7 @@ _UNREAD = (".m4a", ".aac", ".mp4", ".wma", ".webm", ".amr", ".mka", ".mov", ".ap
 
 def class_folders(root: Path) -> list[Path]:
     """The folders right below one that hold audio, at any depth."""
-    return [path for path in _below(root) if any(_audio(path))]
+    return [path for path in _below(root) if any(_audio(path, (root.resolve(),)))]
 
 
 def split_folders(root: Path) -> dict[str, Path]:
@@ -62,7 +62,7 @@ def read_folders(root: Path) -> tuple[list[Row], str]:
         for path in classes:
             rows += [
                 Row(file.relative_to(root).as_posix(), clean(path.name), root.name, 0, split)
-                for file in _audio(path)
+                for file in _audio(path, (root.resolve(),))
             ]
     below = f" below {listed([path.name for path in splits.values()])}" if splits else ""
     return rows, f"a folder for each class{below}"
@@ -101,7 +101,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
 
 
-def _audio(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+def _audio(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     """The audio files in a folder at any depth, sorted; links are followed, but not round in a circle."""
     real = folder.resolve()
     if real in above:

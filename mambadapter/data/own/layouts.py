@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mambadapter.data.own.folders import class_folders, read_folders, split_folders, with_groups
 from mambadapter.data.own.kaldi import RECORDINGS, read_kaldi
-from mambadapter.data.own.rows import Listing, Row, Target, listed, split_named
+from mambadapter.data.own.rows import Listing, NoTarget, Row, Target, listed, split_named
 from mambadapter.data.own.tables import AUTO, SUFFIXES, read_rows
 from mambadapter.errors import UserError, did_you_mean
 
@@ -158,7 +158,7 @@ def _audiofolder(given: Path, target: Target, settings: Mapping[str, str]) -> _R
 
 def _folders(given: Path, target: Target, settings: Mapping[str, str]) -> _Read:
     if target == "text":
-        raise UserError(
+        raise NoTarget(
             f"{given}: class folders have no transcripts; give a table with a column for them."
         )
     if not given.is_dir():
@@ -169,7 +169,7 @@ def _folders(given: Path, target: Target, settings: Mapping[str, str]) -> _Read:
 
 def _kaldi(given: Path, target: Target, settings: Mapping[str, str]) -> _Read:
     if target == "label":
-        raise UserError(
+        raise NoTarget(
             f"{given}: a Kaldi folder has transcripts and no classes; train recipes/YourSpeech on it, or "
             "write a table with labels."
         )

@@ -23,6 +23,10 @@ SPLIT_NAMES = {
 _MOST_LINES = 5
 
 
+class NoTarget(UserError):
+    """Nothing says what is to be learnt of the clips."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A clip: a file, or a segment of one."""

@@ -7,6 +7,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,8 @@ def sources(listing: Listing, rows: Iterable[Row]) -> tuple[list[str], str]:
         return [row.key for row in rows], "clips"
     if any(row.group for row in rows):
         return [row.group for row in rows], "speakers or groups"
-    return [row.name for row in rows], "files"
+    cut = any(row.start is not None or row.end is not None for row in rows)
+    return [row.name for row in rows], "source files" if cut else "clips"
 
 
 def same_audio(paths: Iterable[Path]) -> dict[Path, str]:
@@ -140,7 +142,7 @@ def write_splits_table(path: Path, listing: Listing, split_of: Mapping[str, str]
 
 
 def _check_twice(rows: Sequence[Row]) -> None:
-    for one, other in zip(rows, rows[1:], strict=False):
+    for one, other in pairwise(rows):
         if one.key == other.key:
             raise UserError(
                 f"{other.where}: {other.key} is in {one.where} too; keep one of the two rows."
@@ -158,7 +160,7 @@ def _made(
 ) -> dict[str, str]:
     if 0 < folds < _FEWEST:
         raise UserError(
-            f"--folds {folds}: give at least {_FEWEST}, since one tests, the next validates, the others train."
+            f"--folds {folds}: give at least {_FEWEST}, since one tests, the next validates, the rest train."
         )
     units, what = sources(listing, rows)
     copies = same_audio(listing.path(row) for row in rows if row.start is None and row.end is None)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mambadapter.data.own.rows import SPLIT_NAMES, Broken, Row, Target, clean, split_named
+from mambadapter.data.own.rows import SPLIT_NAMES, Broken, NoTarget, Row, Target, clean, split_named
 from mambadapter.errors import UserError, did_you_mean
 
 logger = logging.getLogger(__name__)
@@ -186,7 +186,7 @@ def _choose(
             chosen[what] = found[0]
     for what in ("path", target):
         if what not in chosen:
-            raise UserError(
+            raise (NoTarget if what == target else UserError)(
                 f"{path} has no column for the {what}, only {', '.join(header)}; say which it is: "
                 f"--data.{what} COLUMN."
             )

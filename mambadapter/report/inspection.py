@@ -1,0 +1,85 @@
+"""What `mambadapter.data.own.inspection` found, as text and as one page."""
+
+import html
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from mambadapter.data.own.inspection import Finding, Inspection
+from mambadapter.data.own.rows import listed
+from mambadapter.report.html import document, embedded, table
+from mambadapter.utils.files import shown
+
+_IN_TEXT, _ON_PAGE = 3, 50  # examples of a finding
+
+
+def inspection_text(found: Inspection) -> str:
+    """For a terminal."""
+    width = max(map(len, found.facts))
+    lines = [f"{what:<{width}}  {fact}" for what, fact in found.facts.items()]
+    if found.counts:
+        largest = sorted(found.counts, key=lambda c: -sum(found.counts[c].values()))
+        clips = [f"{label} {sum(found.counts[label].values())}" for label in largest]
+        lines.append(f"{'clips of each class':<{width}}  {listed(clips, 20)}")
+    if found.letters:
+        lines.append(f"{'characters':<{width}}  {' '.join(found.letters)}")
+    lines.append("")
+    for finding in found.findings:
+        lines.append(f"! {finding.what}: {finding.mend}.")
+        lines += [f"    {example}" for example in finding.examples[:_IN_TEXT]]
+        if len(finding.examples) > _IN_TEXT:
+            lines.append(f"    ... and {len(finding.examples) - _IN_TEXT} more")
+    if not found.findings:
+        lines.append("Nothing is wrong with it that could be found.")
+    return "\n".join(map(shown, lines)) + f"\n\n{found.command}\n"
+
+
+def write_inspection(found: Inspection, path: Path) -> Path:
+    """Write the page."""
+    parts = [
+        f"<h1>{html.escape(found.source)}</h1>",
+        table(["", ""], [[what, fact] for what, fact in found.facts.items()]),
+        "<h2>What is wrong</h2>",
+        *map(_finding, found.findings),
+        "" if found.findings else "<p>Nothing that could be found.</p>",
+        "<h2>Train on it</h2>",
+        f"<pre>{html.escape(found.command)}</pre>",
+        "<h2>Lengths</h2>",
+        f'<figure><img alt="Lengths of the clips" src="{embedded(_lengths(found))}"></figure>',
+    ]
+    if found.counts:
+        rows = [
+            [label, str(sum(of.values())), *map(str, of.values())]
+            for label, of in found.counts.items()
+        ]
+        parts += ["<h2>Classes</h2>", table(["class", "clips", "train", "valid", "test"], rows)]
+    if found.letters:
+        rows = [[f"{c} (U+{ord(c):04X})", str(count)] for c, count in found.letters.items()]
+        parts += ["<h2>Characters</h2>", table(["character", "times"], rows)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(document(found.source, map(_whole, parts)), encoding="utf-8")
+    return path
+
+
+def _whole(part: str) -> str:
+    """In UTF-8, whatever the bytes of a file's name are."""
+    return part.encode("utf-8", "backslashreplace").decode()
+
+
+def _finding(finding: Finding) -> str:
+    examples = [*finding.examples[:_ON_PAGE]]
+    if len(finding.examples) > _ON_PAGE:
+        examples.append(f"... and {len(finding.examples) - _ON_PAGE} more")
+    items = "".join(f"<li>{html.escape(shown(example))}</li>" for example in examples)
+    return (
+        f'<p class="missing"><b>{html.escape(finding.what)}</b>: {html.escape(finding.mend)}.</p>'
+        f"<ul>{items}</ul>"
+    )
+
+
+def _lengths(found: Inspection) -> Figure:
+    figure = Figure(figsize=(6, 2.5), layout="constrained")
+    axes = figure.subplots()
+    axes.hist(found.seconds, bins=40)
+    axes.set(xlabel="seconds", ylabel="clips")
+    return figure

@@ -1,0 +1,330 @@
+"""Folders and tables of one's own: layouts, splits, segments and manifests."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+import soundfile as sf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.small_own import CLASSES, SPEAKERS, write_clips, write_csv, write_tone
+
+from mambadapter.data import durations
+from mambadapter.data.audio import read_clip
+from mambadapter.data.manifests import classification_datasets
+from mambadapter.data.own.inspection import inspect_data
+from mambadapter.data.own.layouts import read_data
+from mambadapter.data.own.prepare import prepare_sounds, prepare_speech
+from mambadapter.data.own.rows import Listing, Row
+from mambadapter.data.own.splits import split_rows
+from mambadapter.errors import UserError
+from mambadapter.text import TextRules
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """Clips, and their rows."""
+    folder = tmp_path_factory.mktemp("own")
+    return folder, write_clips(folder)
+
+
+def entries(manifests):
+    return {split: json.loads(path.read_text()) for split, path in manifests.items()}
+
+
+def in_a_table(folder, rows):
+    return write_csv(folder / "clips.csv", rows), "table"
+
+
+def with_a_mark_and_crlf(folder, rows):
+    path = write_csv(folder / "clips.csv", rows, lineterminator="\r\n")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    return path, "table"
+
+
+def in_json_lines(folder, rows):
+    (folder / "clips.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder / "clips.jsonl", "table"
+
+
+def in_parquet(folder, rows):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(pa.Table.from_pylist(rows), folder / "clips.parquet")
+    return folder / "clips.parquet", "table"
+
+
+def in_folders(folder, rows):
+    return folder, "folders"
+
+
+def in_split_folders(folder, rows):
+    for row in rows:
+        split = {"ann": "dev", "bob": "test"}.get(row["speaker"], "train")
+        target = folder / "splits" / split / row["path"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(folder / row["path"])
+    return folder / "splits", "folders"
+
+
+def as_an_audiofolder(folder, rows):
+    renamed = [{**row, "file_name": row["path"]} for row in rows]
+    write_csv(folder / "metadata.csv", renamed, ("file_name", "label", "speaker"))
+    return folder, "audiofolder"
+
+
+@pytest.mark.parametrize(
+    "lay_out",
+    [
+        in_a_table, with_a_mark_and_crlf, in_json_lines, in_parquet, in_folders, in_split_folders,
+        as_an_audiofolder,
+    ],
+)  # fmt: skip
+def test_every_layout_lists_the_same_clips(lay_out, own, tmp_path):
+    folder, rows = own
+    for label in CLASSES:
+        (tmp_path / label).symlink_to(folder / label, target_is_directory=True)
+    data, layout = lay_out(tmp_path, rows)
+    listing = read_data(data, "label", {})
+    assert listing.layout == layout
+    found = {(listing.path(row).resolve(), row.target) for row in listing.rows}
+    assert found == {((folder / row["path"]).resolve(), row["label"]) for row in rows}
+    if layout == "folders":
+        pattern = {"group_pattern": r"^(\w+)_"}
+        assert {row.group for row in read_data(data, "label", pattern).rows} == {*SPEAKERS}
+    else:
+        assert {row.group for row in listing.rows} == {*SPEAKERS}
+
+
+@pytest.mark.parametrize("label", ["01", "True", "null", "1e3", "NaN", "no"])
+def test_labels_stay_the_text_that_they_are(label, tmp_path):
+    names = [f"{number}.wav" for number in range(3)]
+    for content in (
+        "path,label\n" + "".join(f"{name},{label}\n" for name in names),
+        "".join(json.dumps({"path": name, "label": label}) + "\n" for name in names),
+    ):
+        path = tmp_path / ("a.csv" if content.startswith("path") else "a.jsonl")
+        path.write_text(content)
+        assert {row.target for row in read_data(path, "label", {}).rows} == {label}
+
+
+def test_kaldi_folders_are_read(own, tmp_path):
+    folder, rows = own
+    for split, speakers in (
+        ("train", SPEAKERS[:3]),
+        ("dev", SPEAKERS[3:4]),
+        ("test", SPEAKERS[4:]),
+    ):
+        (tmp_path / split).mkdir()
+        chosen = [row for row in rows if row["speaker"] in speakers]
+        utterances = [(f"u{number}-{split}", row) for number, row in enumerate(chosen)]
+        texts = {
+            "wav.scp": [f"r{u} {folder / row['path']}" for u, row in utterances],
+            "segments": [f"{u} r{u} 0.05 0.25" for u, _ in utterances],
+            "text": [f"{u} {row['text']}" for u, row in utterances],
+            "utt2spk": [f"{u} {row['speaker']}" for u, row in utterances],
+        }
+        for name, lines in texts.items():
+            (tmp_path / split / name).write_text("\n".join(lines) + "\n")
+    manifests = prepare_speech(tmp_path, tmp_path / "m", tmp_path / "c", {}, TextRules(None))
+    found = entries(manifests)
+    assert {split: len(of) for split, of in found.items()} == {"train": 12, "valid": 4, "test": 4}
+    one = next(iter(found["train"].values()))
+    assert (one["start"], one["end"], one["duration"]) == (0.05, 0.25, 0.2)
+    assert {entry["text"] for entry in found["train"].values()} == {"ah oh", "oh ah oh"}
+
+
+@pytest.mark.parametrize(("form", "kind"), [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("MP3", None), ("OGG", "OPUS")])  # fmt: skip
+def test_a_segment_is_that_part_of_the_whole(form, kind, tmp_path):
+    samples = np.cumsum(np.random.default_rng(0).normal(0, 0.02, 40000)) % 0.5
+    sf.write(tmp_path / "long", samples, 16000, format=form, subtype=kind)
+    whole = read_clip(tmp_path / "long", 16000)
+    for start, end in ((0, 0.5), (0.7001, 1.3), (2.0, None)):
+        part = read_clip(tmp_path / "long", 16000, start=start, end=end)
+        first, last = round(start * 16000), None if end is None else round(end * 16000)
+        np.testing.assert_allclose(part, whole[first:last], atol=1e-6)
+
+
+def test_segments_train_as_clips_do(own, tmp_path):
+    """Of one long file, at another rate, without a copy: the dataset gives what was joined."""
+    folder, rows = own
+    parts = [sf.read(folder / row["path"], dtype="float32")[0] for row in rows]
+    sf.write(tmp_path / "long.flac", np.concatenate(parts), 16000)
+    ends = np.cumsum([len(part) for part in parts]) / 16000
+    listed = [
+        {**row, "path": "long.flac", "start": end - len(part) / 16000, "end": end}
+        for row, part, end in zip(rows, parts, ends, strict=True)
+    ]
+    table = write_csv(tmp_path / "a.csv", listed, ("path", "label", "speaker", "start", "end"))
+    manifests = prepare_sounds(table, tmp_path / "m", tmp_path / "c", {})
+    datasets, labels = classification_datasets(manifests, 16000)
+    assert labels == [*CLASSES]
+    by_place = {f"{row['start']:g}": part for row, part in zip(listed, parts, strict=True)}
+    clips = [clip for dataset in datasets.values() for clip in dataset]
+    assert len(clips) == len(rows)
+    for clip in clips:
+        start = clip["id"].partition("#t=")[2].partition(",")[0]
+        np.testing.assert_allclose(clip["signal"], by_place[start], atol=1e-4)
+
+
+def test_no_speaker_is_in_two_splits_and_the_order_of_rows_does_not_matter(own, tmp_path):
+    folder, rows = own
+    found = {}
+    for name, order in (("a", rows), ("b", rows[::-1])):
+        table = write_csv(folder / f"{name}.csv", order)
+        manifests = prepare_sounds(table, tmp_path / name, tmp_path / "c", {})
+        found[name] = [path.read_text() for path in manifests.values()]
+        with (tmp_path / name / "splits.csv").open(newline="") as file:
+            written = list(csv.DictReader(file))
+        found[name].append(written)
+    assert found["a"] == found["b"]
+    split_of = {}
+    for row in written:
+        assert split_of.setdefault(row["group"], row["split"]) == row["split"]
+    assert sorted(split_of.values()) == ["test", "train", "train", "train", "valid"]
+    # What was written is data with given splits.
+    again = prepare_sounds(tmp_path / "a/splits.csv", tmp_path / "again", tmp_path / "c", {})
+    assert [len(e) for e in entries(again).values()] == [len(json.loads(t)) for t in found["a"][:3]]
+    other = prepare_sounds(table, tmp_path / "o", tmp_path / "c", {}, split_seed=3)
+    assert entries(other)["test"].keys() != json.loads(found["a"][2]).keys()
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 11)), min_size=30, max_size=80), st.integers(3, 5), st.integers(0, 99))  # fmt: skip
+def test_folds_test_each_clip_once_and_share_no_group(clips, folds, seed):
+    """Whatever the classes and the groups, where it is not refused."""
+    rows = [
+        Row(f"{number}.wav", f"c{label}", "t", number + 1, group=f"g{group}")
+        for number, (label, group) in enumerate(clips)
+    ]
+    listing = Listing("table", "label", _nowhere(), rows, "")
+    labels = {row.key: (row.target,) for row in rows}
+    groups = {
+        label: {row.group for row in rows if row.target == label} for (label,) in labels.values()
+    }
+    if min(map(len, groups.values())) < folds:
+        with pytest.raises(UserError, match="fewer than the . folds"):
+            split_rows(listing, labels, 1, folds, seed)
+        return
+    tested = []
+    for fold in range(1, folds + 1):
+        split_of = split_rows(listing, labels, fold, folds, seed)
+        assert split_of.keys() == labels.keys()
+        tested += [key for key, split in split_of.items() if split == "test"]
+        sides = {(row.group, split_of[row.key]) for row in rows}
+        assert len(sides) == len({row.group for row in rows})
+    assert sorted(tested) == sorted(labels)
+
+
+def _nowhere():
+    from pathlib import Path
+
+    return Path("/nowhere")
+
+
+def test_copies_stay_on_one_side(tmp_path):
+    """The same recording under two names, which no group says."""
+    for label in CLASSES:
+        for number in range(6):
+            for copy in "ab":
+                write_tone(
+                    tmp_path / label / f"{number}{copy}.wav",
+                    seed=number,
+                    hertz=300 + 700 * (label == "low"),
+                )
+    split_of = split_rows(read_data(tmp_path, "label", {}))
+    for label in CLASSES:
+        for number in range(6):
+            assert len({split_of[f"{label}/{number}{copy}.wav"] for copy in "ab"}) == 1
+    assert {*split_of.values()} == {"train", "valid", "test"}
+
+
+def test_given_splits_are_kept_a_leak_is_said_and_a_missing_validation_is_cut(
+    own, tmp_path, caplog
+):
+    folder, rows = own
+    given = [{**row, "split": "test" if row["speaker"] in "ann bob" else "train"} for row in rows]
+    table = write_csv(folder / "given.csv", given, ("path", "label", "speaker", "split"))
+    found = entries(prepare_sounds(table, tmp_path / "m", tmp_path / "c", {}))
+    tested = {row["path"] for row in given if row["split"] == "test"}
+    assert found["test"].keys() == tested
+    valid = {name.partition("/")[2].partition("_")[0] for name in found["valid"]}
+    assert len(valid) == 1
+    assert valid < {"cem", "dov", "eve"}
+    assert "share" not in caplog.text
+    with pytest.raises(UserError, match="--folds 3: .*--data.split none"):
+        prepare_sounds(table, tmp_path / "f", tmp_path / "c", {}, 1, 3)
+    given[0]["split"] = "train"  # of ann, who tests
+    write_csv(table, given, ("path", "label", "speaker", "split"))
+    prepare_sounds(table, tmp_path / "n", tmp_path / "c", {})
+    assert "share speakers or groups: 1 in" in caplog.text
+    assert "let others be made: --data.split none" in caplog.text
+
+
+def test_rare_characters_are_named_and_long_clips_left_out(own, tmp_path, caplog):
+    folder, rows = own
+    texts = [
+        {**row, "text": "Ŭa-ho!" if number == 2 else row["text"]} for number, row in enumerate(rows)
+    ]
+    table = write_csv(folder / "texts.csv", texts, ("path", "text", "speaker"))
+    rules = TextRules(None, look_alikes={"ŭ": "w"})
+    found = entries(prepare_speech(table, tmp_path / "m", tmp_path / "c", {}, rules, 5.0))
+    assert "wa ho" in {entry["text"] for of in found.values() for entry in of.values()}
+    assert "'w' (1)" in caplog.text
+    with pytest.raises(UserError, match=r"nothing is left: 20 \(longer than 0\.2 s\)"):
+        prepare_speech(table, tmp_path / "n", tmp_path / "c", {}, rules, 0.2)
+
+
+def test_lengths_are_appended_and_a_cut_line_is_measured_again(own, tmp_path, monkeypatch):
+    folder, rows = own
+    names = [row["path"] for row in rows[:6]]
+    cache = durations.DurationCache(tmp_path / "lengths.json", folder)
+    cache.measure(names[:3])
+    before = cache.path.read_bytes()
+    cache.measure(names)
+    assert cache.path.read_bytes().startswith(before)
+    cache.path.write_bytes(cache.path.read_bytes()[:-5])
+    looked = []
+    original = durations.look
+    monkeypatch.setattr(durations, "look", lambda path: looked.append(path.name) or original(path))
+    again = durations.DurationCache(tmp_path / "lengths.json", folder)
+    assert math.isclose(again.measure(names)[names[5]].seconds, 0.3)
+    assert looked == [names[5].partition("/")[2]]
+    assert len(again.path.read_text().splitlines()) == 6
+
+
+def test_inspection_finds_what_is_wrong(tmp_path):
+    """Each fault planted once, and a clean corpus without any."""
+    rows = write_clips(tmp_path)
+    table = write_csv(tmp_path / "clips.csv", rows)
+    clean = inspect_data(table, {})
+    assert clean.findings == []
+    assert clean.facts["clips"] == "20"
+    assert clean.counts["high"] == {"train": 6, "valid": 2, "test": 2}
+    assert clean.command.endswith(f"--data_folder {table} --output_root results/clips")
+
+    write_tone(tmp_path / "copy.wav", 300, seed=1)  # low/ann_0.wav again
+    sf.write(tmp_path / "silent.wav", np.zeros(4000), 16000)
+    sf.write(
+        tmp_path / "loud.wav", np.clip(np.random.default_rng(0).normal(0, 1, 4000), -1, 1), 16000
+    )
+    (tmp_path / "bad.wav").write_bytes(b"RIFF")
+    more = [("copy.wav", "high", "eve"), ("silent.wav", "High", "x"), ("loud.wav", "lows", "y"), ("bad.wav", "low", "z")]  # fmt: skip
+    rows += [dict(zip(("path", "label", "speaker"), cells, strict=True)) for cells in more]
+    found = inspect_data(write_csv(table, rows), {})
+    said = [finding.what for finding in found.findings]
+    assert said == [
+        "1 clips cannot be used, corrupt",
+        "1 clips are silent, below -60 dB",
+        "1 clips are clipped, their samples cut at full scale",
+        "1 recordings are there under several names",
+        "1 recordings have more than one label",
+        "The splits cannot be made",
+        "1 classes are written in several ways",
+    ]
+    assert found.findings[3].examples == ["low/ann_0.wav = copy.wav"]
+    assert found.findings[-1].examples == ["'High' (1), 'high' (11)"]
+    assert "--skip_unusable_audio true" in found.command

@@ -1,0 +1,122 @@
+"""The recipes for one's own recordings: every command of the documents, on a tiny corpus."""
+
+import json
+import re
+import shlex
+
+import pytest
+from support.recipe_run import RECIPES, run
+from support.small_own import write_clips, write_csv
+
+from mambadapter import cli
+from mambadapter.config import load_experiment
+from mambadapter.config.schema import contract
+
+DOCUMENTS = [
+    RECIPES.parent / "docs/your_own_data.md",
+    RECIPES / "YourSounds/README.md",
+    RECIPES / "YourSpeech/README.md",
+]
+LINES = sorted(
+    {
+        line.partition("   #")[0].strip()
+        for path in DOCUMENTS
+        for block in re.findall(r"^```\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
+        for line in block.splitlines()
+        if not line.startswith("cd ")
+    }
+)
+TASKS = {"train.py": "ctc", "train_seq2seq.py": "seq2seq"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """What the documents call ``/data``."""
+    root = tmp_path_factory.mktemp("data")
+    rows = write_clips(root / "my_sounds")
+    listed = [
+        {
+            **row,
+            "path": f"my_sounds/{row['path']}",
+            "sound": row["label"],
+            "who": row["speaker"],
+            "start": 0.05,
+            "end": 0.3,
+        }
+        for row in rows
+    ]
+    write_csv(root / "my_clips.csv", listed, ("path", "sound", "who"))
+    write_csv(root / "my_segments.csv", listed, ("path", "label", "speaker", "start", "end"))
+    named = [{**r, "path": f"wavs/{r['path']}", "sentence": r["text"]} for r in rows]
+    (root / "my_speech").mkdir()
+    (root / "my_speech/wavs").symlink_to(root / "my_sounds")
+    write_csv(root / "my_speech/clips.csv", named, ("path", "sentence", "speaker"))
+    (root / "clip.wav").symlink_to(root / "my_sounds/high/ann_0.wav")
+    return root
+
+
+@pytest.mark.parametrize(
+    "line", [x for x in LINES if re.match(r"python \w+\.py|mambadapter inspect", x)]
+)
+def test_a_command_of_the_documents_reads_the_data(line, data, tmp_path, monkeypatch, capsys):
+    """Up to the training itself."""
+    script, *arguments = shlex.split(line.replace("/data/", f"{data}/"))[1:]
+    if script == "inspect":
+        page = tmp_path / "page.html"
+        assert cli.main(["inspect", *arguments, "--output", str(page)]) == 0
+        printed = capsys.readouterr().out
+        assert re.search(r"clips +20\n", printed)
+        assert f"--data_folder {arguments[0]}" in printed
+        assert "<h2>What is wrong</h2>" in page.read_text()
+        return
+    given = arguments[arguments.index("--data_folder") + 1]
+    recipe = "YourSpeech" if "my_speech" in given else "YourSounds"
+    monkeypatch.chdir(RECIPES / recipe)
+    task = "classification" if recipe == "YourSounds" else TASKS[script]
+    more = ["--output_root", str(tmp_path), "--output_folder", str(tmp_path / "run")]
+    prepare = load_experiment([*arguments, *more], contract(task)).hparams["prepare"]
+    found = [json.loads(path.read_text()) for path in prepare().values()]
+    assert [len(entries) for entries in found] == [12, 4, 4]
+
+
+def test_sounds_from_inspect_to_predict(data, encoder_folders, tmp_path, capsys):
+    """The printed command trains, on folds too, and what it wrote answers."""
+    table = data / "my_segments.csv"
+    assert cli.main(["inspect", str(table), "--output", str(tmp_path / "page.html")]) == 0
+    command = capsys.readouterr().out.split("train.py ")[1].splitlines()[0]
+    hparams, *arguments = shlex.split(command)
+    arguments[arguments.index("--output_root") + 1] = str(tmp_path)
+    small = ["--encoder", encoder_folders["wavlm"], "--number_of_epochs", 1, "--adapter", "lora"]
+    done = run(
+        "YourSounds",
+        *arguments,
+        *small,
+        "--folds",
+        3,
+        "--output_folder",
+        tmp_path / "run",
+        hparams=hparams,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert result["metrics"]["test"]["clips"] == 20
+    assert len(result["folds"]) == 3
+    assert "accuracy_low" in result["metrics"]["test"]
+    clip = str(data / "clip.wav")
+    assert cli.main(["predict", str(tmp_path / "run/fold1"), clip]) == 0
+    assert re.match(r".*clip\.wav: (high|low) 0\.\d+, (high|low) 0\.\d+\n", capsys.readouterr().out)
+
+
+def test_speech_from_inspect_to_transcribe(data, encoder_folders, tmp_path, capsys):
+    done = run(
+        "YourSpeech", "--data_folder", data / "my_speech", "--encoder", encoder_folders["wav2vec2"],
+        "--number_of_epochs", 1, "--output_root", tmp_path, "--output_folder", tmp_path / "run",
+        "--adapter", "lora", hparams="hparams/quickstart.yaml",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Rare" not in done.stderr
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert result["metrics"]["test"]["utterances"] == 4
+    card = json.loads((tmp_path / "run/adapter/adapter.json").read_text())
+    assert card["labels"] == ["<blank>", "<unk>", " ", "a", "h", "o"]
+    assert cli.main(["transcribe", str(tmp_path / "run"), str(data / "clip.wav")]) == 0
