@@ -95,6 +95,7 @@ NAME = Kind("a name", lambda value, _: _is_text(value), text=True)
 SOURCE = replace(NAME, wanted="a name, or a folder", path=True)
 PATH = replace(NAME, wanted="a path; write ./{value}", path=True)
 PATH_OR_NULL = replace(PATH, fits=lambda value, _: value is None or _is_text(value))
+BALANCED = Kind("balanced, or null", lambda value, _: value in (None, "balanced"), text=True)
 CHANNEL = Kind(
     "mean, first, left, right, a whole number of at least 1, or null",
     lambda value, _: (
@@ -202,6 +203,8 @@ _ROWS = (
     Key("beam_size", _whole(1), (CTC,)),
     Key("language_model", PATH_OR_NULL, (CTC,)),
     Key("shots_per_class", _whole(1, null=True), (CLASSIFICATION,)),
+    Key("class_weights", BALANCED, (CLASSIFICATION,)),
+    Key("sampler", BALANCED, (CLASSIFICATION,)),
     Key("waveform_augmentation", SWITCH, (CLASSIFICATION,)),
     Key("spec_augment", SWITCH, (CLASSIFICATION,)),
     Key("longest_text", _whole(1), (SEQ2SEQ,)),

@@ -89,7 +89,8 @@ def _run_folds(
     scores = [result["metrics"]["test"] for result in results]
     summary = {
         name: _spread([score[name] for score in scores])
-        for name in ("accuracy", "macro_f1", "loss")
+        for name in ("accuracy", "macro_f1", "balanced_accuracy", "loss")
+        if all(name in score for score in scores)  # earlier versions wrote fewer
     }
     _write(experiment, {
         **results[0],

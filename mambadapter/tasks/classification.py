@@ -1,6 +1,7 @@
 """Clips of one label: adapt a frozen encoder and train a classifier on its pooled frames."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from speechbrain.utils.seed import seed_everything
 
@@ -8,6 +9,7 @@ from mambadapter.budget.search import fit_to_budget
 from mambadapter.config import Experiment, recipe_main
 from mambadapter.config.schema import CLASSIFICATION, contract
 from mambadapter.data.audio import channel_number
+from mambadapter.data.balance import balanced_sampler, balanced_weights
 from mambadapter.data.manifests import classification_datasets, main_first
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.experiments.run import run
@@ -52,13 +54,21 @@ def train(experiment: Experiment, test: bool) -> None:
         hparams=hparams,
         run_opts=experiment.run_opts,
         checkpointer=hparams["checkpointer"],
+        labels=labels,
+        class_weights=balanced_weights(datasets["train"], labels)
+        if hparams["class_weights"] == "balanced"
+        else None,
     )
     loader = hparams["loader_options"]
+    order: dict[str, Any] = {"shuffle": True}
+    if hparams["sampler"] == "balanced":
+        brain.train_sampler = balanced_sampler(datasets["train"], hparams["seed"])
+        order = {"sampler": brain.train_sampler}
     brain.fit(
         hparams["epoch_counter"],
         datasets["train"],
         datasets["valid"],
-        train_loader_kwargs={**loader, "shuffle": True},
+        train_loader_kwargs={**loader, **order},
         valid_loader_kwargs=loader,
     )
     brain.restore_best()

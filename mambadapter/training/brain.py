@@ -53,6 +53,8 @@ class EncoderBrain(sb.Brain):
     metrics : dict[str, dict[str, float]]
         Metrics on the validation set (``valid``) of the last epoch, and after testing of the best one;
         on the test set (``test``).
+    details : dict[str, Any]
+        What else a task says of its test, for ``result.json``.
     count : ParameterCount
         Parameters of the model.
     stopwatch : Stopwatch
@@ -86,6 +88,7 @@ class EncoderBrain(sb.Brain):
         self._compilation = Compilation(self.hparams.compile, torch.device(self.device))
         self.count: ParameterCount = count_parameters(self._encoder, modules["head"])
         self.metrics: dict[str, dict[str, float]] = {}
+        self.details: dict[str, Any] = {}
         self.train_stats: dict[str, float] = {}
         self.stopwatch = Stopwatch()
         self.pace = Pace(modules)

@@ -1,27 +1,46 @@
 """Train and test a classifier on an adapted encoder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import speechbrain as sb
 import torch
 import torch.nn.functional as F
+from speechbrain.utils.distributed import if_main_process
 from torch import Tensor, nn
 
 from mambadapter.data.augmentation import WaveformAugmentation, add_spec_augment
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.metrics.classification import classification_metrics
+from mambadapter.metrics.confusion import worst_confused, write_confusion
 from mambadapter.training.brain import EncoderBrain
 
 
 class ClassificationBrain(EncoderBrain):
     """Clips of one label: cross-entropy, and the best epoch by validation accuracy.
 
-    The arguments are `EncoderBrain`'s; `mambadapter.config.schema` names the keys of the YAML.
+    The other arguments are `EncoderBrain`'s; `mambadapter.config.schema` names the keys of the YAML. What the
+    test confuses is written to ``confusion.csv`` and ``confusion.png`` where the classes' names are given.
+
+    Parameters
+    ----------
+    labels : Sequence[str]
+        The names of the classes.
+    class_weights : Tensor, optional
+        (classes,), of the training loss.
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module], *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        *args: Any,
+        labels: Sequence[str] = (),
+        class_weights: Tensor | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(modules, *args, **kwargs)
+        self._labels = labels
+        self._weights = None if class_weights is None else class_weights.to(self.device)
         encoder = cast(AdaptedEncoder, modules["encoder"])
         self._augmentation = None
         if self.hparams.waveform_augmentation:
@@ -43,17 +62,31 @@ class ClassificationBrain(EncoderBrain):
         if stage != sb.Stage.TRAIN:
             self._targets += targets.tolist()
             self._predictions += predictions.argmax(-1).tolist()
-        return F.cross_entropy(predictions.float(), targets)
+            self._names += batch.id
+        weights = self._weights if stage == sb.Stage.TRAIN else None
+        return F.cross_entropy(predictions.float(), targets, weights)
 
     def targets(self, batch: Any) -> list[int]:
-        """Its clips' classes."""
+        """Its clips' classes; none where they are weighted, of which chance is another."""
+        if self._weights is not None:
+            return []
         return [int(label) for label in batch.label_index]
 
     def start_metrics(self) -> None:
         """Begin to collect predictions."""
         self._targets: list[int] = []
         self._predictions: list[int] = []
+        self._names: list[str] = []
 
     def stage_metrics(self) -> dict[str, float]:
         """Accuracy with its interval, and the rest of `classification_metrics`."""
         return classification_metrics(self._targets, self._predictions)
+
+    def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:
+        """As every Brain; after the test also write what was confused."""
+        super().on_stage_end(stage, stage_loss, epoch)
+        if stage == sb.Stage.TEST and self._labels:
+            found = (self._targets, self._predictions)
+            self.details["worst_confused"] = worst_confused(*found, self._names, self._labels)
+            if if_main_process():
+                write_confusion(self.hparams.output_folder, *found, self._labels)

@@ -30,6 +30,7 @@ def write_result(brain: EncoderBrain, experiment: Experiment, method: Method) ->
         count = brain.count
         result = {
             "metrics": brain.metrics,
+            **brain.details,
             "best_epoch": brain.best_epoch,
             "history": brain.history.epochs,
             "learned": brain.history.learned,

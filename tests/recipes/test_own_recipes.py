@@ -86,7 +86,18 @@ def test_sounds_from_inspect_to_predict(data, encoder_folders, tmp_path, capsys)
     command = capsys.readouterr().out.split("train.py ")[1].splitlines()[0]
     hparams, *arguments = shlex.split(command)
     arguments[arguments.index("--output_root") + 1] = str(tmp_path)
-    small = ["--encoder", encoder_folders["wavlm"], "--number_of_epochs", 1, "--adapter", "lora"]
+    small = [
+        "--encoder",
+        encoder_folders["wavlm"],
+        "--number_of_epochs",
+        1,
+        "--adapter",
+        "lora",
+        "--class_weights",
+        "balanced",
+        "--sampler",
+        "balanced",
+    ]
     done = run(
         "YourSounds",
         *arguments,
@@ -101,7 +112,19 @@ def test_sounds_from_inspect_to_predict(data, encoder_folders, tmp_path, capsys)
     result = json.loads((tmp_path / "run/result.json").read_text())
     assert result["metrics"]["test"]["clips"] == 20
     assert len(result["folds"]) == 3
-    assert "accuracy_low" in result["metrics"]["test"]
+    assert {"accuracy_low", "balanced_accuracy"} < result["metrics"]["test"].keys()
+    fold = json.loads((tmp_path / "run/fold1/result.json").read_text())
+    rows = [
+        line.split(",") for line in (tmp_path / "run/fold1/confusion.csv").read_text().splitlines()
+    ]
+    assert rows[0] == ["", "high", "low"]
+    counts = [list(map(int, row[1:])) for row in rows[1:]]
+    clips = fold["metrics"]["test"]["clips"]
+    assert sum(map(sum, counts)) == clips
+    assert counts[0][0] + counts[1][1] == round(fold["metrics"]["test"]["accuracy"] * clips)
+    wrong = {(one["class"], one["taken_for"]): one["clips"] for one in fold["worst_confused"]}
+    assert wrong.get(("high", "low"), 0) == counts[0][1]
+    assert (tmp_path / "run/fold1/confusion.png").is_file()
     clip = str(data / "clip.wav")
     assert cli.main(["predict", str(tmp_path / "run/fold1"), clip]) == 0
     assert re.match(r".*clip\.wav: (high|low) 0\.\d+, (high|low) 0\.\d+\n", capsys.readouterr().out)
