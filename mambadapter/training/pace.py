@@ -40,9 +40,9 @@ class Pace:
         self._on_gpu = False
         self._seconds: dict[str, float] = defaultdict(float)
         self._doing: str | None = None  # nothing, where no one looks
-        self._since = 0.0
+        self._since = self._ended = 0.0
         self._hooks: list[Any] = []
-        self._clips = 0
+        self._clips = self._batches = 0
         self._unread: list[
             tuple[Any, Any]
         ] = []  # when batches began and ended, by the device's clock

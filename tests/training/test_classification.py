@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,7 @@ def test_augmentation_changes_training_and_nothing_else(folder, tmp_path):
         id = ("one", "two")
         signal = torch.randn(2, 16000), torch.tensor([1.0, 0.5])
 
-        def to(self, device):
+        def to(self, device, non_blocking):
             return self
 
     for name, changes in (
@@ -381,7 +382,8 @@ def test_losses_read_late_are_the_same(folder, tmp_path, monkeypatch):
     late, others = train(folder, tmp_path / "late")
     assert late == at_once
     assert_same(weights, others)
-    one, other = ((tmp_path / name / "train_log.txt").read_text() for name in ("at_once", "late"))
+    logs = [(tmp_path / name / "train_log.txt").read_text() for name in ("at_once", "late")]
+    one, other = (re.sub("clips/s: .* - train", "- train", log) for log in logs)
     assert one == other
 
 

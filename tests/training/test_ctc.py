@@ -54,6 +54,7 @@ def build(folder, output, method=None, run_opts=None, lstm=0, **hparams):
     settings = {
         "seed": 1, "number_of_epochs": 2, "train_logger": FileTrainLogger(f"{output}/train_log.txt"),
         "tensorboard": False, "cache_gb": 1, "cache_folder": None, "output_folder": str(output), "proof_of_life": True,
+        "compile": "off",
         "decoding": "greedy", "beam_size": 8, "language_model": None,
         **optimisation(0.005, head_lr=0.02), **hparams,
     }  # fmt: skip

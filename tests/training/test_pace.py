@@ -24,6 +24,22 @@ def clock(monkeypatch):
     return clock
 
 
+class Event:
+    """As a GPU's, whose host never is ahead."""
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    def record(self):
+        self.at = self.clock.now
+
+    def synchronize(self):
+        """Nothing is waited for."""
+
+    def elapsed_time(self, other):
+        return 1000 * (other.at - self.at)
+
+
 class Branch(nn.Module):
     def __init__(self, clock):
         super().__init__()
@@ -92,6 +108,7 @@ def test_shares_clips_and_what_is_left(clock):
 def test_only_what_is_looked_at_waits_for_a_gpu(clock, monkeypatch):
     waits = []
     monkeypatch.setattr("torch.cuda.synchronize", lambda: waits.append(1))
+    monkeypatch.setattr("torch.cuda.Event", lambda enable_timing: Event(clock))
     encoder = Stack(clock)
     pace = Pace({"encoder": encoder})
     pace.epoch_begins("cuda:0")
@@ -103,6 +120,7 @@ def test_only_what_is_looked_at_waits_for_a_gpu(clock, monkeypatch):
     assert counts[0] == 1
     assert counts[1] == counts[15] > 5
     assert counts[17] == 2 * counts[1]
+    assert pace.batch_ms == 11_000
 
 
 def test_a_first_batch_that_compiles_is_no_measure(clock):
