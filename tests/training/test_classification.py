@@ -10,7 +10,7 @@ import pytest
 import speechbrain as sb
 import torch
 from safetensors.torch import load_file
-from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.dataio.batch import PaddedBatch, PaddedData
 from speechbrain.dataio.dataloader import SaveableDataLoader
 from speechbrain.utils.checkpoints import Checkpoint
 from support import tiny_run, warm
@@ -96,7 +96,7 @@ def test_augmentation_changes_training_and_nothing_else(folder, tmp_path):
 
     class Clips(dict):
         id = ("one", "two")
-        signal = torch.randn(2, 16000), torch.tensor([1.0, 0.5])
+        signal = PaddedData(torch.randn(2, 16000), torch.tensor([1.0, 0.5]))
 
         def to(self, device, non_blocking):
             return self
