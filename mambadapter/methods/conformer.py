@@ -95,7 +95,7 @@ class FrameBatchNorm(nn.Module):
             return normed if valid is None else normed.masked_fill(~valid[..., None], 0.0)
         # As F.batch_norm of the valid frames alone, whose number only the device knows.
         count, padding = valid.sum(), ~valid[..., None]
-        frames = hidden.float()
+        frames = hidden.to(self.running_mean.dtype)
         mean = frames.masked_fill(padding, 0.0).sum((0, 1)) / count
         centred = (frames - mean).masked_fill(padding, 0.0)
         variance = centred.square().sum((0, 1)) / count

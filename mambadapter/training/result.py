@@ -51,7 +51,8 @@ def write_result(brain: EncoderBrain, experiment: Experiment, method: Method) ->
             "config": experiment.config,
         }
         write_json(path, result)
-        write_model_card(experiment.folder / "adapter", result)
+        if (package := experiment.folder / "adapter").is_dir():  # pretraining writes an encoder
+            write_model_card(package, result)
     return path
 
 

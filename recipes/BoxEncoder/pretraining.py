@@ -44,6 +44,7 @@ CONTRACT = (
     "train_logger",
     "tensorboard",
     "output_folder",
+    "compile",
     "proof_of_life",
 )
 
@@ -123,11 +124,10 @@ class PretrainingBrain(EncoderBrain):
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> tuple[Tensor, Tensor]:
         """Logits of a batch, in training of an augmented one."""
-        batch = batch.to(self.device)
-        wavs, lens = batch.signal
+        wavs, lens = self.heard(batch)
         if stage == sb.Stage.TRAIN:
-            wavs = augment(wavs, lens)
-        return self.modules.head(*self.modules.encoder(wavs, lens))
+            wavs = augment(wavs, batch.signal.lengths)
+        return self.modules.head(*self.encode(wavs, lens))
 
     def loss(self, predictions: tuple[Tensor, Tensor], batch: Any, stage: sb.Stage) -> Tensor:
         """Cross-entropy over frames plus cross-entropy over clips."""
