@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from mambadapter.utils.tracing import is_exporting
+
 
 def onednn_linear(self: nn.Linear, hidden: Tensor) -> Tensor:
     """Replace ``nn.Linear.forward``: (B, T, in) to (B, T, out).
@@ -25,7 +27,7 @@ def onednn_linear(self: nn.Linear, hidden: Tensor) -> Tensor:
     Shapes: `hidden` (B, T, in_features); returns (B, T, out_features).
     """
     plain = hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    if not (hidden.is_cpu and hidden.dim() == 3 and plain) or torch.compiler.is_exporting():
+    if not (hidden.is_cpu and hidden.dim() == 3 and plain) or is_exporting():
         return F.linear(hidden, self.weight, self.bias)
     if not torch.is_grad_enabled() or any(p.requires_grad for p in self.parameters()):
         return _convolve(hidden, self.weight, self.bias)

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from mambadapter.encoders.state import ForwardState
 from mambadapter.errors import UserError
+from mambadapter.utils.tracing import is_exporting
 
 
 def valid_samples(wavs: Tensor, wav_lens: Tensor | None) -> Tensor | None:
@@ -25,7 +26,7 @@ def refuse_short(frames: Tensor) -> Tensor:
 
     Shapes: `frames` (B,); returns them.
     """
-    checked = frames.device.type == "cpu" and not torch.compiler.is_exporting()
+    checked = frames.device.type == "cpu" and not is_exporting()
     return _long_enough(frames) if checked else frames
 
 

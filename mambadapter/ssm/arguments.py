@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mambadapter.errors import UserError
+from mambadapter.utils.tracing import is_exporting
 
 _INTEGERS = {torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8}
 
@@ -88,7 +89,7 @@ def _checked_lengths(lengths: Tensor | None, batch: int, time: int) -> Tensor | 
     if lengths.shape != (batch,):
         raise UserError(f"lengths has shape {tuple(lengths.shape)}; {_wanted(batch, time)}.")
     # On another device, reading the values would stall the host until the device has computed them.
-    checked = lengths.device.type == "cpu" and not torch.compiler.is_exporting()
+    checked = lengths.device.type == "cpu" and not is_exporting()
     return _within(lengths, time) if checked else lengths
 
 

@@ -18,6 +18,7 @@ from mambadapter.ssm.arguments import check_inner, check_scan
 from mambadapter.ssm.backends import mamba_ssm, reference
 from mambadapter.ssm.backends.numba import backend as cpu
 from mambadapter.ssm.backends.triton import backend as gpu
+from mambadapter.utils.tracing import is_exporting
 
 logger = logging.getLogger("mambadapter")
 
@@ -137,7 +138,7 @@ def _backend(x: Tensor) -> Backend:
         return reference
     # On `meta` only shapes are computed, so no backend has to be chosen or logged. An exported graph runs
     # where this package's kernels are not.
-    if device_type == "meta" or torch.compiler.is_exporting():
+    if device_type == "meta" or is_exporting():
         return reference
     return _BACKENDS[_name_for(device_type)]
 

@@ -18,7 +18,10 @@ HEAD = re.compile(
 
 
 @pytest.mark.parametrize(
-    "path", sorted(ROOT.glob("recipes/**/quickstart.yaml")), ids=lambda path: path.parts[-3]
+    "path",
+    # The recipes for one's own recordings have no corpus to be scored on.
+    sorted({*ROOT.glob("recipes/**/quickstart.yaml")} - {*ROOT.glob("recipes/Your*/**/*.yaml")}),
+    ids=lambda path: path.parts[-3],
 )
 @pytest.mark.exhaustive
 def test_quick_starts_score_what_they_say(path, monkeypatch, tmp_path):

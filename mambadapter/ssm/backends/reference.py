@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._higher_order_ops.scan import scan
 
+from mambadapter.utils.tracing import is_exporting
+
 NAME = "reference"
 
 
@@ -39,7 +41,7 @@ def selective_scan(
         state = torch.exp(delta[..., None] * A) * state + (delta * u)[..., None] * B[:, None]
         return state, (state * C[:, None]).sum(-1)
 
-    if torch.compiler.is_exporting():  # of any number of frames, as a loop in the graph
+    if is_exporting():  # of any number of frames, as a loop in the graph
         frames = tuple(t.transpose(0, 1) for t in (u, delta, B, C))
         y = scan(step, state, frames)[1].transpose(0, 1)
     else:
