@@ -60,20 +60,15 @@ def add(commands: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Train a few steps of each method on noise, and print what a step costs."""
     _check(arguments)
-    import torch
-
     from mambadapter.cost import compare_methods
     from mambadapter.cost.timing import describe_machine
     from mambadapter.methods import MENU
-    from mambadapter.utils.devices import check_device
+    from mambadapter.utils.devices import choose_device
 
     for name in arguments.adapters:
         if name not in MENU:
             raise UserError(f"--adapters: '{name}' is not on the menu; {did_you_mean(name, MENU)}.")
-    device = arguments.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    check_device(device)
+    device = choose_device(arguments.device)
     machine = describe_machine(device, arguments.precision)
     what = (
         f"{arguments.encoder}, {arguments.clips} clips of {arguments.seconds:g} s, "

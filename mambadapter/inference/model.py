@@ -34,7 +34,7 @@ from mambadapter.inference.reading import (
 )
 from mambadapter.inference.results import Prediction, Result, Timeline, Transcript
 from mambadapter.inference.transcribers import CTCTranscriber, WhisperTranscriber
-from mambadapter.utils.devices import check_device
+from mambadapter.utils.devices import choose_device
 from mambadapter.validators import one_of
 
 _PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -165,9 +165,7 @@ class TrainedModel:
         encoder: str | Path | None = None,
         fold: bool = False,
     ) -> None:
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        check_device(device)
+        device = choose_device(device)
         one_of("precision", precision, _PRECISIONS)
         self._kind = device.partition(":")[0]
         if precision == "fp16" and self._kind == "cpu":

@@ -5,6 +5,14 @@ import torch
 from mambadapter.errors import UserError, did_you_mean
 
 
+def choose_device(name: str) -> str:
+    """A device that is there, by its name; ``auto``: a GPU if there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    check_device(name)
+    return name
+
+
 def check_device(name: str) -> None:
     """Refuse a ``--device`` that is not there, before anything is prepared for it."""
     there = devices()

@@ -4,6 +4,8 @@ Selective state spaces: Gu & Dao 2023, arXiv 2312.00752, algorithm 2. Layout is 
 mamba_ssm's own functions use (B, D, T).
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -100,3 +102,10 @@ def valid_only(x: Tensor, lengths: Tensor | None) -> Tensor:
 def needs_grad(*tensors: Tensor | None) -> bool:
     """Whether a backward pass may come."""
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def keep_states(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+    """What the backward of a backend's scan reads: its tensors, then the states that its forward kept."""
+    *tensors, ctx.reverse, _ = inputs
+    ctx.save_for_backward(*tensors, output[1])
+    ctx.set_materialize_grads(False)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mambadapter.ssm.backends.reference import needs_grad
+from mambadapter.ssm.backends.reference import keep_states, needs_grad
 
 try:
     from mambadapter.ssm.backends.numba.runtime import (
@@ -169,12 +169,6 @@ def _(
     return [*grads, u.new_empty(0 if z is None else u.shape), *per_clip]
 
 
-def _keep_scan(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
-    *tensors, ctx.reverse, _ = inputs
-    ctx.save_for_backward(*tensors, output[1])
-    ctx.set_materialize_grads(False)
-
-
 def _scan_gradients(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
     if grad is None:
         return (None,) * 11
@@ -195,7 +189,7 @@ def _scan_gradients(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | Non
     )
 
 
-_scan.register_autograd(_scan_gradients, setup_context=_keep_scan)
+_scan.register_autograd(_scan_gradients, setup_context=keep_states)
 
 
 @torch.library.custom_op("mambadapter::cpu_inner", mutates_args=(), device_types="cpu")
@@ -300,7 +294,7 @@ def _inner_gradients(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | No
     )
 
 
-_inner.register_autograd(_inner_gradients, setup_context=_keep_scan)
+_inner.register_autograd(_inner_gradients, setup_context=keep_states)
 
 
 def _whole_vectors(x: Tensor, dim: int = -1) -> Tensor:

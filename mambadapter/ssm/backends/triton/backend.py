@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mambadapter.ssm.backends.reference import needs_grad
+from mambadapter.ssm.backends.reference import keep_states, needs_grad
 
 NAME = "triton"
 
@@ -248,12 +248,6 @@ def _(grad: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, *rest: Any) 
     return _scan_backward_memory(u, delta, A, B, rest[2])
 
 
-def _keep_scan(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
-    *tensors, ctx.reverse, _ = inputs
-    ctx.save_for_backward(*tensors, output[1])
-    ctx.set_materialize_grads(False)
-
-
 def _scan_gradients(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
     if grad is None:
         return (None,) * 11
@@ -281,7 +275,7 @@ def _scan_gradients(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | Non
     )
 
 
-_scan.register_autograd(_scan_gradients, setup_context=_keep_scan)
+_scan.register_autograd(_scan_gradients, setup_context=keep_states)
 
 
 def _saved_states(u: Tensor, A: Tensor, keep: bool) -> Tensor:
