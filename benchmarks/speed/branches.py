@@ -16,7 +16,7 @@ from transformers.models.mamba.modeling_mamba import MambaMixer
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2EncoderLayer
 
 from mambadapter.cost.timing import alternate, describe_machine
-from mambadapter.encoders.linear import use_onednn
+from mambadapter.encoders.linear import compute_faster
 from mambadapter.methods.mambadapter import MambAdapter
 from mambadapter.ssm import GatedConvolution, Mamba, selective_scan
 
@@ -134,7 +134,7 @@ def branches(shape: tuple[int, int, int, int]) -> None:
     down, up = nn.Linear(WIDTH, rank), nn.Linear(rank, WIDTH)
     alpha = nn.Parameter(torch.tensor(0.1))
     layer = Wav2Vec2EncoderLayer(Wav2Vec2Config(attn_implementation="sdpa"))
-    use_onednn(layer)
+    compute_faster(layer)
     functions = {
         "MambAdapter": MambAdapter(down, up, Mamba(rank, states), alpha=alpha),
         "MambAdapter, bidirectional": MambAdapter(

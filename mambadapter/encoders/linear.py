@@ -1,6 +1,7 @@
-"""The encoder's dense layers through oneDNN, on the CPUs where that is faster.
+"""The encoder's dense layers and convolutions: what never changes of them computed once, and by the faster library.
 
-In float32, PyTorch hands matrix products to MKL and convolutions to oneDNN. MKL leaves the 512-bit
+Under autocast PyTorch rounds a frozen weight again for each product, and keeps the rounded copy until the
+backward pass; here it is rounded once. In float32, PyTorch hands matrix products to MKL and convolutions to oneDNN. MKL leaves the 512-bit
 instructions of AMD's processors unused; there oneDNN is about twice as fast at the same product. On
 processors without them it is slower by as much, so they keep MKL. A dense layer is a convolution of
 kernel size 1, and its (B, T, d) input is already in that convolution's fastest memory layout.
@@ -19,6 +20,19 @@ from torch.autograd.function import once_differentiable
 from mambadapter.utils.tracing import is_exporting
 
 
+def rounding_linear(self: nn.Linear, hidden: Tensor) -> Tensor:
+    """Replace ``nn.Linear.forward``; the same numbers.
+
+    Shapes: `hidden` (..., in_features); returns (..., out_features).
+    """
+    return F.linear(hidden, *_rounded(self, hidden.device.type))
+
+
+def rounding_convolution(self: nn.Conv1d | nn.Conv2d, hidden: Tensor) -> Tensor:
+    """Replace ``nn.Conv1d.forward``, or that of 2 dimensions; the same numbers."""
+    return self._conv_forward(hidden, *_rounded(self, hidden.device.type))
+
+
 def onednn_linear(self: nn.Linear, hidden: Tensor) -> Tensor:
     """Replace ``nn.Linear.forward``: (B, T, in) to (B, T, out).
 
@@ -28,7 +42,7 @@ def onednn_linear(self: nn.Linear, hidden: Tensor) -> Tensor:
     """
     plain = hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     if not (hidden.is_cpu and hidden.dim() == 3 and plain) or is_exporting():
-        return F.linear(hidden, self.weight, self.bias)
+        return rounding_linear(self, hidden)
     if not torch.is_grad_enabled() or any(p.requires_grad for p in self.parameters()):
         return _convolve(hidden, self.weight, self.bias)
     return _FrozenLinear.apply(hidden, self.weight, self.bias)
@@ -42,12 +56,43 @@ def scaled_linear(linear: nn.Linear, weight: Tensor | float, bias: Tensor | floa
     return copy
 
 
-def use_onednn(backbone: nn.Module) -> None:
-    """Send every dense layer of a model through oneDNN, where it is the faster one."""
-    if onednn_is_faster():
-        for module in backbone.modules():
-            if type(module) is nn.Linear:
-                module.forward = MethodType(onednn_linear, module)  # type: ignore[method-assign]  # of this one module
+def compute_faster(backbone: nn.Module) -> None:
+    """Give every dense layer and convolution of a frozen model the faster forward; the same numbers.
+
+    Modules with a forward of their own keep it.
+    """
+    dense = onednn_linear if onednn_is_faster() else rounding_linear
+    replacements = {nn.Linear: dense, nn.Conv1d: rounding_convolution, nn.Conv2d: rounding_convolution}
+    for module in backbone.modules():
+        replacement = replacements.get(type(module))
+        if replacement is not None and "forward" not in vars(module):
+            module.forward = MethodType(replacement, module)  # type: ignore[method-assign]  # of this one module
+
+
+def _rounded(
+    module: nn.Linear | nn.Conv1d | nn.Conv2d, device: str
+) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias; under autocast in its precision, where they are frozen."""
+    if not torch.is_autocast_enabled(device) or torch.compiler.is_compiling():
+        return module.weight, module.bias
+    dtype = torch.get_autocast_dtype(device)
+    kept = vars(module).setdefault("_rounded", {})
+    weight = _kept(kept, module.weight, dtype)
+    return weight, None if module.bias is None else _kept(kept, module.bias, dtype)
+
+
+def _kept(kept: dict[Any, Any], parameter: nn.Parameter, dtype: torch.dtype) -> Tensor:
+    """The parameter in that precision, anew only if it was changed or moved since."""
+    # Autocast leaves double precision alone.
+    if parameter.requires_grad or parameter.is_inference() or parameter.dtype == torch.double:
+        return parameter
+    # A place of its own for each: a shape tells weight from bias.
+    state = (parameter.data_ptr(), parameter._version, parameter.device, parameter.dtype, dtype)
+    known = kept.get(parameter.dim())
+    if known is None or known[0] != state:
+        with torch.inference_mode(False), torch.no_grad():  # training may read it after inference
+            known = kept[parameter.dim()] = state, parameter.to(dtype)
+    return known[1]
 
 
 @cache

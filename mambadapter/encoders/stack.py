@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from mambadapter.encoders.families import family_of, is_decoder
 from mambadapter.encoders.families.family import Family
-from mambadapter.encoders.linear import use_onednn
+from mambadapter.encoders.linear import compute_faster
 from mambadapter.encoders.prefixing import attend_by_sdpa
 from mambadapter.encoders.state import ForwardState
 from mambadapter.encoders.sublayers import (
@@ -99,7 +99,7 @@ class AdaptedStack(nn.Module):
         self.starts_as_frozen = method.starts_as_frozen
         self.state = state
         freeze(backbone)
-        use_onednn(backbone)
+        compute_faster(backbone)
         attend_by_sdpa(backbone)
         method.adapt(self)
         self.train(self.training)

@@ -1,16 +1,19 @@
 """What replaces a frozen layer's arithmetic computes the same, forward and backward."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
+from support.contract import build, moved, waveforms
 from torch import nn
 from transformers import AutoModel
 from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.families.wav2vec2 import drawn_spans
-from mambadapter.encoders.linear import onednn_linear
-from mambadapter.methods import FullFinetuning, LinearProbe
+from mambadapter.encoders.linear import onednn_linear, rounding_convolution, rounding_linear
+from mambadapter.methods import MENU, FullFinetuning, LinearProbe
 
 
 def twins(folder, method):
@@ -106,6 +109,51 @@ def test_other_precisions_and_shapes_take_pytorchs_own_path():
     torch.testing.assert_close(onednn_linear(layer, frames), layer(frames), rtol=0, atol=0)
     with torch.autocast("cpu", torch.bfloat16):
         assert onednn_linear(layer.float(), frames.float()[None]).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["mambadapter", "lora", "dora", "bitfit", "full_finetuning"])
+def test_weights_rounded_once_are_those_that_autocast_rounds(any_encoder_folder, name):
+    """To the bit, forward and backward; again after they were changed."""
+    ours, head = build(any_encoder_folder, MENU[name])
+    moved(ours)
+    plain = copy.deepcopy(ours)
+    rounding = {rounding_linear, rounding_convolution, onednn_linear}
+    replaced = [m for m in plain.modules() if getattr(m.forward, "__func__", None) in rounding]
+    assert len(replaced) > 12
+    for module in replaced:
+        del vars(module)["forward"]
+
+    def run(encoder):
+        encoder.train().zero_grad()
+        torch.manual_seed(3)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = head(*encoder(*waveforms()))
+        logits.float().square().sum().backward()
+        return logits, *(p.grad for p in encoder.parameters() if p.grad is not None)
+
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        ours(*waveforms())  # what is rounded here must serve training
+    for changed in (False, True):
+        if changed:
+            for encoder in (ours, plain):
+                with torch.no_grad():
+                    for parameter in encoder.backbone.parameters():
+                        parameter.mul_(1.1)
+        for got, wanted in zip(run(ours), run(plain), strict=True):
+            assert torch.equal(got, wanted)
+
+
+def test_a_frozen_weight_is_rounded_once_and_a_trained_one_never(encoder_folders):
+    encoder, _ = build(encoder_folders["wav2vec2"], MENU["bitfit"])
+    dense = encoder.layers[0].feed_forward.intermediate_dense
+    hidden = torch.randn(1, 5, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        dense(hidden)
+        kept = dense._rounded[2][1]
+        dense(hidden)
+    assert dense._rounded[2][1] is kept and kept.dtype == torch.bfloat16
+    assert 1 not in dense._rounded  # the bias learns
+    assert "_rounded" not in encoder.state_dict()
 
 
 def test_spans_are_masked_as_transformers_masks_them():
