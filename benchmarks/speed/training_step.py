@@ -1,68 +1,135 @@
-"""A whole training step of MambAdapters on wav2vec2-base: ours beside the naive one.
+"""A whole training step on a CPU: this package's beside the naive one, in one process, in turn.
 
-    python benchmarks/speed/training_step.py
+    python benchmarks/speed/training_step.py [FAMILY ...] [--rounds N] [--one-thread] [--json]
 
-Naive is what a first script does: `requires_grad_(False)`, train mode, a scan in plain PyTorch. Both run
-in this process, in turn, on 4 clips of 5 s, with the same branches; the weights are random, which changes
-no time.
+Naive is what a first script does: `requires_grad_(False)`, train mode, a scan in plain PyTorch, float32.
+`kept` has read what is frozen below the first branch from disk, as every epoch after the first does. 4 clips
+of 5 s; the weights are random, which changes no time, and methods are as the menu has them. With --one-thread
+it is processor time that counts, to which other programs add little.
 """
 
+import argparse
+import json
 import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from transformers import Wav2Vec2Config, Wav2Vec2Model, WavLMConfig, WavLMModel
+from transformers import AutoModel
 
+from mambadapter.budget.count import architecture_config
 from mambadapter.cost.memory import kept_mib
 from mambadapter.cost.step import Step
 from mambadapter.cost.timing import alternate, describe_machine
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.heads import PooledClassifier
-from mambadapter.methods import MambAdapters
+from mambadapter.methods import MENU
 
-CLIPS, SECONDS = 4, 5
-ROUNDS = 3
-
-FAMILIES = {
-    "wav2vec2-base": (Wav2Vec2Config, Wav2Vec2Model),
-    "wavlm-base": (WavLMConfig, WavLMModel),
-}
+CLIPS, SECONDS, CLASSES = 4, 5, 35
+FAMILIES = ("wav2vec2-base", "wavlm-base")
+NAIVE, OURS = "naive", "mambadapter"
 
 
-def step(family: str, naive: bool) -> Step:
-    config_class, model_class = FAMILIES[family]
-    off = dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout"), 0.0)
-    config = config_class(
-        layerdrop=0.0,
-        apply_spec_augment=naive,
-        **({} if naive else {**off, "feat_proj_dropout": 0.0}),
-    )
+@dataclass(frozen=True)
+class Way:
+    """How a step is made: a method of the menu, in bfloat16, with what is frozen read from disk."""
+
+    method: str = OURS
+    bf16: bool = False
+    kept: bool = False
+    naive: bool = False
+
+    @property
+    def name(self) -> str:
+        return ", ".join([NAIVE if self.naive else self.method, *self._how])
+
+    @property
+    def _how(self) -> list[str]:
+        return [word for word, on in (("bf16", self.bf16), ("kept", self.kept)) if on]
+
+
+WAYS = [
+    Way(naive=True),
+    *(
+        Way(OURS, bf16, kept)
+        for bf16 in (False, True)
+        for kept in (False, True)
+    ),
+    *(
+        Way(method, kept=kept)
+        for method in ("lora", "conformer", "bottleneck", "linear_probe")
+        for kept in (False, True)
+    ),
+    Way("full_finetuning"),
+]  # fmt: skip
+
+
+def step(family: str, way: Way, folder: Path) -> Step:
     torch.manual_seed(0)
-    encoder = AdaptedEncoder(model_class(config), MambAdapters())
-    if naive:
-        encoder.backbone.feature_extractor._requires_grad = True
-        for module in encoder.backbone.modules():
+    config = architecture_config(family)
+    if way.naive:  # its front end learns nothing, and yet is in the graph
+        config.apply_spec_augment, config.layerdrop = True, 0.0
+    model = AutoModel.from_config(config, dtype=torch.float32)
+    encoder = AdaptedEncoder(model, MENU[way.method])
+    if way.naive:
+        model.feature_extractor._requires_grad = True
+        for module in model.modules():
             vars(module).pop("forward", None)  # transformers' and PyTorch's own again
-    head = PooledClassifier(encoder.width, 35)
-    made = Step(encoder, head, CLIPS, SECONDS, lr=1e-3, backend="reference" if naive else "cpu")
-    if naive:
-        encoder.backbone.train()
+    elif way.kept:
+        encoder.keep_frozen(folder, 1e9)
+    head = PooledClassifier(encoder.width, CLASSES)
+    backend = "reference" if way.naive else "auto"
+    made = Step(encoder, head, CLIPS, SECONDS, lr=1e-3, backend=backend, half=way.bf16)
+    if way.naive:
+        model.train()
     return made
 
 
+def compare(family: str, rounds: int, clock, folder: Path) -> dict[str, dict[str, float]]:
+    """Milliseconds of a step, what it keeps for the backward, and how much shorter than naive it is."""
+    steps = {way.name: step(family, way, folder) for way in WAYS}
+    milliseconds = alternate(steps, rounds, warmup=1, clock=clock)
+    return {
+        name: {
+            "milliseconds": milliseconds[name],
+            "naive_over_it": milliseconds[NAIVE] / milliseconds[name],
+            "kept_activations_mib": kept_mib(one.forward, one.modules),
+        }
+        for name, one in steps.items()
+    }
+
+
 def main() -> None:
-    print(describe_machine())
-    print(f"{CLIPS} clips of {SECONDS} s, MambAdapters(): Pfeiffer, rank 12")
-    for family in FAMILIES:
-        steps = {"naive": step(family, naive=True), "mambadapter": step(family, naive=False)}
-        milliseconds = alternate(steps, ROUNDS, warmup=1, burst=3)
-        kept = {name: kept_mib(one.forward, one.modules) for name, one in steps.items()}
-        print(f"\n{family}\n{'':14}{'step, ms':>10}{'kept activations, MiB':>24}")
-        for name in steps:
-            print(f"{name:14}{milliseconds[name]:10.0f}{kept[name]:24.0f}")
-        print(
-            f"naive / ours: step {milliseconds['naive'] / milliseconds['mambadapter']:.2f}x "
-            f"(wanted: 2.5x), kept {kept['naive'] / kept['mambadapter']:.2f}x (wanted: 4x)"
-        )
+    parser = argparse.ArgumentParser(description="A training step on a CPU, beside the naive one.")
+    parser.add_argument("families", nargs="*", default=FAMILIES, metavar="FAMILY")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--one-thread", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print one object")
+    arguments = parser.parse_args()
+    clock = time.perf_counter
+    if arguments.one_thread:
+        torch.set_num_threads(1)
+        clock = time.process_time
+    machine = describe_machine()
+    found = {}
+    if not arguments.json:
+        print(f"{machine}\n{CLIPS} clips of {SECONDS} s, the menu's sizes")
+    for family in arguments.families:
+        with tempfile.TemporaryDirectory() as folder:
+            found[family] = compare(family, arguments.rounds, clock, Path(folder))
+        if not arguments.json:
+            print(f"\n{family:26}{'step, ms':>10}{'naive / it':>12}{'kept activations, MiB':>24}")
+            for name, row in found[family].items():
+                print(
+                    f"{name:26}{row['milliseconds']:10.0f}{row['naive_over_it']:12.2f}"
+                    f"{row['kept_activations_mib']:24.0f}"
+                )
+    if arguments.json:
+        settings = {"clips": CLIPS, "seconds": SECONDS, "rounds": arguments.rounds}
+        settings["clock"] = "processor" if arguments.one_thread else "wall"
+        print(json.dumps({"machine": machine, "settings": settings, "steps": found}))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from mambadapter.config.checks import (
 from mambadapter.config.extends import read_recipe
 from mambadapter.config.files import tag_of
 from mambadapter.config.logs import start_logging
+from mambadapter.config.menus import keep_chosen
 from mambadapter.config.overrides import apply_changes, parse_command_line
 from mambadapter.config.schema import KEYS, kind_of
 from mambadapter.config.texts import hide, show_all
@@ -235,6 +236,7 @@ def _settle_texts(tree: CommentedMap) -> None:
 def _resolve(tree: CommentedMap, path: Path) -> str:
     """The YAML without references; paths and names in it are as they were given."""
     tree = copy.deepcopy(tree)
+    keep_chosen(tree, path.parent)
     hidden = False
     for key, value in tree.items():
         if kind_of(str(key)).text and isinstance(value, str):

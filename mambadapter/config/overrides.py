@@ -16,12 +16,10 @@ from ruamel.yaml.scalarbool import ScalarBoolean
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
 from mambadapter.config.files import included_file, tag_of
+from mambadapter.config.menus import MENUS
 from mambadapter.config.schema import KEYS, MOST, kind_of
 from mambadapter.errors import UserError, did_you_mean
 from mambadapter.utils.values import NOT_YAML, parse_value
-
-# `--adapter.rank` goes down from the key on the right, at the entry that the key on the left names.
-_CHOSEN = {"adapter": "adapters", "encoder": "encoders"}
 
 _STOPS = "leave it out: training stops at the first loss that is not finite"
 
@@ -173,9 +171,9 @@ def apply_changes(
         if first not in tree:
             known = [*tree, *(HELP_TEXTS.keys() - _REFUSED.keys())]
             raise UserError(f"--{dotted}: there is no key '{first}'; {did_you_mean(first, known)}.")
-        if below and first in _CHOSEN and _CHOSEN[first] in tree:
+        if below and first in MENUS and MENUS[first] in tree:
             below = _down_to(tree, first, below, folder)
-            first = _CHOSEN[first]
+            first = MENUS[first]
         if not below:
             old = replaced[first,] = before.get((first,), tree[first])
             tree[first] = read(dotted, text, old)
@@ -241,9 +239,9 @@ def _given(dotted: str, value: Any, replaced: Any, shown: str | None = None) -> 
 
 def _down_to(tree: CommentedMap, key: str, below: list[str], folder: Path) -> list[str]:
     """The path of a setting below the menu: the chosen entry, then the entry's own keys or its method's."""
-    name, menu = str(tree[key]), included_file(tree[_CHOSEN[key]], folder) or tree[_CHOSEN[key]]
+    name, menu = str(tree[key]), included_file(tree[MENUS[key]], folder) or tree[MENUS[key]]
     if not isinstance(menu, Mapping):
-        raise UserError(f"{_CHOSEN[key]}: {menu!r} is no menu of names and their settings.")
+        raise UserError(f"{MENUS[key]}: {menu!r} is no menu of names and their settings.")
     if name not in menu:
         raise UserError(f"{key}: '{name}' is not on the menu; {did_you_mean(name, menu)}.")
     entry = menu[name]

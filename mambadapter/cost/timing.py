@@ -10,9 +10,13 @@ import torch
 
 
 def alternate(
-    functions: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 2, burst: int = 1
+    functions: Mapping[str, Callable[[], object]],
+    rounds: int,
+    warmup: int = 2,
+    burst: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
-    """Median milliseconds of a call of each function.
+    """Median milliseconds of a call of each function, by a clock of seconds.
 
     A round makes `burst` calls in a row of each. Bursts keep the threads that one peer's library leaves
     spinning out of the next peer's figure, which matters for calls of a millisecond or less.
@@ -21,10 +25,10 @@ def alternate(
     for turn in range(warmup + rounds):
         for name, function in functions.items():
             for _ in range(burst):
-                start = time.perf_counter()
+                start = clock()
                 function()
                 if turn >= warmup:
-                    seconds[name].append(time.perf_counter() - start)
+                    seconds[name].append(clock() - start)
     return {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
 
 

@@ -1,10 +1,10 @@
-"""The encoder's dense layers and convolutions: what never changes of them computed once, and by the faster library.
+"""The encoder's dense layers and convolutions, computed faster to the same numbers.
 
-Under autocast PyTorch rounds a frozen weight again for each product, and keeps the rounded copy until the
-backward pass; here it is rounded once. In float32, PyTorch hands matrix products to MKL and convolutions to oneDNN. MKL leaves the 512-bit
-instructions of AMD's processors unused; there oneDNN is about twice as fast at the same product. On
-processors without them it is slower by as much, so they keep MKL. A dense layer is a convolution of
-kernel size 1, and its (B, T, d) input is already in that convolution's fastest memory layout.
+Under autocast PyTorch rounds a frozen weight again for each product, and keeps that copy until the backward;
+here it is rounded once. In float32, PyTorch hands matrix products to MKL and convolutions to oneDNN. MKL
+leaves the 512-bit instructions of AMD's processors unused; there oneDNN is about twice as fast at the same
+product. On processors without them it is slower by as much, so they keep MKL. A dense layer is a convolution
+of kernel size 1, and its (B, T, d) input is already in that convolution's fastest memory layout.
 """
 
 from functools import cache
@@ -62,7 +62,11 @@ def compute_faster(backbone: nn.Module) -> None:
     Modules with a forward of their own keep it.
     """
     dense = onednn_linear if onednn_is_faster() else rounding_linear
-    replacements = {nn.Linear: dense, nn.Conv1d: rounding_convolution, nn.Conv2d: rounding_convolution}
+    replacements = {
+        nn.Linear: dense,
+        nn.Conv1d: rounding_convolution,
+        nn.Conv2d: rounding_convolution,
+    }
     for module in backbone.modules():
         replacement = replacements.get(type(module))
         if replacement is not None and "forward" not in vars(module):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.small_recipe import load
+from support.small_recipe import edit, load
 
 from mambadapter.config import load_experiment, recipe_main, start_experiment
 from mambadapter.config.schema import contract
@@ -30,6 +30,22 @@ def test_an_encoder_may_be_a_folder(recipe, tmp_path):
     experiment = load(recipe, "--encoder", str(folder))
     assert experiment.hparams["source"] == str(folder)
     assert experiment.folder.name.startswith("my-encoder-mambadapter-seed7-")
+
+
+def test_of_a_menu_only_what_is_chosen_is_read(recipe):
+    """With the command line's changes; all of it, where a reference names another entry."""
+    experiment = load(recipe, "--adapter.rank", "24", "--adapters.linear_probe.lr", "0.5")
+    assert "linear_probe" not in experiment.text
+    assert experiment.hparams["method"].rank == 24
+    edit(recipe, "lr: !ref <chosen[lr]>", "lr: !ref <adapters[linear_probe][lr]>")
+    other = load(recipe, "--adapter.rank", "24", "--adapters.linear_probe.lr", "0.5")
+    assert other.hparams["lr"] == 0.5
+    assert other.hparams["method"] == experiment.hparams["method"]
+
+
+def test_an_entry_of_a_menu_may_refer_to_others(recipe):
+    edit(recipe.parent / "menus/adapters.yaml", "    lr: 0.001", "    lr: !ref <mambadapter[lr]>")
+    assert load(recipe, "--adapter", "linear_probe").hparams["lr"] == 0.005
 
 
 @pytest.mark.exhaustive

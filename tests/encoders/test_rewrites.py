@@ -151,7 +151,8 @@ def test_a_frozen_weight_is_rounded_once_and_a_trained_one_never(encoder_folders
         dense(hidden)
         kept = dense._rounded[2][1]
         dense(hidden)
-    assert dense._rounded[2][1] is kept and kept.dtype == torch.bfloat16
+    assert dense._rounded[2][1] is kept
+    assert kept.dtype == torch.bfloat16
     assert 1 not in dense._rounded  # the bias learns
     assert "_rounded" not in encoder.state_dict()
 
