@@ -7,6 +7,7 @@ product. On processors without them it is slower by as much, so they keep MKL. A
 of kernel size 1, and its (B, T, d) input is already in that convolution's fastest memory layout.
 """
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import MethodType
@@ -62,7 +63,7 @@ def compute_faster(backbone: nn.Module) -> None:
     Modules with a forward of their own keep it.
     """
     dense = onednn_linear if onednn_is_faster() else rounding_linear
-    replacements = {
+    replacements: dict[type, Callable[..., Tensor]] = {
         nn.Linear: dense,
         nn.Conv1d: rounding_convolution,
         nn.Conv2d: rounding_convolution,
@@ -70,7 +71,7 @@ def compute_faster(backbone: nn.Module) -> None:
     for module in backbone.modules():
         replacement = replacements.get(type(module))
         if replacement is not None and "forward" not in vars(module):
-            module.forward = MethodType(replacement, module)  # type: ignore[method-assign]  # of this one module
+            module.forward = MethodType(replacement, module)  # of this one module
 
 
 def _rounded(
@@ -85,7 +86,7 @@ def _rounded(
     return weight, None if module.bias is None else _kept(kept, module.bias, dtype)
 
 
-def _kept(kept: dict[Any, Any], parameter: nn.Parameter, dtype: torch.dtype) -> Tensor:
+def _kept(kept: dict[Any, Any], parameter: Tensor, dtype: torch.dtype) -> Tensor:
     """The parameter in that precision, anew only if it was changed or moved since."""
     # Autocast leaves double precision alone.
     if parameter.requires_grad or parameter.is_inference() or parameter.dtype == torch.double:

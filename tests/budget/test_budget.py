@@ -128,14 +128,14 @@ def test_every_encoder_is_counted_without_weights():
         assert stack_shape(name).layers in (4, 6, 12, 24, 32)
 
 
-# Ranks nearest to 50, 100, 300, 600 k and 1.1 M without LayerNorms, worked out on paper beforehand.
+# Ranks nearest to 50 k, 300 k and 1.1 M without LayerNorms, worked out on paper beforehand.
 NEAREST = {
-    ("wav2vec2-base", MambAdapters()): (13, 22, 47, 72, 103),
-    ("wav2vec2-base", MambAdapters(placement="houlsby")): (9, 15, 33, 51, 73),
-    ("wav2vec2-base", Bottlenecks()): (2, 5, 16, 32, 59),
-    ("wav2vec2-base", ConformerAdapters()): (1, 3, 10, 20, 38),
-    ("wav2vec2-base", LoRA()): (1, 3, 8, 16, 30),
-    ("wavlm-large", MambAdapters()): (8, 14, 32, 49, 71),
+    ("wav2vec2-base", MambAdapters()): (13, 47, 103),
+    ("wav2vec2-base", MambAdapters(placement="houlsby")): (9, 33, 73),
+    ("wav2vec2-base", Bottlenecks()): (2, 16, 59),
+    ("wav2vec2-base", ConformerAdapters()): (1, 10, 38),
+    ("wav2vec2-base", LoRA()): (1, 8, 30),
+    ("wavlm-large", MambAdapters()): (8, 32, 71),
 }
 
 
@@ -143,7 +143,7 @@ NEAREST = {
 @pytest.mark.exhaustive
 def test_the_rank_nearest_to_a_budget(pair, ranks):
     encoder, method = pair
-    budgets = (50_000, 100_000, 300_000, 600_000, 1_100_000)
+    budgets = (50_000, 300_000, 1_100_000)
     fits = [closest(method, counter(encoder), budget, count_norms=False) for budget in budgets]
     found = [fit.method.rank for fit in fits]
     assert found == list(ranks)

@@ -42,8 +42,18 @@ def assert_same(one, other):
         assert torch.equal(grad, again)
 
 
-@UNLIKE
-@pytest.mark.parametrize("name", MENU)
+# Every method on two encoders, and on the others those that end what is frozen elsewhere.
+PAIRS = [
+    *((encoder, name) for encoder in ("wav2vec2", "whisper") for name in MENU),
+    *(
+        (encoder, name)
+        for encoder in ("hubert-stable", "wavlm-stable", "ast")
+        for name in ("mambadapter_longconv", "lora", "prompt_deep", "linear_probe", "weighted_sum")
+    ),
+]
+
+
+@pytest.mark.parametrize(("any_encoder_folder", "name"), PAIRS, indirect=["any_encoder_folder"])
 def test_kept_or_not_it_is_the_same_to_the_bit(any_encoder_folder, name, tmp_path):
     """And but for rounding what a batch computed as one gives."""
     encoder, head = build(any_encoder_folder, MENU[name])
