@@ -1,37 +1,53 @@
 """On a GPU: the scan beside its peers', and a training step of every kind of method.
 
     python benchmarks/speed/gpu.py scans
-    python benchmarks/speed/gpu.py steps
+    python benchmarks/speed/gpu.py steps [FAMILY ...] [--json]     # 16 clips of 5 s
+    python benchmarks/speed/gpu.py large [FAMILY ...] [--json]     # 64 clips of 10 s, bf16
 
-Everything of one table runs in this process, in turn; a call is over when the GPU has finished. mamba-ssm
-and mambapy are compared with where they are installed. The models have the published shapes and random
-weights, which change no time.
+Everything of one table runs in this process, in turn; a call is over when the GPU has finished. Of `steps`
+and `large`, each row says what of the time no kernel ran, and how many there were. mamba-ssm, mambapy and
+PEFT are compared with where they are installed. The models have the published shapes and random weights,
+which change no time. `--device cpu --eager --clips 2 box` shows that it runs, and nothing else.
 """
 
 import argparse
 import importlib.util
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from scans import mambapy_scan, scan_inputs
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel
 
 from mambadapter.budget.count import architecture_config
 from mambadapter.cost.step import Step
-from mambadapter.cost.timing import alternate
+from mambadapter.cost.timing import alternate, describe_machine
 from mambadapter.encoders import AdaptedEncoder
+from mambadapter.encoders.families import encoder_of, frontend_of
 from mambadapter.heads import PooledClassifier
-from mambadapter.methods import FullFinetuning, LinearProbe, LoRA, MambAdapters
+from mambadapter.methods import MENU
 from mambadapter.ssm.backends import mamba_ssm, reference
 from mambadapter.ssm.backends.triton import backend as gpu
+from mambadapter.training.compiling import Compilation
 
 SHAPES = [(8, 250, 24, 16), (32, 250, 24, 16), (16, 1500, 48, 16), (1, 250, 24, 16)]
 DEVICE = "cuda"
-CLIPS, SECONDS, CLASSES = 16, 5, 35
+CLASSES = 35
 ROUNDS = 7
+
+# Families, clips and seconds of a part.
+PARTS = {
+    "steps": (("wav2vec2-base", "wavlm-base"), 16, 5),
+    "large": (("wav2vec2-large", "wavlm-large"), 64, 10),
+}
+
+# Dense bfloat16 FLOP a second without sparsity, from NVIDIA's data sheets of the SXM cards.
+PEAKS = {"H100": 989.4e12, "H200": 989.4e12, "A100": 311.9e12}
 
 
 def compared() -> dict[str, Callable[..., Tensor]]:
@@ -54,7 +70,8 @@ def finished(function: Callable[..., Any], *arguments: Any) -> Callable[[], None
 
     def call() -> None:
         function(*arguments)
-        torch.cuda.synchronize()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
 
     return call
 
@@ -81,55 +98,172 @@ def compare_scans(shape: tuple[int, int, int, int]) -> None:
         )
 
 
-def step(family: str, method: Any, backend: str, half: bool) -> Step:
+@dataclass(frozen=True)
+class Way:
+    """How a step is made: a method of the menu or PEFT's LoRA, a backend of the scan, a way to compile."""
+
+    method: str
+    backend: str = "auto"
+    compiled: str = "off"
+
+    @property
+    def name(self) -> str:
+        more = [self.backend] * (self.backend != "auto") + [f"compile {self.compiled}"] * (
+            self.compiled != "off"
+        )
+        return ", ".join([self.method, *more])
+
+
+PEFT = "PEFT's LoRA"
+COMPILED = ("mambadapter", "mambadapter_longconv", "lora", "full_finetuning")
+
+
+def ways() -> Iterator[Way]:
+    for method in ("mambadapter", "mambadapter_longconv", "conformer", "lora", "linear_probe"):
+        yield Way(method)
+    yield Way("full_finetuning")
+    if mamba_ssm.unusable("cuda") is None:
+        yield Way("mambadapter", backend="mamba_ssm")
+    if importlib.util.find_spec("peft"):
+        yield Way(PEFT)
+    for compiled in ("layers", "step"):
+        for method in COMPILED:
+            yield Way(method, compiled=compiled)
+
+
+class Peft(nn.Module):
+    """A transformers encoder with PEFT's LoRA in its queries and values, called as ours are."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        from peft import LoraConfig, get_peft_model
+
+        model.feature_extractor._freeze_parameters()
+        self.width = model.config.hidden_size
+        config = LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"])
+        self.model = get_peft_model(model, config)
+
+    def forward(self, wavs: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.model(wavs).last_hidden_state
+        return hidden, torch.full((len(wavs),), hidden.shape[1], device=hidden.device)
+
+
+def step(family: str, way: Way, clips: int, seconds: float, half: bool, device: str) -> Step:
     torch.manual_seed(0)
-    with torch.device(DEVICE):
-        model = AutoModel.from_config(architecture_config(family))
-    encoder = AdaptedEncoder(model.cpu(), method).to(DEVICE)
-    head = PooledClassifier(encoder.width, CLASSES).to(DEVICE)
-    return Step(encoder, head, CLIPS, SECONDS, backend=backend, half=half)
+    config = architecture_config(family)
+    model = encoder_of(AutoModel.from_config(config, dtype=torch.float32))
+    if way.method == PEFT:
+        encoder = Peft(model)
+    else:
+        encoder = AdaptedEncoder(model, MENU[way.method], frontend_of(config))
+    encoder.to(device)
+    head = PooledClassifier(encoder.width, CLASSES).to(device)
+    made = Step(encoder, head, clips, seconds, backend=way.backend, half=half)
+    if way.compiled != "off":
+        Compilation(way.compiled, torch.device(device)).start(encoder)
+    return made
 
 
-def compare_steps(family: str, half: bool) -> None:
-    methods = {
-        "MambAdapter, ours": (MambAdapters(), "triton"),
-        "MambAdapter, mamba-ssm": (MambAdapters(), "mamba_ssm"),
-        "MambAdapter, the plain reference": (MambAdapters(), "reference"),
-        "LoRA, r=8": (LoRA(8), "auto"),
-        "linear probe": (LinearProbe(), "auto"),
-        "full fine-tuning": (FullFinetuning(), "auto"),
-    }
-    if mamba_ssm.unusable("cuda") is not None:
-        del methods["MambAdapter, mamba-ssm"]
-    steps, memory = {}, {}
-    for name, (method, backend) in methods.items():
-        one = step(family, method, backend, half)
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        one()
-        memory[name] = (torch.cuda.max_memory_allocated() - before) / 2**20
-        steps[name] = finished(one)
-    times = alternate(steps, 5, warmup=1)
-    print(f"\n{family}, {'bfloat16 autocast' if half else 'float32'}")
-    print(f"{'':34}{'step, ms':>10}{'x':>7}{'peak over the weights, MiB':>28}")
-    ours = times["MambAdapter, ours"]
-    for name, time in times.items():
-        print(f"{name:34}{time:10.1f}{time / ours:7.2f}{memory[name]:28.0f}", flush=True)
+def peak_mib(one: Step) -> float:
+    """Over what is there before, the weights."""
+    if one.device.type != "cuda":
+        return float("nan")
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    one()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def kernels(call: Callable[[], object]) -> tuple[int, float]:
+    """How many kernels a call runs, and the share of its time in which none does."""
+    kinds = [torch.profiler.ProfilerActivity.CPU]
+    if torch.cuda.is_available():
+        kinds.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=kinds) as profile:
+        call()
+    ran = [event for event in profile.events() if event.device_type.name == "CUDA"]
+    if not ran:
+        return 0, float("nan")
+    span = max(e.time_range.end for e in ran) - min(e.time_range.start for e in ran)
+    return len(ran), 1 - sum(e.time_range.elapsed_us() for e in ran) / span
+
+
+def compare_steps(
+    family: str, clips: int, seconds: float, half: bool, device: str, eager: bool
+) -> dict[str, dict[str, Any]]:
+    """Each way's milliseconds, MiB over the weights, kernels, idle share and share of the card's peak."""
+    found: dict[str, dict[str, Any]] = {}
+    steps = {}
+    for way in ways():
+        if eager and way.compiled != "off":
+            continue
+        try:
+            one = step(family, way, clips, seconds, half, device)
+            one()
+            found[way.name] = {"peak_mib": peak_mib(one)}
+            steps[way.name] = finished(one)
+        except (
+            Exception
+        ) as error:  # one way that a card or a version cannot go takes no other with it
+            found[way.name] = {"failed": " ".join(str(error).split())[:200] or type(error).__name__}
+    times = alternate(steps, 5, warmup=2)
+    peak = next((flops for name, flops in PEAKS.items() if name in describe_machine(device)), None)
+    for name, milliseconds in times.items():
+        count, idle = kernels(steps[name])
+        row = found[name]
+        row |= {"milliseconds": milliseconds, "kernels": count, "idle": idle}
+        if half and peak and "compile" not in name:
+            with FlopCounterMode(display=False) as counter:
+                steps[name]()
+            row["share_of_peak"] = counter.get_total_flops() / (milliseconds / 1e3) / peak
+    return found
+
+
+def show_steps(title: str, found: dict[str, dict[str, Any]]) -> None:
+    print(f"\n{title}\n{'':38}{'step, ms':>10}{'MiB':>8}{'kernels':>9}{'idle, %':>9}{'peak, %':>9}")
+    for name, row in found.items():
+        if "failed" in row:
+            print(f"{name:38}failed: {row['failed']}")
+            continue
+        print(
+            f"{name:38}{row['milliseconds']:10.1f}{row['peak_mib']:8.0f}{row['kernels']:9}"
+            f"{100 * row['idle']:9.1f}{100 * row.get('share_of_peak', float('nan')):9.1f}",
+            flush=True,
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="On a GPU: the scan and training steps.")
-    parser.add_argument("part", choices=("scans", "steps"))
-    part = parser.parse_args().part
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
-    if part == "scans":
+    parser.add_argument("part", choices=("scans", *PARTS))
+    parser.add_argument("families", nargs="*", metavar="FAMILY")
+    parser.add_argument("--device", default=DEVICE)
+    parser.add_argument("--clips", type=int)
+    parser.add_argument("--eager", action="store_true", help="leave out what is compiled")
+    parser.add_argument("--json", action="store_true", help="print one object")
+    arguments = parser.parse_args()
+    machine = describe_machine(arguments.device)
+    if arguments.part == "scans":
+        print(machine)
         for shape in SHAPES:
             compare_scans(shape)
-    else:
-        print(f"\ntraining steps: {CLIPS} clips of {SECONDS} s, {CLASSES} classes")
-        for family in ("wav2vec2-base", "wavlm-base"):
-            for half in (False, True):
-                compare_steps(family, half)
+        return
+    families, clips, seconds = PARTS[arguments.part]
+    clips = arguments.clips or clips
+    torch.set_float32_matmul_precision("high")  # TF32
+    tables = {}
+    if not arguments.json:
+        print(f"{machine}\n{clips} clips of {seconds} s, {CLASSES} classes, the menu's sizes")
+    for family in arguments.families or families:
+        for half in (True, False) if arguments.part == "steps" else (True,):
+            title = f"{family}, {'bfloat16 autocast' if half else 'float32 with TF32'}"
+            tables[title] = compare_steps(
+                family, clips, seconds, half, arguments.device, arguments.eager
+            )
+            if not arguments.json:
+                show_steps(title, tables[title])
+    if arguments.json:
+        settings = {"clips": clips, "seconds": seconds, "classes": CLASSES}
+        print(json.dumps({"machine": machine, "settings": settings, "steps": tables}))
 
 
 if __name__ == "__main__":
