@@ -12,6 +12,7 @@ from .heads import CTCHead as CTCHead
 from .heads import PooledClassifier as PooledClassifier
 from .inference.model import TrainedModel as TrainedModel
 from .inference.model import load_adapter as load_adapter
+from .inference.results import MultilabelPrediction as MultilabelPrediction
 from .inference.results import Prediction as Prediction
 from .inference.results import Segment as Segment
 from .inference.results import Timeline as Timeline

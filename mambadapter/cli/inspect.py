@@ -7,7 +7,7 @@ from mambadapter.cli.files import user_path
 
 _SETTINGS = (
     "layout", "path", "label", "text", "split", "group", "start", "end", "delimiter", "audio_folder",
-    "group_pattern",
+    "group_pattern", "label_separator",
 )  # fmt: skip
 
 

@@ -20,7 +20,9 @@ def add(commands: argparse._SubParsersAction) -> None:
         type=lambda text: Path(user_path(text)),
         help="where it goes (default report in that folder, results/report of a file)",
     )
-    parser.add_argument("--metric", help="accuracy, wer or cer (default what the results have)")
+    parser.add_argument(
+        "--metric", help="such as accuracy, mAP, wer or cer (default what the results have)"
+    )
     parser.add_argument(
         "--sweep",
         type=lambda text: Path(user_path(text)),

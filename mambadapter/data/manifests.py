@@ -70,23 +70,49 @@ def classification_datasets(
 ) -> tuple[dict[str, DynamicItemDataset], list[str]]:
     """Make SpeechBrain datasets of labelled clips.
 
-    Labels are numbered in alphabetical order, whatever the order of the files.
+    Labels are numbered in alphabetical order, whatever the order of the files. A clip's is ``label_index``;
+    where clips may have several, ``label_row`` is (classes,), 1 for each that it has and 0 elsewhere.
     """
     entries = _read_all(manifests, "label")
+    several = any("labels" in entry for content in entries.values() for entry in content.values())
     present = {
-        split: {entry["label"] for entry in content.values()} for split, content in entries.items()
+        split: {label for entry in content.values() for label in labels_of(entry)}
+        for split, content in entries.items()
     }
     check_splits(present, Path(manifests["train"]).parent)
+    if several and shots_per_class is not None:
+        raise UserError(
+            "shots_per_class is for clips of one label each; leave it out, or give a smaller table."
+        )
     entries["train"] = draw_shots(entries["train"], shots_per_class, seed)
     labels = sorted(present["train"])
     index = {label: number for number, label in enumerate(labels)}
-    number = DynamicItem(["label"], index.__getitem__, ["label_index"])
-    items = [audio_pipeline(sample_rate, channel, segments=True), number]
+    if several:
+        item = DynamicItem(["labels"], partial(_label_row, index=index), ["label_row"])
+    else:
+        item = DynamicItem(["label"], index.__getitem__, ["label_index"])
+    items = [audio_pipeline(sample_rate, channel, segments=True), item]
+    keys = ["id", "signal", "label_row" if several else "label_index"]
     datasets = {
-        split: DynamicItemDataset(content, items, ["id", "signal", "label_index"])
-        for split, content in entries.items()
+        split: DynamicItemDataset(content, items, keys) for split, content in entries.items()
     }
     return datasets, labels
+
+
+def labels_of(entry: Mapping[str, Any]) -> Sequence[str]:
+    """The labels of a manifest's clip, or its only one."""
+    return entry["labels"] if "labels" in entry else (entry["label"],)
+
+
+def has_several_labels(dataset: DynamicItemDataset) -> bool:
+    """Whether a clip may have several labels."""
+    return "labels" in next(iter(dataset.data.values()))
+
+
+def _label_row(labels: Sequence[str], index: Mapping[str, int]) -> Tensor:
+    row = torch.zeros(len(index))
+    row[[index[label] for label in labels]] = 1
+    return row
 
 
 def transcription_datasets(
@@ -165,9 +191,9 @@ def _tokens(text: str, encode: Callable[[str], list[int]]) -> Tensor:
 def _read_all(
     manifests: Mapping[str, str | Path], key: Literal["label", "text"]
 ) -> dict[str, dict[str, Any]]:
-    """The manifests' entries, each with its ``wav``, its ``duration`` and a ``label`` or ``text``."""
-    kinds = {"wav": str, "duration": int | float, key: str}
+    """The manifests' entries, each with ``wav``, ``duration``, and ``label``, ``labels`` or ``text``."""
     entries = {}
+    several = None
     for split, path in manifests.items():
         mend = f"delete {Path(path).parent}; it is made again"
         entries[split] = read_json(Path(path), mend)
@@ -176,11 +202,17 @@ def _read_all(
                 raise UserError(f"{path}: {shown(name)} is no mapping; {mend}.")
             entry.setdefault("start", None)  # of a segment
             entry.setdefault("end", None)
+            if several is None:
+                several = key == "label" and "labels" in entry
+            target: dict[str, Any] = {"labels": list} if several else {key: str}
+            kinds = {"wav": str, "duration": int | float, **target}
             for wanted, kind in kinds.items():
                 value = entry.get(wanted)
                 fits = isinstance(value, kind)
                 if isinstance(value, int | float):
                     fits = fits and 0 < value < _LONGEST
+                if isinstance(value, list):
+                    fits = fits and value != [] and all(isinstance(one, str) for one in value)
                 if not fits:
                     raise UserError(f"{path}: {shown(name)} has no {wanted}; {mend}.")
     return entries

@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
@@ -12,6 +12,7 @@ from mambadapter.config import Experiment, load_experiment, read_experiment, sta
 from mambadapter.errors import DivergedError, UserError
 from mambadapter.experiments.trials import VALIDATE_ONLY
 from mambadapter.metrics.intervals import mean_and_half_width
+from mambadapter.metrics.names import headline
 from mambadapter.training.result import read_result
 from mambadapter.training.selection import validation_rank
 from mambadapter.utils.files import write_json
@@ -89,7 +90,8 @@ def _run_folds(
     scores = [result["metrics"]["test"] for result in results]
     summary = {
         name: _spread([score[name] for score in scores])
-        for name in ("accuracy", "macro_f1", "balanced_accuracy", "loss")
+        for name in scores[0]
+        if name != "clips" and not name.endswith(("_low", "_high"))
         if all(name in score for score in scores)  # earlier versions wrote fewer
     }
     _write(experiment, {
@@ -100,12 +102,13 @@ def _run_folds(
         "folds": scores,
         "learned": all(result.get("learned", True) for result in results),
     })  # fmt: skip
+    shown = cast(str, headline(summary))
     for fold, score in enumerate(scores, start=1):
-        logger.info("fold %d: test accuracy %.2f %%", fold, 100 * score["accuracy"])
-    mean, std, low, high = summary["accuracy"]
+        logger.info("fold %d: test %s %.2f %%", fold, shown, 100 * score[shown])
+    mean, std, low, high = summary[shown]
     logger.info(
-        "%d folds: test accuracy %.2f %%, std %.2f, 95 %% interval %.2f to %.2f",
-        len(scores), 100 * mean, 100 * std, 100 * low, 100 * high,
+        "%d folds: test %s %.2f %%, std %.2f, 95 %% interval %.2f to %.2f",
+        len(scores), shown, 100 * mean, 100 * std, 100 * low, 100 * high,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from mambadapter.errors import UserError, did_you_mean
 from mambadapter.experiments.trials import VALIDATE_ONLY, Outcome, Trial
+from mambadapter.metrics.names import headline
 from mambadapter.training.selection import validation_rank
 from mambadapter.utils.files import read_json, write_json
 
@@ -253,5 +254,5 @@ def _score(valid: Mapping[str, float]) -> float:
 
 
 def _shown(valid: Mapping[str, float]) -> str:
-    name = "accuracy" if "accuracy" in valid else "wer"
+    name = headline(valid) or "loss"
     return f"{name} {100 * valid[name]:.1f} %"

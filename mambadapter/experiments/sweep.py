@@ -12,6 +12,7 @@ from mambadapter.experiments.launchers import LAUNCHERS, Here, Launcher, Submiti
 from mambadapter.experiments.search import Group, run_search
 from mambadapter.experiments.sweep_file import Sweep
 from mambadapter.experiments.trials import DONE, FAILED, Outcome, Trial
+from mambadapter.metrics.names import headline
 from mambadapter.validators import one_of
 
 
@@ -76,9 +77,8 @@ def _search(groups: Sequence[Group], launcher: Launcher, jobs: int) -> None:
 def _say(outcome: Outcome) -> None:
     result = outcome.trial.read() if outcome.status == DONE else None
     test = (result or {}).get("metrics", {}).get("test", {})
-    score = next(
-        (f": {name} {100 * test[name]:.2f} %" for name in ("accuracy", "wer") if name in test), ""
-    )
+    name = headline(test)
+    score = f": {name} {100 * test[name]:.2f} %" if name else ""
     tqdm.write(f"{outcome.status}: {outcome.trial.name}{score}")
 
 

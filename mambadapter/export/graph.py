@@ -73,6 +73,7 @@ def write_onnx(loaded: Loaded, folder: Path) -> str:
     about = {
         "task": loaded.card["task"],
         "labels": loaded.card["labels"],
+        **({"thresholds": loaded.card["thresholds"]} if "thresholds" in loaded.card else {}),
         "sample_rate": loaded.encoder.sample_rate,
         "inputs": {
             "waveforms": "float32 (B, S), padded on the right with zeros",

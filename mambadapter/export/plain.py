@@ -28,13 +28,14 @@ from mambadapter.encoders.decoder import AdaptedDecoder
 from mambadapter.errors import UserError
 from mambadapter.export.loaded import Loaded
 from mambadapter.heads import CTCHead, PooledClassifier
-from mambadapter.inference.package import CLASSIFICATION, SEQ2SEQ, TRANSCRIPTION
+from mambadapter.inference.package import CLASSIFICATION, MULTILABEL, SEQ2SEQ, TRANSCRIPTION
 from mambadapter.text.vocabulary import BLANK, UNKNOWN
 from mambadapter.utils.files import write_json
 
 # By task: what makes the model, and loads it again.
 AUTO_CLASSES: dict[str, Any] = {
     CLASSIFICATION: AutoModelForAudioClassification,
+    MULTILABEL: AutoModelForAudioClassification,
     TRANSCRIPTION: AutoModelForCTC,
     SEQ2SEQ: AutoModelForSpeechSeq2Seq,
 }
@@ -42,14 +43,14 @@ AUTO_CLASSES: dict[str, Any] = {
 # Why transformers has no model of a head on a family.
 _ABSENT = {
     (
-        CLASSIFICATION,
+        AutoModelForAudioClassification,
         "audio-spectrogram-transformer",
     ): "ASTForAudioClassification has a LayerNorm in front of its linear layer",
     (
-        CLASSIFICATION,
+        AutoModelForAudioClassification,
         "whisper",
     ): "WhisperForAudioClassification takes the mean over 30 s, silence included",
-    (TRANSCRIPTION, "whisper"): "there is no WhisperForCTC",
+    (AutoModelForCTC, "whisper"): "there is no WhisperForCTC",
 }
 
 
@@ -58,7 +59,7 @@ def write_plain(loaded: Loaded, folder: Path) -> str:
     check_head(loaded)
     loaded.fold()
     stacks = [loaded.encoder, *([loaded.head] if isinstance(loaded.head, AdaptedDecoder) else [])]
-    mixes = loaded.card["task"] == CLASSIFICATION and set(loaded.encoder.branches) == {"layers"}
+    mixes = isinstance(loaded.head, PooledClassifier) and set(loaded.encoder.branches) == {"layers"}
     if any(stack.branches for stack in stacks) and not mixes:
         raise UserError(
             f"What {loaded.method} trains stands beside the encoder's layers, and no model of transformers "
@@ -75,7 +76,7 @@ def write_plain(loaded: Loaded, folder: Path) -> str:
 
 def check_head(loaded: Loaded) -> None:
     """Refuse a head that transformers does not have, by its name."""
-    why = _ABSENT.get((loaded.card["task"], loaded.family))
+    why = _ABSENT.get((AUTO_CLASSES[loaded.card["task"]], loaded.family))
     if isinstance(loaded.head, CTCHead) and loaded.head.lstm is not None:
         why = "its CTC models have no LSTM (head_lstm: 0 trains without)"
     if isinstance(loaded.head, AdaptedDecoder) and loaded.encoder.frontend.ragged:
@@ -92,11 +93,14 @@ def plain_model(loaded: Loaded) -> PreTrainedModel:
     """The model of transformers' that has the package's head, its numbers still random."""
     config = AutoConfig.from_pretrained(loaded.source)
     labels = loaded.card.get("labels", [])
-    if loaded.card["task"] == CLASSIFICATION:
+    if isinstance(loaded.head, PooledClassifier):
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
         config.classifier_proj_size = config.hidden_size
         config.use_weighted_layer_sum = "layers" in loaded.encoder.branches
+        if loaded.card["task"] == MULTILABEL:  # its pipeline then takes a sigmoid
+            config.problem_type = "multi_label_classification"
+            config.thresholds = loaded.card["thresholds"]
     elif loaded.card["task"] == TRANSCRIPTION:
         config.vocab_size, config.pad_token_id = len(labels), labels.index(BLANK)
         config.bos_token_id = config.eos_token_id = None

@@ -2,9 +2,16 @@
 
 from mambadapter.inference.model import TrainedModel, load_adapter
 from mambadapter.inference.package import save_package, save_whisper_package
-from mambadapter.inference.results import Prediction, Segment, Timeline, Transcript
+from mambadapter.inference.results import (
+    MultilabelPrediction,
+    Prediction,
+    Segment,
+    Timeline,
+    Transcript,
+)
 
 __all__ = [
+    "MultilabelPrediction",
     "Prediction",
     "Segment",
     "Timeline",

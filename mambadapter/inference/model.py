@@ -14,8 +14,10 @@ from mambadapter.encoders.speech_to_text import parts
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.errors import UserError, did_you_mean
 from mambadapter.inference.classifier import Classifier, check_hop
+from mambadapter.inference.multilabel import NO_TIMELINE, MultilabelClassifier
 from mambadapter.inference.package import (
     CLASSIFICATION,
+    MULTILABEL,
     SEQ2SEQ,
     TRANSCRIPTION,
     check_size,
@@ -65,6 +67,7 @@ class Reader(Protocol):
 
 _READERS: dict[str, Any] = {
     CLASSIFICATION: Classifier,
+    MULTILABEL: MultilabelClassifier,
     TRANSCRIPTION: CTCTranscriber,
     SEQ2SEQ: WhisperTranscriber,
 }
@@ -261,7 +264,8 @@ class TrainedModel:
         Returns
         -------
         Prediction or list[Prediction]
-            One for one, a list for a list; with a list of adapters, a dict of them by its name.
+            Of an adapter that was trained on several labels a clip a `MultilabelPrediction`. One for one, a
+            list for a list; with a list of adapters, a dict of them by its name.
 
         Raises
         ------
@@ -363,6 +367,8 @@ class TrainedModel:
         names = self.adapters if adapters is None else self._named(adapters)
         for name in names:
             check_task(*self._cards[name], command)
+            if window is not None and isinstance(self._readers[name], MultilabelClassifier):
+                raise UserError(NO_TIMELINE)
         readers = {name: self._readers[name] for name in names}
         longest = min(reader.longest_seconds for reader in readers.values())
         read_long: Callable[[Any], Any] = partial(self._read_long, readers)

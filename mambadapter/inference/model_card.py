@@ -7,12 +7,19 @@ from typing import Any
 from huggingface_hub import ModelCardData
 
 from mambadapter.inference.hub import CARD, README
+from mambadapter.inference.package import CLASSIFICATION, MULTILABEL, SEQ2SEQ, TRANSCRIPTION
 from mambadapter.utils.files import read_json, whole_file
 
 _PIPELINES = {
-    "classification": "audio-classification",
-    "transcription": "automatic-speech-recognition",
-    "writing": "automatic-speech-recognition",
+    CLASSIFICATION: "audio-classification",
+    MULTILABEL: "audio-classification",
+    TRANSCRIPTION: "automatic-speech-recognition",
+    SEQ2SEQ: "automatic-speech-recognition",
+}
+_BOUNDS = {
+    CLASSIFICATION: "Every clip gets one of the classes above, whatever is in it.",
+    MULTILABEL: "A clip gets those of the classes above whose probabilities reach their thresholds, which "
+    "were chosen on validation data; perhaps none.",
 }
 _TEXT = """---
 {data}
@@ -63,7 +70,7 @@ def model_card(card: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     str
         Markdown, with the header that the hub reads.
     """
-    classifies = card["task"] == "classification"
+    classifies = card["task"] in _BOUNDS
     settings = {key: value for key, value in card["method"].items() if key != "name"}
     count, source = result["parameters"], str(card["encoder"])
     public = not Path(source).is_absolute()
@@ -93,9 +100,7 @@ def model_card(card: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         seed=result["seed"],
         epoch=result["best_epoch"],
         command="predict" if classifies else "transcribe",
-        bound="Every clip gets one of the classes above, whatever is in it."
-        if classifies
-        else "It writes something for every clip, whatever is in it.",
+        bound=_BOUNDS.get(card["task"], "It writes something for every clip, whatever is in it."),
     )
 
 

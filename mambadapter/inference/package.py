@@ -35,8 +35,14 @@ from mambadapter.text import TextRules
 from mambadapter.utils.files import read_json, whole_file, write_json
 
 # The task that a package's card names, and the command that uses such a package.
-CLASSIFICATION, TRANSCRIPTION, SEQ2SEQ = "classification", "transcription", "writing"
-_COMMANDS = {CLASSIFICATION: "predict", TRANSCRIPTION: "transcribe", SEQ2SEQ: "transcribe"}
+CLASSIFICATION, MULTILABEL = "classification", "multilabel"
+TRANSCRIPTION, SEQ2SEQ = "transcription", "writing"
+_COMMANDS = {
+    CLASSIFICATION: "predict",
+    MULTILABEL: "predict",
+    TRANSCRIPTION: "transcribe",
+    SEQ2SEQ: "transcribe",
+}
 _MEND = "copy the whole `adapter` folder again"
 
 
@@ -46,6 +52,12 @@ def _is_text(value: Any) -> bool:
 
 def _are_labels(value: Any) -> bool:
     return isinstance(value, list) and len(value) > 1 and all(isinstance(one, str) for one in value)
+
+
+def _are_shares(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(one, int | float) and 0 <= one <= 1 for one in value
+    )
 
 
 def _is_whole(value: Any) -> bool:
@@ -62,6 +74,7 @@ _KEYS: dict[str, Callable[[Any], bool]] = {
 }
 _KEYS_OF: dict[str, dict[str, Callable[[Any], bool]]] = {
     CLASSIFICATION: {"labels": _are_labels},
+    MULTILABEL: {"labels": _are_labels, "thresholds": _are_shares},
     TRANSCRIPTION: {"labels": _are_labels, "lstm": _is_whole},
     SEQ2SEQ: {
         "language": _is_text,
@@ -80,6 +93,7 @@ def save_package(
     labels: Sequence[str],
     task: str = CLASSIFICATION,
     audio_channel: int | None = None,
+    thresholds: Sequence[float] | None = None,
 ) -> Path:
     """Write an adapter package; only the main process does.
 
@@ -96,9 +110,11 @@ def save_package(
     labels : Sequence[str]
         What the head's outputs stand for, in their order: class names, or characters.
     task : str
-        ``classification`` or ``transcription``.
+        ``classification``, ``multilabel`` or ``transcription``.
     audio_channel : int, optional
         The one that was taken of files with several, from 1; None: their mean.
+    thresholds : Sequence[float], optional
+        Of ``multilabel``: from which probability on a clip has each of the labels.
 
     Returns
     -------
@@ -111,6 +127,8 @@ def save_package(
         "lstm": _lstm_units(modules["head"]),
         "audio_channel": audio_channel,
     }
+    if thresholds is not None:
+        about["thresholds"] = [*thresholds]
     return _save(Path(folder), modules, source, method, about)
 
 

@@ -1,6 +1,6 @@
 """What a trained adapter says of a recording."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,54 @@ class Prediction:
     def rows(self) -> Iterator[dict[str, Any]]:
         """Rows of a table: one."""
         yield {"file": self.source, "label": self.label, "probability": f"{self.probability:.6f}"}
+
+
+@dataclass(frozen=True)
+class MultilabelPrediction(Prediction):
+    """The labels of a clip that may have several, or none.
+
+    `label` and `probability` are those of the likeliest, be it above its threshold or not.
+
+    Attributes
+    ----------
+    labels : dict[str, float]
+        The probability of each label that reaches its threshold, the likeliest first.
+
+    Example
+    -------
+    >>> scores = {"dog": 0.7, "rain": 0.9, "wind": 0.4}
+    >>> one = MultilabelPrediction.reached("a.wav", scores, {"dog": 0.5, "rain": 0.5, "wind": 0.5})
+    >>> print(one)
+    a.wav: rain 0.900, dog 0.700
+    >>> list(one.rows())[1]
+    {'file': 'a.wav', 'label': 'dog', 'probability': '0.700000'}
+    """
+
+    labels: dict[str, float]
+
+    @classmethod
+    def reached(
+        cls, source: str, scores: Mapping[str, float], thresholds: Mapping[str, float]
+    ) -> "MultilabelPrediction":
+        """Make one of the probabilities of all labels, in any order, and their thresholds."""
+        one = Prediction.of(source, dict(scores))
+        labels = {name: value for name, value in one.scores.items() if value >= thresholds[name]}
+        return cls(one.source, one.label, one.probability, one.scores, labels)
+
+    def said(self, top: int = 0) -> str:
+        """The labels, on one line."""
+        return ", ".join(f"{name} {value:.3f}" for name, value in self.labels.items()) or "no label"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        return {"file": self.source, "labels": self.labels, "scores": self.scores}
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Rows of a table: one a label, and one of empty cells where there is none."""
+        for name, value in self.labels.items():
+            yield {"file": self.source, "label": name, "probability": f"{value:.6f}"}
+        if not self.labels:
+            yield {"file": self.source, "label": "", "probability": ""}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 from mambadapter.config.schema import KEYS
 from mambadapter.errors import UserError, did_you_mean
 from mambadapter.metrics.intervals import mean_and_half_width
+from mambadapter.metrics.names import HEADLINES, headline
 
 # What tells repetitions of one setting apart.
 _REPEATED = tuple(name for name, key in KEYS.items() if key.report == "repetition")
@@ -26,9 +27,6 @@ _OWN = {"adapter", "lr", "head_lr", "norm_lr_scale", "scan_lr_scale"}
 
 # Of its knobs those that a budget sets.
 SIZES = {"method.rank", "method.prompts", "method.length"}
-
-# Of the metrics of a test, what papers report, and whether more is better.
-METRICS = {"accuracy": True, "wer": False, "cer": False}
 
 
 @dataclass(frozen=True)
@@ -219,12 +217,12 @@ def collect(
     for key, wanted in (only or {}).items():
         runs = _with(runs, key, wanted)
     shared = set.intersection(*(set(run.result["metrics"]["test"]) for run in runs))
-    metric = metric or next((name for name in METRICS if name in shared), None)
+    metric = metric or headline(dict.fromkeys(shared))
     if metric is None or metric not in shared:
         raise UserError(
             f"The results do not share the metric '{metric}'; they share {', '.join(sorted(shared))}."
         )
-    others = (name for name in METRICS if name in shared and name != metric)
+    others = (name for name in HEADLINES if name in shared and name != metric)
     runs, repeated = _settle_rates(_with_seeds_in_names(runs))
     columns = _columns(runs)
     grouped: dict[tuple, list[Run]] = defaultdict(list)

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mambadapter.cost import Cost
-from mambadapter.report.collect import METRICS, SIZES, Cell, Collection
+from mambadapter.metrics.names import HEADLINES
+from mambadapter.report.collect import SIZES, Cell, Collection
 from mambadapter.report.ranks import Ranking, rank
 
 # Ten colours that people who see few colours can tell apart, by lightness too (Petroff 2021, arXiv
@@ -76,7 +77,7 @@ def scores(collection: Collection) -> Figure:
     )
     figure = Figure(figsize=(_WIDTH, 0.8 + _ROW * len(cells)), layout="constrained")
     axes = figure.subplots()
-    most = 100.0 if collection.metric == "accuracy" else np.inf
+    most = 100.0 if HEADLINES.get(collection.metric, True) else np.inf
     for row, cell in enumerate(cells):
         runs = [100 * run.score(collection.metric) for run in cell.runs]
         mean, half = (100 * np.nan_to_num(each) for each in cell.summary(collection.metric))
@@ -99,7 +100,7 @@ def scores(collection: Collection) -> Figure:
 def score_against_parameters(collection: Collection) -> Figure:
     """A line a method, with 95 % intervals, over trained parameters on a logarithmic axis."""
     figure, axes = _axes(collection)
-    most = 100.0 if collection.metric == "accuracy" else np.inf
+    most = 100.0 if HEADLINES.get(collection.metric, True) else np.inf
     for name, cells, (colour, marker) in _styled(collection):
         points = sorted(cells, key=lambda cell: cell.adapted)
         sums = [cell.summary(collection.metric) for cell in points]
@@ -222,7 +223,7 @@ def _best_first(collection: Collection, cells: Sequence[Cell]) -> list[Cell]:
 
 def _worse(collection: Collection, cell: Cell) -> float:
     mean = cell.summary(collection.metric)[0]
-    return -mean if METRICS.get(collection.metric, True) else mean
+    return -mean if HEADLINES.get(collection.metric, True) else mean
 
 
 def _short(count: int) -> str:
@@ -367,9 +368,13 @@ def _axes(collection: Collection, split: str = "Test") -> tuple[Figure, Axes]:
 
 
 def _called(collection: Collection, split: str) -> str:
-    name = {"wer": "word error rate", "cer": "character error rate"}.get(
-        collection.metric, "accuracy"
-    )
+    name = {
+        "wer": "word error rate",
+        "cer": "character error rate",
+        "mAP": "mean average precision",
+        "macro_f1": "macro-F1",
+        "micro_f1": "micro-F1",
+    }.get(collection.metric, "accuracy")
     return f"{split} {name}, %"
 
 

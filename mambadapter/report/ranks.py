@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import chi2, rankdata, studentized_range
 
-from mambadapter.report.collect import METRICS, Collection
+from mambadapter.metrics.names import HEADLINES
+from mambadapter.report.collect import Collection
 
 _ALPHA = 0.05
 
@@ -74,7 +75,7 @@ def rank(collection: Collection) -> Ranking | None:
     budgets, those without one have no place in the comparison.
     """
     budgets = "adapter_budget" in collection.columns
-    sign = -1 if METRICS.get(collection.metric, True) else 1
+    sign = -1 if HEADLINES.get(collection.metric, True) else 1
     scores: dict[tuple, dict[int | None, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for cell in collection.cells:
         budget = collection.budget_of(cell)

@@ -5,7 +5,8 @@ import io
 import json
 from collections.abc import Sequence
 
-from mambadapter.report.collect import METRICS, Cell, Collection
+from mambadapter.metrics.names import HEADLINES
+from mambadapter.report.collect import Cell, Collection
 from mambadapter.report.significance import Comparison
 
 MARK = "\\* the best mean of those over at least two seeds."
@@ -81,7 +82,7 @@ def _score(cell: Cell, rivals: Sequence[Cell], metric: str) -> str:
         ends = [test.get(f"{metric}_{end}") for end in ("low", "high")]
         interval = "" if None in ends else f" [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
     means = [one.summary(metric)[0] for one in rivals if one.seeds > 1]
-    best = (max if METRICS.get(metric, True) else min)(means, default=None)
+    best = (max if HEADLINES.get(metric, True) else min)(means, default=None)
     marked = cell.seeds > 1 and mean == best and len(means) > 1
     return f"{100 * mean:.1f}{interval}" + (" *" if marked else "")
 

@@ -1,4 +1,4 @@
-"""Clips of one label: adapt a frozen encoder and train a classifier on its pooled frames."""
+"""Clips of one label, or of several: adapt a frozen encoder and train a classifier on its pooled frames."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,13 +9,14 @@ from mambadapter.budget.search import fit_to_budget
 from mambadapter.config import Experiment, recipe_main
 from mambadapter.config.schema import CLASSIFICATION, contract
 from mambadapter.data.audio import channel_number
-from mambadapter.data.balance import balanced_sampler, balanced_weights
-from mambadapter.data.manifests import classification_datasets, main_first
+from mambadapter.data.balance import balanced_sampler, balanced_weights, positive_weights
+from mambadapter.data.manifests import classification_datasets, has_several_labels, main_first
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.experiments.run import run
 from mambadapter.heads import PooledClassifier
 from mambadapter.inference import save_package
 from mambadapter.training.classification import ClassificationBrain
+from mambadapter.training.multilabel import MultilabelBrain
 from mambadapter.training.result import write_result
 
 
@@ -48,16 +49,18 @@ def train(experiment: Experiment, test: bool) -> None:
     )
     modules = {"encoder": encoder, "head": PooledClassifier(encoder.width, len(labels))}
 
-    brain = ClassificationBrain(
+    several = has_several_labels(datasets["train"])
+    weights = None
+    if hparams["class_weights"] == "balanced":
+        weights = (positive_weights if several else balanced_weights)(datasets["train"], labels)
+    brain = (MultilabelBrain if several else ClassificationBrain)(
         modules=modules,
         opt_class=hparams["opt_class"],
         hparams=hparams,
         run_opts=experiment.run_opts,
         checkpointer=hparams["checkpointer"],
         labels=labels,
-        class_weights=balanced_weights(datasets["train"], labels)
-        if hparams["class_weights"] == "balanced"
-        else None,
+        class_weights=weights,
     )
     loader = hparams["loader_options"]
     order: dict[str, Any] = {"shuffle": True}
@@ -81,5 +84,6 @@ def train(experiment: Experiment, test: bool) -> None:
         method,
         labels,
         audio_channel=channel,
+        **brain.package,
     )
     write_result(brain, experiment, method)

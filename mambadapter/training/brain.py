@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import speechbrain as sb
@@ -70,6 +70,7 @@ class EncoderBrain(sb.Brain):
     """
 
     augments: bool = False
+    prior: ClassVar[type[PriorLoss]] = PriorLoss  # of the kind that `loss` is
     avg_train_loss: float
 
     def __init__(
@@ -93,7 +94,7 @@ class EncoderBrain(sb.Brain):
         self.stopwatch = Stopwatch()
         self.pace = Pace(modules)
         self.history = History()
-        self._prior = PriorLoss()
+        self._prior = self.prior()
         self.lr = 0.0
         self._where: tuple[int, float, Sequence[str]] = (0, 0.0, ())
         self._micro_step = 0
@@ -109,7 +110,7 @@ class EncoderBrain(sb.Brain):
         """The loss of a batch; outside training also a place to keep what the metrics need."""
         raise NotImplementedError
 
-    def targets(self, batch: Any) -> Iterable[int]:
+    def targets(self, batch: Any) -> Iterable[Any]:
         """What a batch of training asks for, such as classes; how often each occurs tells chance."""
         return ()
 

@@ -1,60 +1,30 @@
 """Train and test a classifier on an adapted encoder."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import speechbrain as sb
 import torch
 import torch.nn.functional as F
 from speechbrain.utils.distributed import if_main_process
-from torch import Tensor, nn
+from torch import Tensor
 
-from mambadapter.data.augmentation import WaveformAugmentation, add_spec_augment
-from mambadapter.encoders import AdaptedEncoder
+from mambadapter.inference.package import CLASSIFICATION
 from mambadapter.metrics.classification import classification_metrics
 from mambadapter.metrics.confusion import worst_confused, write_confusion
-from mambadapter.training.brain import EncoderBrain
+from mambadapter.training.clips import ClipBrain
 
 
-class ClassificationBrain(EncoderBrain):
+class ClassificationBrain(ClipBrain):
     """Clips of one label: cross-entropy, and the best epoch by validation accuracy.
 
-    The other arguments are `EncoderBrain`'s; `mambadapter.config.schema` names the keys of the YAML. What the
-    test confuses is written to ``confusion.csv`` and ``confusion.png`` where the classes' names are given.
-
-    Parameters
-    ----------
-    labels : Sequence[str]
-        The names of the classes.
-    class_weights : Tensor, optional
-        (classes,), of the training loss.
+    What the test confuses is written to ``confusion.csv`` and ``confusion.png`` where the classes' names are
+    given.
     """
 
-    def __init__(
-        self,
-        modules: Mapping[str, nn.Module],
-        *args: Any,
-        labels: Sequence[str] = (),
-        class_weights: Tensor | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(modules, *args, **kwargs)
-        self._labels = labels
-        self._weights = None if class_weights is None else class_weights.to(self.device)
-        encoder = cast(AdaptedEncoder, modules["encoder"])
-        self._augmentation = None
-        if self.hparams.waveform_augmentation:
-            self._augmentation = WaveformAugmentation(encoder.sample_rate)
-        if self.hparams.spec_augment:
-            add_spec_augment(encoder)
-        self.augments = self.hparams.waveform_augmentation or self.hparams.spec_augment
-
-    def compute_forward(self, batch: Any, stage: sb.Stage) -> Tensor:
-        """(B, classes) logits of a batch, in training of an augmented one if the YAML says so."""
-        wavs, lens = self.heard(batch)
-        if stage == sb.Stage.TRAIN and self._augmentation is not None:
-            wavs, lens = self._augmentation(wavs, batch.signal.lengths)
-        return self.modules.head(*self.encode(wavs, lens))
+    @property
+    def package(self) -> dict[str, Any]:
+        """Its task."""
+        return {"task": CLASSIFICATION}
 
     def loss(self, predictions: Tensor, batch: Any, stage: sb.Stage) -> Tensor:
         """Cross-entropy; outside training the predictions are kept for the metrics."""

@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from speechbrain.utils.checkpoints import (
     mark_as_loader,
@@ -30,7 +31,7 @@ class PriorLoss:
     def __init__(self) -> None:
         self._counts: Counter = Counter()
 
-    def add(self, targets: Iterable[int]) -> None:
+    def add(self, targets: Iterable[Any]) -> None:
         """Count targets of training: classes, characters or tokens."""
         self._counts.update(targets)
 
@@ -51,6 +52,32 @@ class PriorLoss:
     def load(self, path: Path, end_of_epoch: bool) -> None:
         """Read them back."""
         self._counts = Counter(dict(json.loads(Path(path).read_text(encoding="utf-8"))))
+
+
+class BinaryPriorLoss(PriorLoss):
+    """Binary cross-entropy of predicting every label by how often it occurs, a mean over labels.
+
+    Example
+    -------
+    >>> prior = BinaryPriorLoss()
+    >>> prior.add([[1, 0], [1, 1]])
+    >>> prior.loss == math.log(2) / 2
+    True
+    """
+
+    def add(self, targets: Iterable[Any]) -> None:
+        """Count rows of training: for each label 1 or 0."""
+        for row in targets:
+            self._counts.update(2 * place + int(has) for place, has in enumerate(row))
+
+    @property
+    def loss(self) -> float | None:
+        """In nats per label of a clip; None where nothing was counted."""
+        total = self._counts.total()
+        if not total:
+            return None
+        clips = self._counts[0] + self._counts[1]
+        return -sum(n * math.log(n / clips) for _, n in sorted(self._counts.items()) if n) / total
 
 
 def first_epochs(epochs: int) -> int:

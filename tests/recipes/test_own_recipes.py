@@ -11,6 +11,8 @@ from support.small_own import write_clips, write_csv
 from mambadapter import cli
 from mambadapter.config import load_experiment
 from mambadapter.config.schema import contract
+from mambadapter.errors import UserError
+from mambadapter.inference import load_adapter
 
 DOCUMENTS = [
     RECIPES.parent / "docs/your_own_data.md",
@@ -47,6 +49,10 @@ def data(tmp_path_factory):
     ]
     write_csv(root / "my_clips.csv", listed, ("path", "sound", "who"))
     write_csv(root / "my_segments.csv", listed, ("path", "label", "speaker", "start", "end"))
+    labelled = [{**r, "take": f"take {r['path'][-5]}"} for r in listed]
+    labelled = [{**r, "labels": f"{r['take']}; {r['sound']}"} for r in labelled]
+    write_csv(root / "my_labels.csv", labelled, ("path", "labels", "speaker"))
+    write_csv(root / "my_columns.csv", labelled, ("path", "sound", "take", "speaker"))
     named = [{**r, "path": f"wavs/{r['path']}", "sentence": r["text"]} for r in rows]
     (root / "my_speech").mkdir()
     (root / "my_speech/wavs").symlink_to(root / "my_sounds")
@@ -143,3 +149,42 @@ def test_speech_from_inspect_to_transcribe(data, encoder_folders, tmp_path, caps
     card = json.loads((tmp_path / "run/adapter/adapter.json").read_text())
     assert card["labels"] == ["<blank>", "<unk>", " ", "a", "h", "o"]
     assert cli.main(["transcribe", str(tmp_path / "run"), str(data / "clip.wav")]) == 0
+
+
+def test_several_labels_from_inspect_to_predict(data, encoder_folders, tmp_path, capsys):
+    """The printed command trains; what it wrote gives the labels at their thresholds."""
+    table = data / "my_labels.csv"
+    given = ["--data.label_separator", ";"]
+    page = str(tmp_path / "page.html")
+    assert cli.main(["inspect", str(table), *given, "--output", page]) == 0
+    hparams, *arguments = shlex.split(capsys.readouterr().out.split("train.py ")[1].splitlines()[0])
+    assert given == arguments[2:4]
+    done = run(
+        "YourSounds", *arguments[:4], "--encoder", encoder_folders["wavlm"], "--number_of_epochs", 1,
+        "--adapter", "lora", "--class_weights", "balanced", "--output_root", tmp_path,
+        "--output_folder", tmp_path / "run", hparams=hparams,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert {"mAP", "mAP_low", "macro_f1", "micro_f1"} < result["metrics"]["test"].keys()
+    assert result["metrics"]["test"]["clips"] == 4
+    card = json.loads((tmp_path / "run/adapter/adapter.json").read_text())
+    assert card["task"] == "multilabel"
+    assert card["labels"] == ["high", "low", "take 0", "take 1"]
+    model = load_adapter(tmp_path / "run")
+    one = model.predict(data / "clip.wav")
+    reached = {
+        name for name, at in zip(card["labels"], card["thresholds"], strict=True) if one.scores[name] >= at
+    }  # fmt: skip
+    assert one.labels.keys() == reached
+    assert (
+        cli.main(["predict", str(tmp_path / "run"), str(data / "clip.wav"), "--format", "json"])
+        == 0
+    )
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert answer["labels"].keys() == reached
+    with pytest.raises(UserError, match="A timeline has one class at a time") as refused:
+        model.timeline(data / "clip.wav", 0.2)
+    assert "\n" not in str(refused.value)
+    assert cli.main(["report", str(tmp_path / "run"), "--output", str(tmp_path / "report")]) == 0
+    assert "test mAP, %" in capsys.readouterr().out

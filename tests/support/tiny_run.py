@@ -54,7 +54,10 @@ def optimisation(lr, head_lr=None):
     return load_hyperpyyaml(stream.getvalue(), {"head_lr": head_lr} if head_lr else None)
 
 
-def build(encoder_folder, output, seed=1, method=None, lr=0.005, run_opts=None, **hparams):
+def build(
+    encoder_folder, output, seed=1, method=None, lr=0.005, run_opts=None, brain=ClassificationBrain,
+    labels=(), class_weights=None, **hparams,
+):  # fmt: skip
     """Seed, build, and return a Brain ready to fit."""
     sb.utils.seed.seed_everything(seed, verbose=False)
     method = method or MambAdapters(rank=4, d_state=4, placement="houlsby")
@@ -76,14 +79,16 @@ def build(encoder_folder, output, seed=1, method=None, lr=0.005, run_opts=None, 
         **optimisation(lr),
         **hparams,
     }
-    brain = ClassificationBrain(
+    built = brain(
         modules,
         functools.partial(torch.optim.AdamW, betas=(0.9, 0.98)),
         settings,
         {"device": "cpu", "noprogressbar": True, **(run_opts or {})},
         WholeCheckpointer(f"{output}/save", {"counter": counter}),
+        labels=labels,
+        class_weights=class_weights,
     )
-    return brain, counter, modules
+    return built, counter, modules
 
 
 def fit(brain, counter, clips=24):

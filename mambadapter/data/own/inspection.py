@@ -14,6 +14,7 @@ import numpy as np
 
 from mambadapter.data.corpora.prepared import SPLITS
 from mambadapter.data.decoding import UnusableAudio, decode
+from mambadapter.data.own.labels import likely_separator
 from mambadapter.data.own.layouts import read_data
 from mambadapter.data.own.prepare import RARE, characters
 from mambadapter.data.own.rows import Listing, NoTarget, Row, Target
@@ -110,9 +111,10 @@ def inspect_data(
     counts: dict[str, dict[str, int]] = {}
     if listing.target == "label":
         for row in listing.rows:
-            of_class = counts.setdefault(row.target, dict.fromkeys(SPLITS, 0))
-            if row.key in split_of:
-                of_class[split_of[row.key]] += 1
+            for label in row.classes:
+                of_class = counts.setdefault(label, dict.fromkeys(SPLITS, 0))
+                if row.key in split_of:
+                    of_class[split_of[row.key]] += 1
     return Inspection(
         str(data_folder),
         _facts(listing, heard, split_of, texts),
@@ -174,7 +176,7 @@ def _splits(listing: Listing, usable: set[str]) -> tuple[dict[str, str], list[Fi
     rows = [row for row in listing.rows if row.key in usable]
     if not rows:
         return {}, []
-    labels = {row.key: (row.target,) for row in rows} if listing.target == "label" else None
+    labels = {row.key: row.classes for row in rows} if listing.target == "label" else None
     kept = Listing(listing.layout, listing.target, listing.root, rows, listing.read, listing.flags)
     try:
         split_of = split_rows(kept, labels)
@@ -199,8 +201,8 @@ def _splits(listing: Listing, usable: set[str]) -> tuple[dict[str, str], list[Fi
                 )
             )
     if labels:
-        trained = {row.target for row in rows if split_of[row.key] == "train"}
-        if unseen := sorted({row.target for row in rows} - trained):
+        trained = {c for row in rows if split_of[row.key] == "train" for c in row.classes}
+        if unseen := sorted({c for row in rows for c in row.classes} - trained):
             findings.append(
                 Finding(f"{len(unseen)} classes have no training clip", unseen, "give them some")
             )
@@ -271,9 +273,18 @@ def _copies(
 
 
 def _labels(listing: Listing) -> list[Finding]:
-    counts = Counter(row.target for row in listing.rows)
+    findings = []
+    if not listing.several and (mark := likely_separator(row.target for row in listing.rows)):
+        cells = [*dict.fromkeys(row.target for row in listing.rows if mark in row.target)]
+        findings.append(
+            Finding(
+                f"{len(cells)} labels seem to be several, parted by '{mark}'", cells,
+                f"if a clip may have several, say so: --data.label_separator '{mark}'",
+            )
+        )  # fmt: skip
+    counts = Counter(label for row in listing.rows for label in row.classes)
     if len(counts) > _MOST_CLASSES:
-        return []
+        return findings
     same = defaultdict(list)
     for label in sorted(counts):
         same[" ".join(label.casefold().replace("_", " ").replace("-", " ").split())].append(label)
@@ -289,7 +300,6 @@ def _labels(listing: Listing) -> list[Finding]:
     def said(labels: Iterable[str]) -> str:
         return ", ".join(f"'{label}' ({counts[label]})" for label in labels)
 
-    findings = []
     if cased:
         what = f"{len(cased)} classes are written in several ways"
         findings.append(Finding(what, [*map(said, cased)], "write each in one way"))
@@ -348,7 +358,11 @@ def _facts(
            + ("speaker or group" if groups else "file") + " is in two"),
     }  # fmt: skip
     if listing.target == "label":
-        facts["classes"] = f"{len({row.target for row in listing.rows}):,}"
+        facts["classes"] = f"{len({label for row in listing.rows for label in row.classes}):,}"
+        if listing.several:
+            of_clips = Counter(len(row.classes) for row in listing.rows)
+            clips = (f"{count} ({of_clips[count]:,} clips)" for count in sorted(of_clips))
+            facts["labels of a clip"] = ", ".join(clips)
     else:
         words = sum(len(text.split()) for text in texts.values())
         facts["words"] = (

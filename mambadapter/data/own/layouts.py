@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mambadapter.data.own.folders import class_folders, read_folders, split_folders, with_groups
 from mambadapter.data.own.kaldi import RECORDINGS, read_kaldi
+from mambadapter.data.own.labels import NO_SEPARATOR, checked_separator
 from mambadapter.data.own.rows import Listing, NoTarget, Row, Target, listed, split_named
 from mambadapter.data.own.tables import AUTO, SUFFIXES, read_rows
 from mambadapter.errors import UserError, did_you_mean
@@ -51,6 +52,12 @@ def read_data(data_folder: str | Path, target: Target, settings: Mapping[str, st
             f"--data.layout: '{asked}' is unknown; {did_you_mean(asked, (AUTO, *LAYOUTS))}."
         )
     layout = _recognise(given) if asked == AUTO else asked
+    separator = checked_separator(settings.get("label_separator", NO_SEPARATOR))
+    if separator and (target == "text" or layout not in (TABLE, AUDIOFOLDER)):
+        raise NoTarget(
+            f"--data.label_separator parts labels in a table, and {given} is read for its "
+            f"{'transcripts' if target == 'text' else 'folders'}; leave it out."
+        )
     readers = {TABLE: _tables, AUDIOFOLDER: _audiofolder, FOLDERS: _folders, KALDI: _kaldi}
     root, rows, read = readers[layout](given, target, settings)
     if (folder := settings.get("audio_folder", AUTO)) != AUTO:
@@ -61,6 +68,8 @@ def read_data(data_folder: str | Path, target: Target, settings: Mapping[str, st
         rows = with_groups(rows, pattern)
         read += f"; group from names by '{pattern}'"
     flags = {key: value for key, value in settings.items() if value != AUTO}
+    if not separator:
+        flags.pop("label_separator", None)
     return Listing(layout, target, root, rows, read, flags)
 
 

@@ -13,6 +13,7 @@ from mambadapter.data.corpora.prepared import SPLITS, Chosen, write_manifests
 from mambadapter.data.decoding import UnusableAudio, segment_seconds
 from mambadapter.data.durations import DurationCache, Measured
 from mambadapter.data.manifests import check_splits
+from mambadapter.data.own.labels import likely_separator
 from mambadapter.data.own.layouts import read_data
 from mambadapter.data.own.rows import Listing, Row, listed
 from mambadapter.data.own.splits import check_leaks, same_audio, split_rows, write_splits_table
@@ -36,7 +37,7 @@ def prepare_sounds(
     split_seed: int = 1986,
     skip_unusable_audio: bool = False,
 ) -> dict[str, Path]:
-    """Write ``train.json``, ``valid.json``, ``test.json`` and ``splits.csv`` of clips with a class.
+    """Write ``train.json``, ``valid.json``, ``test.json`` and ``splits.csv`` of clips with classes.
 
     Nothing is done twice, and lengths that were found are not looked for again.
 
@@ -75,15 +76,20 @@ def prepare_sounds(
     'train.json'
     """
     listing = read_data(data_folder, "label", reading)
+    if not listing.several and (mark := likely_separator(row.target for row in listing.rows)):
+        logger.warning(
+            "Labels seem to be parted by '%s', and are read as one each; if a clip may have several: "
+            "--data.label_separator '%s'", mark, mark,
+        )  # fmt: skip
     cut = {"folds": folds, "test_fold": test_fold, "split_seed": split_seed}
 
     def choose() -> Chosen:
         usable, seconds, left_out = _usable(listing, cache_folder, skip_unusable_audio)
-        labels = {row.key: (row.target,) for row in usable.rows}
+        labels = {row.key: row.classes for row in usable.rows}
         return _chosen(
             usable, seconds, left_out,
             split_rows(usable, labels, test_fold, folds, split_seed),
-            lambda row: {"label": row.target},
+            lambda row: {"labels": [*row.labels]} if row.labels else {"label": row.target},
             Path(manifest_folder),
         )  # fmt: skip
 
@@ -281,7 +287,10 @@ def _chosen(
             entry |= {"start": row.start, "end": row.end}
         entries[split_of[row.key]][row.key] = entry
     if listing.target == "label":
-        labels = {split: [e["label"] for e in of.values()] for split, of in entries.items()}
+        classes = {row.key: row.classes for row in listing.rows}
+        labels = {
+            split: [label for key in of for label in classes[key]] for split, of in entries.items()
+        }
         check_splits(labels, listing.root)
         for split in ("valid", "test"):
             if absent := sorted(set(labels["train"]) - set(labels[split])):

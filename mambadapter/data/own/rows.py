@@ -39,6 +39,7 @@ class Row:
     group: str = ""  # its speaker, or other source; empty: not given
     start: float | None = None  # seconds; None: from the beginning
     end: float | None = None  # seconds; None: to the end
+    labels: tuple[str, ...] = ()  # sorted, where a clip may have several; `target` joins them
 
     @property
     def key(self) -> str:
@@ -47,6 +48,11 @@ class Row:
             return self.name
         end = "" if self.end is None else f"{self.end:g}"
         return f"{self.name}#t={self.start or 0:g},{end}"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Its labels, or its only one."""
+        return self.labels or (self.target,)
 
     @property
     def where(self) -> str:
@@ -64,6 +70,11 @@ class Listing:
     rows: list[Row]
     read: str  # how it was read, in words
     flags: dict[str, str] = field(default_factory=dict)  # settings that were needed to read it
+
+    @property
+    def several(self) -> bool:
+        """Whether a clip may have several labels."""
+        return any(row.labels for row in self.rows)
 
     def path(self, row: Row) -> Path:
         """The file of a row."""

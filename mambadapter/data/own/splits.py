@@ -167,14 +167,9 @@ def _made(
     units = _joined(units, [copies.get(listing.path(row), "") for row in rows])
     classes = [(labels[row.key] if labels is not None else ("",)) for row in rows]
     fewest = _check_classes(listing, classes, units, what, folds or len(parts) + 1, folds)
-    # By its rarest class, which is the hardest to share out.
-    counts = Counter(label for of_row in classes for label in of_row)
-    strata = np.unique(
-        [min(of_row, key=lambda c: (counts[c], c)) for of_row in classes], return_inverse=True
-    )[1]
     numbers = np.unique(units, return_inverse=True)[1]
     number_of = folds or min(FOLDS, fewest)  # so that every class is in every one
-    places = _fold_of(strata, numbers, number_of, seed)
+    places = _fold_of(classes, numbers, number_of, seed)
     role = split_of_folds(1 if fold == "all" else int(fold), number_of)
     return {row.key: role[int(place) + 1] for row, place in zip(rows, places, strict=True)}
 
@@ -224,13 +219,24 @@ def _check_classes(
     )
 
 
-def _fold_of(strata: np.ndarray, units: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """The fold of each row, from 0: no unit in two, each stratum shared out as evenly as can be."""
+def _fold_of(
+    classes: Sequence[Sequence[str]], units: np.ndarray, folds: int, seed: int
+) -> np.ndarray:
+    """The fold of each row, from 0: no unit in two, each class shared out as evenly as can be.
+
+    scikit-learn stratifies over one class a row. Where rows have several it is the rarest of them, which is
+    the hardest to share out; of several draws the one is taken that shares out all classes best.
+    """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+    counts = Counter(label for of_row in classes for label in of_row)
+    number = {label: place for place, label in enumerate(sorted(counts))}
+    strata = np.array([number[min(of_row, key=lambda c: (counts[c], c))] for of_row in classes])
+    rows = np.repeat(np.arange(len(classes)), [len(of_row) for of_row in classes])
+    members = np.array([number[label] for of_row in classes for label in of_row])
     alone = units.max() + 1 == len(units)
     best, best_score = None, (np.inf, np.inf)
-    for attempt in range(1 if alone else _TRIES):
+    for attempt in range(1 if alone and len(rows) == len(classes) else _TRIES):
         kind = StratifiedKFold if alone else StratifiedGroupKFold
         splitter = kind(folds, shuffle=True, random_state=(seed + attempt) % 2**32)
         place = np.zeros(len(units), dtype=int)
@@ -238,10 +244,10 @@ def _fold_of(strata: np.ndarray, units: np.ndarray, folds: int, seed: int) -> np
             warnings.simplefilter(
                 "ignore", UserWarning
             )  # a class of fewer clips than folds was looked at
-            for number, (_, inside) in enumerate(splitter.split(strata, strata, units)):
-                place[inside] = number
-        table = np.zeros((strata.max() + 1, folds))
-        np.add.at(table, (strata, place), 1)
+            for fold, (_, inside) in enumerate(splitter.split(strata, strata, units)):
+                place[inside] = fold
+        table = np.zeros((len(counts), folds))
+        np.add.at(table, (members, place[rows]), 1)
         shares = table / table.sum(1, keepdims=True)
         score = (int((table == 0).sum()), float(np.abs(shares - 1 / folds).max()))
         if score < best_score:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mambadapter.data.own.labels import JOINED, NO_SEPARATOR, checked_separator, parted
 from mambadapter.data.own.rows import SPLIT_NAMES, Broken, NoTarget, Row, Target, clean, split_named
 from mambadapter.errors import UserError, did_you_mean
 
@@ -44,7 +45,8 @@ def read_rows(
         What is learnt of a clip.
     columns : Mapping[str, str]
         For each of path, label, text, split, group, start and end the column's name; ``auto`` takes the one
-        that has one of the names known for it, ``none`` none.
+        that has one of the names known for it, ``none`` none. Of labels several, with commas between them.
+        And the ``label_separator``.
     delimiter : str
         Of a CSV; ``auto`` is a comma, and a tab in ``.tsv``.
     split : str
@@ -62,11 +64,12 @@ def read_rows(
     """
     header, cells = _open(path, delimiter)
     chosen = _choose(path, header, {**columns, **({"split": NONE} if split else {})}, target)
+    separator = checked_separator(columns.get("label_separator", NO_SEPARATOR))
     rows, broken = [], Broken()
     first: dict[str, int] = {}
     for line, cell in cells:
         where = f"{path.name}, line {line}"
-        row = _row(path, line, where, cell, chosen, target, split, broken)
+        row = _row(path, line, where, cell, chosen, target, split, broken, separator)
         if row is None:
             continue
         if (before := first.setdefault(row.key, line)) != line:
@@ -76,8 +79,8 @@ def read_rows(
     broken.refuse()
     if not rows:
         raise UserError(f"{path} has a header and no rows; give a table of clips.")
-    unread = [name for name in header if name not in chosen.values()]
-    said = ", ".join(f"{what} from '{name}'" for what, name in chosen.items())
+    unread = [name for name in header if not any(name in names for names in chosen.values())]
+    said = ", ".join(f"{what} from '{' and '.join(names)}'" for what, names in chosen.items())
     return rows, f"{path.name}: {said}" + (f"; not read: {', '.join(unread)}" if unread else "")
 
 
@@ -86,28 +89,26 @@ def _row(
     line: int,
     where: str,
     cells: Mapping[str, Any],
-    chosen: Mapping[str, str],
+    chosen: Mapping[str, tuple[str, ...]],
     target: Target,
     split: str,
     broken: Broken,
+    separator: str,
 ) -> Row | None:
     texts = {}
-    for what, column in chosen.items():
-        value = cells[column]
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
-        if isinstance(value, float) and what in ("start", "end"):
-            value = "" if math.isnan(value) else repr(value)
-        if value is None:
-            value = ""
-        if not isinstance(value, str):
-            kind = "true or false" if isinstance(value, bool) else f"a {type(value).__name__}"
-            broken.add(where, f"its {column} is {kind}, {value}", f'write it as text: "{value}"')
+    for what, names in chosen.items():
+        parts = [_text(cells[column], what, column, where, broken) for column in names]
+        if None in parts:
             return None
-        texts[what] = value.strip()
+        filled = [*filter(None, parts)]
+        if len(names) > 1 and not separator and any(JOINED in part for part in filled):
+            mend = f"say what parts labels, if not '{JOINED}' another: --data.label_separator '{JOINED}'"
+            broken.add(where, f"a '{JOINED}' in its labels", mend)
+            return None
+        texts[what] = (separator or JOINED).join(filled)
     for what in ("path", target):
         if not texts[what]:
-            broken.add(where, f"no {chosen[what]}", "fill the cell, or delete the row")
+            broken.add(where, f"no {' or '.join(chosen[what])}", "fill the cell, or delete the row")
             return None
     name, problem = texts["path"], ""
     if "\\" in name:
@@ -127,13 +128,37 @@ def _row(
             return None
         split = given
     if "group" in texts and not texts["group"]:
-        broken.add(where, f"no {chosen['group']}", "fill the cell, or give --data.group none")
+        broken.add(where, f"no {chosen['group'][0]}", "fill the cell, or give --data.group none")
         return None
     times = _times(texts, where, broken)
     if times is None:
         return None
-    wanted = clean(texts[target]) if target == "label" else texts[target]
-    return Row(name, wanted, path.name, line, split, clean(texts.get("group", "")), *times)
+    wanted, labels = texts[target], tuple[str, ...]()
+    if target == "label":
+        wanted = clean(wanted)
+    if target == "label" and (separator or len(chosen[target]) > 1):
+        mark = separator or JOINED
+        found = parted(wanted, mark, where, broken)
+        if found is None:
+            return None
+        wanted, labels = mark.join(found), found
+    group = clean(texts.get("group", ""))
+    return Row(name, wanted, path.name, line, split, group, *times, labels=labels)
+
+
+def _text(value: Any, what: str, column: str, where: str, broken: Broken) -> str | None:
+    """What is in a cell, where that is text or a whole number."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, float) and what in ("start", "end"):
+        value = "" if math.isnan(value) else repr(value)
+    if value is None:
+        value = ""
+    if not isinstance(value, str):
+        kind = "true or false" if isinstance(value, bool) else f"a {type(value).__name__}"
+        broken.add(where, f"its {column} is {kind}, {value}", f'write it as text: "{value}"')
+        return None
+    return value.strip()
 
 
 def _times(
@@ -161,20 +186,24 @@ def _times(
 
 def _choose(
     path: Path, header: list[str], columns: Mapping[str, str], target: Target
-) -> dict[str, str]:
-    """The column of each thing that is read."""
+) -> dict[str, tuple[str, ...]]:
+    """The column of each thing that is read; of labels there may be several."""
     other = {"label": "text", "text": "label"}[target]
-    chosen = {}
+    chosen: dict[str, tuple[str, ...]] = {}
     for what, known in _KNOWN.items():
         given = columns.get(what, AUTO)
         if what == other or given == NONE:
             continue
         if given != AUTO:
-            if given not in header:
-                raise UserError(
-                    f"{path} has no column '{given}' (--data.{what}); {did_you_mean(given, header)}."
-                )
-            chosen[what] = given
+            several = what == "label" and given not in header
+            names = tuple(name.strip() for name in given.split(",")) if several else (given,)
+            for name in names:
+                if name not in header or names.count(name) > 1:
+                    wrong = "no column" if name not in header else "once and not twice the column"
+                    raise UserError(
+                        f"{path} has {wrong} '{name}' (--data.{what}); {did_you_mean(name, header)}."
+                    )
+            chosen[what] = names
             continue
         found = [name for name in header if name.strip().lower() in known]
         if len(found) > 1:
@@ -183,7 +212,7 @@ def _choose(
                 f"--data.{what} {found[0]}."
             )
         if found:
-            chosen[what] = found[0]
+            chosen[what] = (found[0],)
     for what in ("path", target):
         if what not in chosen:
             raise (NoTarget if what == target else UserError)(
