@@ -35,7 +35,12 @@ SECTIONS = {
 # Those with a key that not every recipe of a task has.
 RECIPES = tuple(
     f"{name}.yaml"
-    for name in ("ESC50/hparams/train", "YourSpeech/hparams/train", "CommonVoice/hparams/ctc")
+    for name in (
+        "ESC50/hparams/train",
+        "YourSpeech/hparams/train",
+        "CommonVoice/hparams/ctc",
+        "GoogleSpeechCommands/hparams/train",
+    )
 )
 
 COLUMNS = ("key", "default", "may be", "defines the run", "meaning")

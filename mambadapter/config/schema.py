@@ -129,6 +129,7 @@ COMPILE = Kind(
     lambda value, _: value is False or value in ("auto", "off", "layers", "step"),  # off is false
     text=True,
 )
+TWELVE_OR_ALL = Kind("12 or 35", lambda value, _: _is_whole(value) and value in (12, 35))
 FOLD = Kind(
     "a fold from 1 to {folds}, or all",
     lambda value, tree: value == "all" or (_is_whole(value) and 1 <= value <= tree.get("folds", 0)),
@@ -186,6 +187,8 @@ _ROWS = (
     Key("seed", _whole(0, 2**32 - 1), report="repetition"),  # beyond it SpeechBrain takes 0
     Key("test_fold", FOLD, (CLASSIFICATION,), read=False, optional=True, report="repetition"),
     Key("folds", _whole(0), (CLASSIFICATION,), read=False, optional=True, report="derived"),
+    Key("classes", TWELVE_OR_ALL, (CLASSIFICATION,), read=False, optional=True),
+    Key("test_folder", PATH_OR_NULL, (CLASSIFICATION,), read=False, optional=True),
     Key("split_seed", _whole(0, 2**32 - 1), read=False, optional=True),
     Key("data", read=False, optional=True),
     Key("number_of_epochs", _whole(1)),

@@ -24,18 +24,14 @@ logger = logging.getLogger(__name__)
 _LONGEST = 1e9  # seconds
 
 
-def manifest_entries(
-    clips: Sequence[Clip], labels: Sequence[str], root: Path
-) -> dict[str, dict[str, Any]]:
-    """A manifest of labelled clips; their ids are their paths below the corpus, without the suffix."""
-    return {
-        clip.path.relative_to(root).with_suffix("").as_posix(): {
-            "wav": str(clip.path.resolve()),
-            "duration": round(clip.seconds, 4),
-            "label": label,
-        }
-        for clip, label in zip(clips, labels, strict=True)
-    }
+def manifest_entry(
+    clip: Clip, label: str, start: float | None = None, end: float | None = None
+) -> dict[str, Any]:
+    """What a manifest says of a labelled clip: a whole file, or what is between two times in s."""
+    entry: dict[str, Any] = {"wav": str(clip.path.resolve())}
+    if start is None or end is None:
+        return {**entry, "duration": round(clip.seconds, 4), "label": label}
+    return {**entry, "duration": round(end - start, 4), "label": label, "start": start, "end": end}
 
 
 def check_splits(labels: Mapping[str, Collection[str]], source: Path) -> None:

@@ -14,7 +14,7 @@ from mambadapter.data.manifests import (
     alignable,
     classification_datasets,
     frames_needed,
-    manifest_entries,
+    manifest_entry,
     text_datasets,
     transcription_datasets,
 )
@@ -34,7 +34,8 @@ def clips(tmp_path):
 
 
 def write_manifest(path, clips, labels, root):
-    return write_json(path, manifest_entries(clips, labels, root))
+    keys = [clip.path.relative_to(root).with_suffix("").as_posix() for clip in clips]
+    return write_json(path, dict(zip(keys, map(manifest_entry, clips, labels), strict=True)))
 
 
 def test_round_trip(clips, tmp_path):

@@ -6,14 +6,14 @@ import json
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mambadapter.data.audio import inspect_clips
 from mambadapter.data.corpora.prepared import SPLITS, Chosen, write_manifests
-from mambadapter.data.manifests import check_splits, manifest_entries
+from mambadapter.data.manifests import check_splits, manifest_entry
 from mambadapter.errors import UserError
 from mambadapter.utils.files import shown
 
@@ -29,6 +29,27 @@ class LabelledFile:
     name: str  # path below the corpus, with slashes
     split: str  # ``train``, ``valid`` or ``test``
     label: str  # its class
+    start: float | None = None  # seconds; with `end`, of a segment of the file
+    end: float | None = None
+    folder: Path | None = None  # in which `name` starts, if not in the corpus
+
+    @property
+    def key(self) -> str:
+        """Its name in manifests, without the suffix; a segment's is that of W3C Media Fragments."""
+        key = PurePosixPath(self.name).with_suffix("").as_posix()
+        if self.folder is not None:
+            key = f"{self.folder.name}/{key}"
+        return key if self.start is None else f"{key}#t={self.start:g},{self.end:g}"
+
+    def path(self, root: Path) -> Path:
+        """Where it is, of a corpus in `root`."""
+        return (self.folder or root) / self.name
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """What tells it from others; of whole files of a corpus what earlier versions wrote."""
+        whole = self.start is None and self.folder is None
+        return (self.name, self.split, self.label, *(() if whole else (self.key,)))
 
 
 def find_corpus(
@@ -292,27 +313,31 @@ def write_splits(
     >>> write_splits(Path("ESC-50-master"), "manifests", files)["train"].name  # doctest: +SKIP
     'train.json'
     """
-    files = sorted(files, key=lambda file: file.name)
+    files = sorted(files, key=lambda file: (file.name, file.key))
     _check_names(files, root)
 
     def choose() -> Chosen:
-        listed = {root / file.name: file for file in files}
-        clips, left_out = inspect_clips(listed, SAMPLE_RATE, skip_unusable_audio)
-        chosen = {split: [c for c in clips if listed[c.path].split == split] for split in SPLITS}
-        labels = {split: [listed[clip.path].label for clip in chosen[split]] for split in SPLITS}
-        check_splits(labels, root)
-        for split, of_split in chosen.items():
-            logger.info("%s: %d clips", split, len(of_split))
+        paths = dict.fromkeys(file.path(root) for file in files)
+        clips, left_out = inspect_clips(paths, SAMPLE_RATE, skip_unusable_audio)
+        usable = {clip.path: clip for clip in clips}
+        entries: dict[str, dict[str, dict[str, Any]]] = {split: {} for split in SPLITS}
         reasons: dict[str, dict[str, str]] = {split: {} for split in SPLITS}
-        for path, reason in left_out.items():
-            reasons[listed[path].split][shown(listed[path].name)] = reason
-        entries = {
-            split: manifest_entries(of_split, labels[split], root)
-            for split, of_split in chosen.items()
-        }
+        for file in files:
+            path = file.path(root)
+            if path in left_out:
+                reasons[file.split][shown(file.name)] = left_out[path]
+            else:
+                entries[file.split][file.key] = manifest_entry(
+                    usable[path], file.label, file.start, file.end
+                )
+        check_splits(
+            {split: [e["label"] for e in of.values()] for split, of in entries.items()}, root
+        )
+        for split, of_split in entries.items():
+            logger.info("%s: %d clips", split, len(of_split))
         return Chosen(entries, reasons)
 
-    contents = json.dumps([astuple(file) for file in files]).encode()
+    contents = json.dumps([file.written for file in files]).encode()
     made_from = {
         "data_folder": str(root.resolve()),
         "list of files": hashlib.sha256(contents).hexdigest(),
@@ -333,7 +358,7 @@ def _check_names(files: Sequence[LabelledFile], root: Path) -> None:
                 "unpack the corpus again."
             )
         # A manifest names clips without the suffix: a.wav and a.flac would be one.
-        other = first.setdefault(path.with_suffix("").as_posix(), file)
+        other = first.setdefault(file.key, file)
         if other is not file:
             (twice if other.split == file.split else leaked).append((other, file))
     if leaked:

@@ -1,7 +1,7 @@
 """Check a Speech Commands V2 folder and write its manifests, by the official lists.
 
 Warden 2018, arXiv 1804.03209. ``validation_list.txt`` and ``testing_list.txt`` name their clips; all
-others train. ``_background_noise_`` is left out.
+others train. Of the 35 words' task ``_background_noise_`` is left out.
 """
 
 import logging
@@ -15,6 +15,7 @@ from mambadapter.data.corpora.preparation import (
     warn_of_subset,
     write_splits,
 )
+from mambadapter.data.corpora.speech_commands_12 import NOISE, twelve_classes
 from mambadapter.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -24,11 +25,15 @@ WORDS = (
     "nine no off on one right seven sheila six stop three tree two up visual wow yes zero"
 ).split()
 LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}
-NOISE = "_background_noise_"
 
 
 def prepare_gsc(
-    data_folder: str | Path, manifest_folder: str | Path, skip_unusable_audio: bool = False
+    data_folder: str | Path,
+    manifest_folder: str | Path,
+    skip_unusable_audio: bool = False,
+    classes: int = 35,
+    test_folder: str | Path | None = None,
+    seed: int = 1986,
 ) -> dict[str, Path]:
     """Write ``train.json``, ``valid.json`` and ``test.json``; nothing is done twice.
 
@@ -42,6 +47,12 @@ def prepare_gsc(
         Where the manifests go.
     skip_unusable_audio : bool
         Leave unusable files out instead of refusing.
+    classes : {35, 12}
+        A class for each word; or ten words, the others as one class, and silence.
+    test_folder : str or Path, optional
+        Of 12 classes the published test set, ``speech_commands_test_set_v0.02``.
+    seed : int
+        Of 12 classes, by which other words and silence are drawn.
 
     Returns
     -------
@@ -72,11 +83,17 @@ def prepare_gsc(
     _check_lists(listed, found, words)
     listed = {split: [name for name in names if name in found] for split, names in listed.items()}
     listed["train"] = list(found.difference(*listed.values()))
-    files = [
-        LabelledFile(name, split, label=name.split("/")[0])
-        for split, names in listed.items()
-        for name in names
-    ]
+    if classes == 12:
+        published = None if test_folder is None else Path(test_folder).expanduser()
+        files = twelve_classes(root, listed, published, seed)
+    elif test_folder is not None:
+        raise UserError("test_folder is the test set of 12 classes; add --classes 12.")
+    else:
+        files = [
+            LabelledFile(name, split, label=name.split("/")[0])
+            for split, names in listed.items()
+            for name in names
+        ]
     return write_splits(root, manifest_folder, files, skip_unusable_audio)
 
 
