@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from speechbrain.utils.metric_stats import ErrorRateStats
@@ -28,6 +29,10 @@ class ErrorRates:
             rate, low, high = error_rate(stats)
             metrics |= {name: rate, f"{name}_low": low, f"{name}_high": high}
         return {**metrics, "utterances": len(self._by_name["wer"].ids)}
+
+    def scores(self, name: str) -> dict[str, dict[str, Any]]:
+        """SpeechBrain's details of each clip, by its name: of ``wer`` or ``cer`` edits and alignment."""
+        return {score["key"]: score for score in self._by_name[name].scores}
 
     def write(self, folder: str | Path) -> None:
         """Write the alignments to ``wer_test.txt`` and ``cer_test.txt``."""

@@ -4,8 +4,10 @@ import base64
 import html
 import io
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _STYLE = """\
 :root { color-scheme: light dark; --text: #222; --page: #fff; --line: #ddd; --problem: #a40000; }
@@ -24,14 +26,15 @@ img { width: 100%; max-width: 48rem; background: #fff; border-radius: 6px; } /* 
 """
 
 
-def document(title: str, parts: Iterable[str]) -> str:
-    """A whole page."""
-    return (
+def document(title: str, parts: Iterable[str], style: str = "") -> str:
+    """A whole page in UTF-8, whatever the bytes of a file's name in it are."""
+    page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)}</title>"
-        f"<style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
+        f"<style>{_STYLE}{style}</style></head><body>{''.join(parts)}</body></html>\n"
     )
+    return page.encode("utf-8", "backslashreplace").decode()
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -54,7 +57,7 @@ def _kind(text: str) -> str:
     return "number" if text[:1].isdigit() or text[:1] in "-+" else ""
 
 
-def embedded(figure: Figure) -> str:
+def embedded(figure: "Figure") -> str:
     """A picture as an address that holds it."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=200)

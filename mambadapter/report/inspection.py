@@ -57,13 +57,8 @@ def write_inspection(found: Inspection, path: Path) -> Path:
         rows = [[f"{c} (U+{ord(c):04X})", str(count)] for c, count in found.letters.items()]
         parts += ["<h2>Characters</h2>", table(["character", "times"], rows)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(document(found.source, map(_whole, parts)), encoding="utf-8")
+    path.write_text(document(found.source, parts), encoding="utf-8")
     return path
-
-
-def _whole(part: str) -> str:
-    """In UTF-8, whatever the bytes of a file's name are."""
-    return part.encode("utf-8", "backslashreplace").decode()
 
 
 def _finding(finding: Finding) -> str:

@@ -14,6 +14,7 @@ from mambadapter.encoders import AdaptedEncoder
 from mambadapter.experiments.run import run
 from mambadapter.heads import CTCHead
 from mambadapter.inference.package import TRANSCRIPTION, save_package
+from mambadapter.report.recognition import write_worst_clips
 from mambadapter.training.ctc import CTCBrain
 from mambadapter.training.result import write_result
 
@@ -69,6 +70,7 @@ def train(experiment: Experiment, test: bool) -> None:
     brain.restore_best()
     if test:
         brain.evaluate(datasets["test"], test_loader_kwargs=loaders["test"])
+        write_worst_clips(experiment.folder, brain.rates, datasets["test"].data)
     save_package(
         experiment.folder / "adapter",
         modules,

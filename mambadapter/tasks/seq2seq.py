@@ -13,6 +13,7 @@ from mambadapter.data.manifests import main_first, text_datasets
 from mambadapter.encoders.speech_to_text import load_speech_to_text, parts
 from mambadapter.experiments.run import run
 from mambadapter.inference import save_whisper_package
+from mambadapter.report.recognition import write_worst_clips
 from mambadapter.training.result import write_result
 from mambadapter.training.seq2seq import Seq2SeqBrain
 
@@ -68,6 +69,7 @@ def train(experiment: Experiment, test: bool) -> None:
     brain.restore_best()
     if test:
         brain.evaluate(datasets["test"], test_loader_kwargs=loaders["test"])
+        write_worst_clips(experiment.folder, brain.rates, datasets["test"].data)
     save_whisper_package(
         experiment.folder / "adapter",
         whisper,

@@ -144,6 +144,8 @@ def test_speech_from_inspect_to_transcribe(data, encoder_folders, tmp_path, caps
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Rare" not in done.stderr
+    assert "worst recognised clips" in done.stdout
+    assert (tmp_path / "run/worst_clips.html").is_file()
     result = json.loads((tmp_path / "run/result.json").read_text())
     assert result["metrics"]["test"]["utterances"] == 4
     card = json.loads((tmp_path / "run/adapter/adapter.json").read_text())
