@@ -111,7 +111,7 @@ HOURS = Kind(
     ),
 )
 LANGUAGE = Kind(
-    "a file with the keys code and rules, by !include:",
+    "a file with the keys code and rules, by !include:; a code is --language.code {value}",
     lambda value, _: isinstance(value, Mapping) and value.keys() >= {"code", "rules"},
 )
 GROUPS = Kind(

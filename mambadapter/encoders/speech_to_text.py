@@ -1,12 +1,13 @@
 """Whisper, whole: an adapted encoder, an adapted decoder and a tokenizer, for one language."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from transformers import AutoTokenizer, WhisperForConditionalGeneration
-from transformers.models.whisper.tokenization_whisper import LANGUAGES
+from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
 from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.decoder import AdaptedDecoder
@@ -16,6 +17,8 @@ from mambadapter.encoders.loading import first_line, read_checkpoint
 from mambadapter.encoders.stack import Method, Unadapted
 from mambadapter.errors import UserError
 from mambadapter.validators import one_of
+
+logger = logging.getLogger(__name__)
 
 _START, _TASK, _END = (
     "<|startoftranscript|>",
@@ -124,6 +127,26 @@ def adapt_whisper(
         ),
         tokenizer,
     )
+
+
+def check_language(language: str, tokenizer: Any) -> None:
+    """Before training: refuse the name of a language that Whisper has a code for, and name those that it has.
+
+    Of a package the language is what it was trained with, whatever that is.
+    """
+    known = tokenizer.get_vocab()
+    codes = sorted(code for code in LANGUAGES if f"<|{code}|>" in known)
+    if language in codes:
+        return
+    lower = language.lower()
+    if (code := lower if lower in codes else TO_LANGUAGE_CODE.get(lower)) in codes:
+        raise UserError(
+            f"language.code: Whisper calls '{language}' {code}; --language.code {code}."
+        )
+    logger.info(
+        "Whisper does not know the language '%s', which gets a token of its own that learns. It knows %s.",
+        language, ", ".join(codes),
+    )  # fmt: skip
 
 
 class WholeWhisper:

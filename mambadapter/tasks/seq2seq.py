@@ -10,7 +10,7 @@ from mambadapter.config.schema import SEQ2SEQ, contract
 from mambadapter.data.audio import channel_number
 from mambadapter.data.batching import batches_by_length
 from mambadapter.data.manifests import main_first, text_datasets
-from mambadapter.encoders.speech_to_text import load_speech_to_text, parts
+from mambadapter.encoders.speech_to_text import check_language, load_speech_to_text, parts
 from mambadapter.experiments.run import run
 from mambadapter.inference import save_whisper_package
 from mambadapter.report.recognition import write_worst_clips
@@ -40,6 +40,7 @@ def train(experiment: Experiment, test: bool) -> None:
 
     seed_everything(hparams["seed"], verbose=False)
     whisper = load_speech_to_text(hparams["source"], language["code"], method, adapt)
+    check_language(language["code"], whisper.tokenizer)
     datasets = text_datasets(
         manifests, whisper.encoder.sample_rate, whisper.encode, channel=channel
     )

@@ -11,7 +11,7 @@ from transformers import (
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from mambadapter.decoding.autoregressive import decode_greedily
-from mambadapter.encoders.speech_to_text import load_speech_to_text
+from mambadapter.encoders.speech_to_text import check_language, load_speech_to_text
 from mambadapter.errors import UserError
 from mambadapter.methods import MENU, LinearProbe
 from mambadapter.training.seq2seq import teacher_forced
@@ -131,6 +131,21 @@ def test_known_languages_get_no_new_token(folder):
     assert new.start[1] == new.backbone.embed_tokens.num_embeddings
     assert (known.start[0], *known.start[2:]) == (new.start[0], *new.start[2:])
     assert new.language.requires_grad
+
+
+def test_names_of_known_languages_are_refused_and_unknown_ones_get_the_list(folder, caplog):
+    caplog.set_level("INFO")
+    tokenizer = load_speech_to_text(folder, "fr", FROZEN).tokenizer
+    check_language("fr", tokenizer)
+    assert not caplog.text
+    for name in ("French", "FR"):
+        with pytest.raises(UserError, match=f"calls '{name}' fr; --language.code fr"):
+            check_language(name, tokenizer)
+    check_language("rw", tokenizer)
+    (message,) = (record.getMessage() for record in caplog.records)
+    known = message.partition("It knows ")[2].rstrip(".").split(", ")
+    assert "fr" in known
+    assert all(f"<|{code}|>" in tokenizer.get_vocab() for code in known)
 
 
 def test_texts_survive_the_tokens(folder):
