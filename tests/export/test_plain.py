@@ -11,14 +11,16 @@ import support
 import torch
 from safetensors.torch import load_file, save_file
 from support.packages import FULL, LABELS, VOCABULARY, batch, clips_of, package_of
+from transformers import AutoModelForAudioClassification
 
 from mambadapter import cli
 from mambadapter.decoding.autoregressive import decode_greedily
 from mambadapter.decoding.ctc import greedy_texts
 from mambadapter.encoders import AdaptedEncoder
+from mambadapter.errors import UserError
 from mambadapter.heads import CTCHead
-from mambadapter.inference import save_package
-from mambadapter.inference.package import TRANSCRIPTION
+from mambadapter.inference import load_adapter, save_package
+from mambadapter.inference.package import MULTILABEL, TRANSCRIPTION
 from mambadapter.methods import (
     MENU,
     BitFit,
@@ -159,3 +161,28 @@ def test_a_folder_with_something_in_it_is_left_alone(encoder_folders, tmp_path, 
         assert cli.main(["export", str(tmp_path / "package"), "--to", to, str(tmp_path)]) == 2
         assert re.search(why, capsys.readouterr().err)
     assert (tmp_path / "mine").read_text() == "x"
+
+
+def test_several_labels_go_with_their_thresholds(encoder_folders, tmp_path):
+    """transformers then takes a sigmoid, as its pipeline does of such a model."""
+    method, source = LinearProbe(), encoder_folders["wav2vec2"]
+    model = package_of(tmp_path / "one", source, method, "classifier")
+    thresholds = [0.2, 0.5, 0.7]
+    save_package(
+        tmp_path / "package", model, source, method, LABELS, MULTILABEL, thresholds=thresholds
+    )
+    assert (
+        cli.main(
+            ["export", str(tmp_path / "package"), "--to", "transformers", str(tmp_path / "to")]
+        )
+        == 0
+    )
+    there = AutoModelForAudioClassification.from_pretrained(tmp_path / "to").eval()
+    assert there.config.problem_type == "multi_label_classification"
+    assert there.config.thresholds == thresholds
+    wavs = torch.randn(1, 8000)
+    with torch.no_grad():
+        torch.testing.assert_close(there(wavs).logits, model["head"](*model["encoder"](wavs, None)))
+    save_package(tmp_path / "bad", model, source, method, LABELS, MULTILABEL, thresholds=[0.1, 0.2])
+    with pytest.raises(UserError, match="3 labels and 2 thresholds"):
+        load_adapter(tmp_path / "bad")
