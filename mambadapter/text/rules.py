@@ -42,7 +42,7 @@ _TYPED = _Typed(
 class Normalised:
     """A sentence by a language's rules."""
 
-    text: str  # lower-case words with single spaces
+    text: str  # words with single spaces, in lower case unless the rules keep it
     outside: str  # its characters that are not in the alphabet, such as digits, each once, in order
 
 
@@ -50,9 +50,9 @@ class Normalised:
 class TextRules:
     """How sentences of a language are written for a recogniser; the same for training and for scoring.
 
-    In this order: apostrophes and hyphens to one code point each; Unicode form NFKC; lower case; the
-    language's look-alikes; invisible characters removed; marks of words kept where they stand between
-    letters, all other punctuation and symbols made spaces; single spaces.
+    In this order: apostrophes and hyphens to one code point each; Unicode form NFKC; lower case, unless it is
+    kept; the language's look-alikes; invisible characters removed; marks of words kept where they stand
+    between letters, and punctuation that is kept; all else but letters made spaces; single spaces.
 
     Parameters
     ----------
@@ -64,23 +64,32 @@ class TextRules:
         Those of them that also belong to a word where they end it, as in Esperanto's elision ``dank' al``.
     look_alikes : Mapping[str, str]
         What is typed for a letter, and the letter; lower case. Longer ones go first.
+    keep_case : bool
+        Do not write all in lower case; the alphabet then has the capitals too.
+    punctuation : str
+        What is kept as it stands, such as ``.,?!``: it is learnt and scored as a part of the word before it.
 
     Raises
     ------
     UserError
-        If a letter is not lower case or listed twice, or a rule leads out of the alphabet.
+        If a letter is not lower case or listed twice, a kept character is no punctuation, or a rule leads out
+        of the alphabet.
 
     Example
     -------
     >>> rules = TextRules("abcdefghijklmnoprstuvwyz", word_marks="'-", look_alikes={"é": "e"})
     >>> rules.normalise("Yavuze: “n’abandi” – Café!").text
     "yavuze n'abandi cafe"
+    >>> TextRules(None, keep_case=True, punctuation=".,").normalise("Yes, Ann: now.").text
+    'Yes, Ann now.'
     """
 
     alphabet: str | None
     word_marks: str = ""
     final_marks: str = ""
     look_alikes: Mapping[str, str] = field(default_factory=dict)
+    keep_case: bool = False
+    punctuation: str = ""
 
     def __post_init__(self) -> None:
         letters = self.alphabet or ""
@@ -88,11 +97,24 @@ class TextRules:
         if twice:
             raise UserError(f"alphabet: {_named(twice)} is there twice.")
         for letter in letters:
-            if letter != unicodedata.normalize("NFKC", letter).lower() or letter.isspace():
-                raise UserError(f"alphabet: {_named(letter)} is no lower-case letter in form NFKC.")
+            if letter != self._cased(unicodedata.normalize("NFKC", letter)) or letter.isspace():
+                kind = "letter" if self.keep_case else "lower-case letter"
+                raise UserError(f"alphabet: {_named(letter)} is no {kind} in form NFKC.")
         marks = set(self.word_marks) | set(self.final_marks)
         if marks - set("'-"):
             raise UserError(f"word_marks: {_named(marks - set(chr(39) + '-'))}; give ' and -.")
+        wrong = {
+            c
+            for c in self.punctuation
+            if unicodedata.category(c)[0] not in "PS" or c in marks or _TYPED[ord(c)] != c
+            or c != unicodedata.normalize("NFKC", c)
+        }  # fmt: skip
+        if wrong:
+            raise UserError(
+                f"punctuation: {_named(wrong)} is no punctuation in form NFKC, or a mark of words; leave it "
+                "out."
+            )
+        marks |= set(self.punctuation)
         for typed, meant in self.look_alikes.items() if self.alphabet is not None else ():
             strange = set(meant) - set(letters) - marks - {" "}
             if strange:
@@ -116,7 +138,7 @@ class TextRules:
         # keep the two apart.
         read = "".join(self.look_alikes)
         typed = "".join(c for c in sentence if c in read or unicodedata.category(c) != "Cf")
-        text = unicodedata.normalize("NFKC", typed.translate(_TYPED)).lower()
+        text = self._cased(unicodedata.normalize("NFKC", typed.translate(_TYPED)))
         text = text.translate(
             _TYPED
         )  # of which NFKC makes more, such as two primes of a double one
@@ -127,9 +149,14 @@ class TextRules:
         text = unicodedata.normalize("NFC", text)
         text = "".join(self._kept(text, place) for place in range(len(text)))
         text = " ".join(text.split())
-        known = {*self.word_marks, *self.final_marks, " "}
+        if not {*text} - {*self.punctuation, " "}:
+            text = ""  # no word
+        known = {*self.word_marks, *self.final_marks, *self.punctuation, " "}
         outside = dict.fromkeys(c for c in text if c not in known and not self._is_letter(c))
         return Normalised(text, "".join(outside))
+
+    def _cased(self, text: str) -> str:
+        return text if self.keep_case else text.lower()
 
     def _is_letter(self, character: str) -> bool:
         if self.alphabet is not None:
@@ -139,13 +166,17 @@ class TextRules:
     def _kept(self, text: str, place: int) -> str:
         """A character, or a space where it is punctuation that belongs to no word."""
         character = text[place]
-        if unicodedata.category(character)[0] not in "PSZC":
+        if unicodedata.category(character)[0] not in "PSZC" or character in self.punctuation:
             return character
         before = place > 0 and self._is_letter(text[place - 1])
         after = place + 1 < len(text) and self._is_letter(text[place + 1])
         inside = character in self.word_marks and before and after
         final = character in self.final_marks and before and not after
-        return character if inside or final else " "
+        if inside or final:
+            return character
+        # Else a kept mark behind it would be a word of its own.
+        following = text[place + 1 : place + 2]
+        return "" if following and following in self.punctuation else " "
 
 
 def _named(characters: str | set[str]) -> str:

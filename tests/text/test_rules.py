@@ -156,3 +156,26 @@ def test_a_vocabulary_gives_every_text_back(language):
         path = [index for token in tokens for index in (token, token, 0)]  # held, then blank
         assert vocabulary.decode(path) == text
     assert vocabulary.encode("\u2603") == [1]
+
+
+@pytest.mark.parametrize(
+    ("rules", "sentence", "text", "outside"),
+    [
+        ({"keep_case": True}, "Yes, Ann’s NOW.", "Yes Ann's NOW", ""),
+        ({"punctuation": ".,?"}, "Yes, Ann’s (really)? No…", "yes, ann's really? no...", ""),
+        ({"keep_case": True, "punctuation": "¿?"}, "¿Qué?  «Sí» !", "¿Qué? Sí", ""),
+        ({"punctuation": "."}, "... .", "", ""),
+        ({"keep_case": True, "alphabet": "abAé"}, "Aba, BÉ", "Aba BÉ", "BÉ"),
+    ],
+)
+def test_case_and_punctuation_are_kept_where_it_is_asked(rules, sentence, text, outside):
+    found = TextRules(**{"alphabet": None, "word_marks": "'", **rules}).normalise(sentence)
+    assert (found.text, found.outside) == (text, outside)
+    again = TextRules(**{"alphabet": None, "word_marks": "'", **rules}).normalise(found.text)
+    assert again == found
+
+
+@pytest.mark.parametrize("wrong", ["a", " ", "'", "…", "’"])
+def test_only_punctuation_can_be_kept(wrong):
+    with pytest.raises(UserError, match="punctuation: .* leave it out"):
+        TextRules(None, word_marks="'", punctuation=f".{wrong}")
