@@ -72,10 +72,12 @@ def answer(
     arguments: argparse.Namespace,
     write: Mapping[str, Callable],
     draw: Callable[[Any], Any] | None = None,
-    window: float | None = None,
-    hop: float | None = None,
+    **how: Any,
 ) -> int:
-    """Write an answer for each file that has one; name the others, and end with 1 if there are any."""
+    """Write an answer for each file that has one; name the others, and end with 1 if there are any.
+
+    `how` goes to `TrainedModel.answers`.
+    """
     if arguments.channel is not None and arguments.channel < 1:
         raise UserError("--channel: give at least 1, the first.")
     packages, words = _packages(arguments)
@@ -98,7 +100,7 @@ def answer(
     for message in failed:
         bad.name(message)
     answers: Iterable[Any] = bad.without(
-        model.answers(command, files, None, arguments.channel, arguments.read_cut, window, hop),
+        model.answers(command, files, None, arguments.channel, arguments.read_cut, **how),
         len(files),
     )
     if draw:

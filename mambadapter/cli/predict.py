@@ -22,6 +22,13 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--picture", type=user_path, help="a picture of one recording's timeline, such as a.png"
     )
+    parser.add_argument(
+        "--unknown",
+        action="store_true",
+        help="say '(none of these)', null in JSON, of clips that are none of the classes: those below the "
+        "package's threshold; in a timeline they are gaps",
+    )
+    parser.add_argument("--threshold", type=float, help="another one, 0 to 1; it implies --unknown")
     parser.set_defaults(run=run)
 
 
@@ -41,4 +48,13 @@ def run(arguments: argparse.Namespace) -> int:
         "text": partial(text, top=arguments.top),
         "audacity": audacity,
     }
-    return answer("predict", arguments, write, draw, arguments.window, arguments.hop)
+    return answer(
+        "predict",
+        arguments,
+        write,
+        draw,
+        window=arguments.window,
+        hop=arguments.hop,
+        unknown=arguments.unknown,
+        threshold=arguments.threshold,
+    )

@@ -210,6 +210,8 @@ _ROWS = (
     Key("sampler", BALANCED, (CLASSIFICATION,)),
     Key("waveform_augmentation", SWITCH, (CLASSIFICATION,)),
     Key("spec_augment", SWITCH, (CLASSIFICATION,)),
+    # It measures what training and the choice of the threshold do not depend on.
+    Key("unknown_folder", PATH_OR_NULL, (CLASSIFICATION,), in_digest=False, neutral="-"),
     Key("longest_text", _whole(1), (SEQ2SEQ,)),
     _machine("data_folder", PATH, "-"),
     Key("hours", HOURS, _RECOGNITION, read=False, optional=True),

@@ -100,6 +100,7 @@ def _run_folds(
         "best_epoch": [result["best_epoch"] for result in results],
         "wall_time_s": round(sum(result["wall_time_s"] for result in results), 1),
         "folds": scores,
+        "calibration": [result.get("calibration") for result in results],
         "learned": all(result.get("learned", True) for result in results),
     })  # fmt: skip
     shown = cast(str, headline(summary))

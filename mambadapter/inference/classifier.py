@@ -15,6 +15,7 @@ from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.shared import SharedCheckpoint
 from mambadapter.errors import UserError
 from mambadapter.heads import PooledClassifier
+from mambadapter.inference.calibration import Calibration, probabilities
 from mambadapter.inference.package import check_held, load_weights
 from mambadapter.inference.reading import Recording, padded
 from mambadapter.inference.results import Prediction, Segment, Timeline
@@ -36,11 +37,14 @@ class Classifier:
         The head.
     labels : tuple[str, ...]
         Class names.
+    calibration : Calibration or None
+        Packages of before have none; their probabilities are the logits' softmax.
     """
 
     encoder: AdaptedEncoder
     head: PooledClassifier
     labels: tuple[str, ...]
+    calibration: Calibration | None = None
 
     # In one piece; attention takes memory by the square of it.
     longest_seconds: ClassVar[float] = 60.0
@@ -58,21 +62,29 @@ class Classifier:
         check_held(folder, make_head)
         head = make_head()
         load_weights(folder, card, checkpoint.source, {"encoder": encoder, "head": head})
-        return cls(encoder, head, tuple(card["labels"]))
+        return cls(encoder, head, tuple(card["labels"]), Calibration.of(card))
 
     @property
     def modules(self) -> tuple[nn.Module, nn.Module]:
         """The encoder and what stands on it."""
         return self.encoder, self.head
 
+    @property
+    def threshold(self) -> float | None:
+        """The probability below which a clip is none of the classes."""
+        return self.calibration.threshold if self.calibration else None
+
+    def _probabilities(self, wavs: Tensor, lengths: Tensor | None) -> Tensor:
+        return probabilities(self.head(*self.encoder(wavs, lengths)), self.calibration)
+
     def read(
         self, wavs: Tensor, lengths: Tensor | None, recordings: Sequence[Recording]
     ) -> list[Prediction]:
         """Classify a batch: (B, S) waveforms, (B,) lengths as fractions of S."""
-        probabilities = self.head(*self.encoder(wavs, lengths)).float().softmax(-1).tolist()
+        scores = self._probabilities(wavs, lengths).tolist()
         return [
-            Prediction.of(one.name, dict(zip(self.labels, row, strict=True)))
-            for one, row in zip(recordings, probabilities, strict=True)
+            Prediction.of(one.name, dict(zip(self.labels, row, strict=True)), self.threshold)
+            for one, row in zip(recordings, scores, strict=True)
         ]
 
     def read_long(self, recording: Recording) -> Prediction:
@@ -82,8 +94,13 @@ class Classifier:
             "piece; classify it window by window: --window 1."
         )
 
-    def timeline(self, recording: Recording, window: float, hop: float) -> Timeline:
-        """Classify a recording window by window; see `mambadapter.inference.model.TrainedModel.timeline`."""
+    def timeline(
+        self, recording: Recording, window: float, hop: float, threshold: float = 0.0
+    ) -> Timeline:
+        """Classify a recording window by window; see `mambadapter.inference.model.TrainedModel.timeline`.
+
+        What is below `threshold` is left out.
+        """
         rate = self.encoder.sample_rate
         step, per = round(hop * rate), round(window / hop)
         device = next(self.encoder.backbone.parameters()).device
@@ -91,7 +108,7 @@ class Classifier:
         count, total = 0, 0
         for batch in _batches(recording.blocks(), step, per * step, round(SHORTEST_SECONDS * rate)):
             wavs, lengths = padded(batch)
-            scores = self.head(*self.encoder(wavs.to(device), lengths)).float().softmax(-1).cpu()
+            scores = self._probabilities(wavs.to(device), lengths)
             for wav, row in zip(batch, scores, strict=True):
                 sums += [torch.zeros_like(row) for _ in range(count + per - len(sums))]
                 for place in range(count, count + per):
@@ -99,14 +116,18 @@ class Classifier:
                 total, count = count * step + len(wav), count + 1
         cells = sums[: math.ceil(total / step)]
         means = [(one / one.sum()).tolist() for one in cells]
-        best = [max(range(len(row)), key=row.__getitem__) for row in means]
+        best = [
+            max(range(len(row)), key=row.__getitem__) if max(row) >= threshold else None
+            for row in means
+        ]
         found, place = [], 0
         for label, run in groupby(best):
-            end = place + len(list(run))
-            sure = sum(row[label] for row in means[place:end]) / (end - place)
-            stop = min(end * step, total) / rate
-            found.append(Segment(place * step / rate, stop, self.labels[label], round(sure, 6)))
-            place = end
+            start, place = place, place + len(list(run))
+            if label is None:
+                continue
+            sure = sum(row[label] for row in means[start:place]) / (place - start)
+            stop = min(place * step, total) / rate
+            found.append(Segment(start * step / rate, stop, self.labels[label], round(sure, 6)))
         return Timeline(recording.name, tuple(found))
 
 

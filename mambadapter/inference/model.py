@@ -13,6 +13,7 @@ from mambadapter.encoders.shared import SharedCheckpoint
 from mambadapter.encoders.speech_to_text import parts
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.errors import UserError, did_you_mean
+from mambadapter.inference.calibration import Calibration, check_threshold
 from mambadapter.inference.classifier import Classifier, check_hop
 from mambadapter.inference.multilabel import NO_TIMELINE, MultilabelClassifier
 from mambadapter.inference.package import (
@@ -188,6 +189,15 @@ class TrainedModel:
         """The classes, or characters, of an adapter, the first by default."""
         return tuple(self._cards[self._named(adapter)[0]][1].get("labels", ()))
 
+    def task(self, adapter: str | None = None) -> str:
+        """``classification``, ``multilabel``, ``transcription`` or ``writing``: of an adapter."""
+        return self._cards[self._named(adapter)[0]][1]["task"]
+
+    def threshold(self, adapter: str | None = None) -> float | None:
+        """Below which probability a clip is none of the classes; None where the package does not say."""
+        calibration = Calibration.of(self._cards[self._named(adapter)[0]][1])
+        return calibration.threshold if calibration else None
+
     def add_adapter(self, name: str, package: str | Path, revision: str | None = None) -> None:
         """Load another adapter of the same frozen encoder, whose weights are not copied.
 
@@ -231,6 +241,8 @@ class TrainedModel:
         adapter: str | None = ...,
         channel: int | None = ...,
         read_cut: bool = ...,
+        unknown: bool = ...,
+        threshold: float | None = ...,
     ) -> Prediction: ...
     @overload
     def predict(
@@ -239,6 +251,8 @@ class TrainedModel:
         adapter: str | None = ...,
         channel: int | None = ...,
         read_cut: bool = ...,
+        unknown: bool = ...,
+        threshold: float | None = ...,
     ) -> list[Prediction]: ...
     def predict(
         self,
@@ -246,6 +260,8 @@ class TrainedModel:
         adapter: str | Sequence[str] | None = None,
         channel: int | None = None,
         read_cut: bool = False,
+        unknown: bool = False,
+        threshold: float | None = None,
     ) -> Any:
         """Classify files and arrays.
 
@@ -260,6 +276,11 @@ class TrainedModel:
             The one to take of several, from 1; default as in training.
         read_cut : bool
             Read files that were cut short as far as they go.
+        unknown : bool
+            The label of what is none of the classes is None: its highest probability is below the threshold
+            of the package.
+        threshold : float, optional
+            Another one, 0 to 1; with it `unknown` goes without saying.
 
         Returns
         -------
@@ -270,9 +291,10 @@ class TrainedModel:
         Raises
         ------
         UserError
-            If something cannot be read, or the adapter does not classify. `answers` goes on after it.
+            If something cannot be read, the adapter does not classify, or its package has no threshold and
+            needs one. `answers` goes on after the first of these.
         """
-        return self._all("predict", audio, adapter, channel, read_cut)
+        return self._all("predict", audio, adapter, channel, read_cut, unknown, threshold)
 
     @overload
     def transcribe(
@@ -313,12 +335,14 @@ class TrainedModel:
         adapter: str | None = None,
         channel: int | None = None,
         read_cut: bool = False,
+        unknown: bool = False,
+        threshold: float | None = None,
     ) -> Timeline:
         """Classify a recording of any length, window by window.
 
         Parameters
         ----------
-        audio, adapter, channel, read_cut
+        audio, adapter, channel, read_cut, unknown, threshold
             As of `predict`.
         window : float
             Seconds that are classified together, such as the length of the clips of the training.
@@ -329,10 +353,12 @@ class TrainedModel:
         -------
         Timeline
             Of each hop the class with the highest mean over the windows that cover it; equal neighbours are
-            one segment.
+            one segment. With `unknown`, a gap where that mean is below the threshold.
         """
         (name,) = self._named(adapter)
-        (answer,) = self.answers("predict", [audio], [name], channel, read_cut, window, hop)
+        (answer,) = self.answers(
+            "predict", [audio], [name], channel, read_cut, window, hop, unknown, threshold
+        )
         if isinstance(answer, UserError):
             raise answer
         return cast(Timeline, answer[name])
@@ -346,6 +372,8 @@ class TrainedModel:
         read_cut: bool = False,
         window: float | None = None,
         hop: float | None = None,
+        unknown: bool = False,
+        threshold: float | None = None,
     ) -> Iterator[dict[str, Result] | UserError]:
         """Answer many files as they come, in their order: results by adapter, or what is wrong with one.
 
@@ -353,7 +381,7 @@ class TrainedModel:
         ----------
         command : str
             ``predict`` or ``transcribe``.
-        audio, channel, read_cut
+        audio, channel, read_cut, unknown, threshold
             As of `predict`.
         adapters : sequence of str, optional
             Which; default all.
@@ -370,10 +398,12 @@ class TrainedModel:
             if window is not None and isinstance(self._readers[name], MultilabelClassifier):
                 raise UserError(NO_TIMELINE)
         readers = {name: self._readers[name] for name in names}
+        thresholds = self._thresholds(names, unknown, threshold)
         longest = min(reader.longest_seconds for reader in readers.values())
         read_long: Callable[[Any], Any] = partial(self._read_long, readers)
         if window is not None:
-            longest, read_long = 0.0, partial(self._timeline, readers, *check_hop(window, hop))
+            timed = partial(self._timeline, readers, thresholds)
+            longest, read_long = 0.0, partial(timed, *check_hop(window, hop))
         rate = readers[names[0]].encoder.sample_rate
         channel = self._channel(names) if channel is None else channel
         recordings = (
@@ -386,21 +416,31 @@ class TrainedModel:
                 pool.append((recording, read))
                 if sum(len(wav) for _, wav in pool) < _POOL * most:
                     continue
-            yield from self._read_pool(readers, pool, most)
+            yield from self._read_pool(readers, thresholds, pool, most)
             pool = []
             if isinstance(read, UserError):
                 yield read
             elif read is None:
                 yield or_user_error(read_long)(recording)
-        yield from self._read_pool(readers, pool, most)
+        yield from self._read_pool(readers, thresholds, pool, most)
 
     def _all(
-        self, command: str, audio: Any, adapter: Any, channel: int | None, read_cut: bool
+        self,
+        command: str,
+        audio: Any,
+        adapter: Any,
+        channel: int | None,
+        read_cut: bool,
+        unknown: bool = False,
+        threshold: float | None = None,
     ) -> Any:
         one = isinstance(audio, str | Path | tuple) or hasattr(audio, "shape")
         names = self._named(adapter)
         results = []
-        for answer in self.answers(command, [audio] if one else audio, names, channel, read_cut):
+        for answer in self.answers(
+            command, [audio] if one else audio, names, channel, read_cut,
+            unknown=unknown, threshold=threshold,
+        ):  # fmt: skip
             if isinstance(answer, UserError):
                 raise answer
             single = adapter is None or isinstance(adapter, str)
@@ -417,6 +457,31 @@ class TrainedModel:
                 )
         return names
 
+    def _thresholds(
+        self, names: Sequence[str], unknown: bool, threshold: float | None
+    ) -> dict[str, float]:
+        """Below which each adapter's clips are unknown; empty if nobody asks."""
+        if unknown or threshold is not None:
+            for name in names:
+                if isinstance(self._readers[name], MultilabelClassifier):
+                    raise UserError(
+                        f"{self._cards[name][0]} gives several labels, each with a threshold of its own: "
+                        "a clip that has none of them is none of these already; leave --unknown out."
+                    )
+        if threshold is not None:
+            return dict.fromkeys(names, check_threshold(threshold))
+        found = {}
+        for name in names if unknown else ():
+            kept = self.threshold(name)
+            if kept is None:
+                raise UserError(
+                    f"{self._cards[name][0]} has no threshold for what is none of its classes; "
+                    "give one, --threshold 0.5, or start the command that trained it again, which trains "
+                    "nothing twice and finds one."
+                )
+            found[name] = kept
+        return found
+
     def _channel(self, names: Sequence[str]) -> int | None:
         channels = {name: self._cards[name][1].get("audio_channel") for name in names}
         if len(set(channels.values())) > 1:
@@ -427,11 +492,15 @@ class TrainedModel:
         return next(iter(channels.values()))
 
     def _read_pool(
-        self, readers: Mapping[str, Reader], pool: list[tuple[Recording, Tensor]], most: int
+        self,
+        readers: Mapping[str, Reader],
+        thresholds: Mapping[str, float],
+        pool: list[tuple[Recording, Tensor]],
+        most: int,
     ) -> Iterator[dict[str, Result] | UserError]:
         """Answer clips in their order, batched by length."""
         answers: dict[int, dict[str, Result] | UserError] = {}
-        read = or_user_error(partial(self._read_batch, readers))
+        read = or_user_error(partial(self._read_batch, readers, thresholds))
         for batch in batches_by_length([wav for _, wav in pool], most):
             clips = [pool[index] for index in batch]
             found = read(clips)
@@ -449,7 +518,10 @@ class TrainedModel:
             yield answers[index]
 
     def _read_batch(
-        self, readers: Mapping[str, Reader], clips: Sequence[tuple[Recording, Tensor]]
+        self,
+        readers: Mapping[str, Reader],
+        thresholds: Mapping[str, float],
+        clips: Sequence[tuple[Recording, Tensor]],
     ) -> list[dict[str, Result]]:
         recordings = [recording for recording, _ in clips]
         wavs, lengths = padded([wav for _, wav in clips])
@@ -457,6 +529,8 @@ class TrainedModel:
         found = self._compute(
             lambda: {name: one.read(wavs, lengths, recordings) for name, one in readers.items()}
         )
+        for name, threshold in thresholds.items():
+            found[name] = [one.or_unknown(threshold) for one in found[name]]
         return [{name: found[name][place] for name in readers} for place in range(len(clips))]
 
     def _read_long(self, readers: Mapping[str, Reader], recording: Recording) -> dict[str, Result]:
@@ -465,10 +539,18 @@ class TrainedModel:
         )
 
     def _timeline(
-        self, readers: Mapping[str, Any], window: float, hop: float, recording: Recording
+        self,
+        readers: Mapping[str, Any],
+        thresholds: Mapping[str, float],
+        window: float,
+        hop: float,
+        recording: Recording,
     ) -> dict[str, Result]:
         return self._compute(
-            lambda: {name: one.timeline(recording, window, hop) for name, one in readers.items()}
+            lambda: {
+                name: one.timeline(recording, window, hop, thresholds.get(name, 0.0))
+                for name, one in readers.items()
+            }
         )
 
     def _compute(self, do: Callable[[], Any]) -> Any:

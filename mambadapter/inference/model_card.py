@@ -6,6 +6,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
+from mambadapter.inference.calibration import rates
 from mambadapter.inference.hub import CARD, README
 from mambadapter.inference.package import CLASSIFICATION, MULTILABEL, SEQ2SEQ, TRANSCRIPTION
 from mambadapter.utils.files import read_json, whole_file
@@ -17,7 +18,7 @@ _PIPELINES = {
     SEQ2SEQ: "automatic-speech-recognition",
 }
 _BOUNDS = {
-    CLASSIFICATION: "Every clip gets one of the classes above, whatever is in it.",
+    CLASSIFICATION: "Every clip gets one of the classes above, whatever is in it, unless `--unknown` is asked for.",
     MULTILABEL: "A clip gets those of the classes above whose probabilities reach their thresholds, which "
     "were chosen on validation data; perhaps none.",
 }
@@ -95,13 +96,34 @@ def model_card(card: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         head=count["head"],
         kind="classes" if classifies else "writes",
         known=", ".join(labels) if classifies else card.get("language") or "".join(labels[2:]),
-        metrics="\n".join(_metrics(result["metrics"].get("test", {}))) or "| test | not run |",
+        metrics="\n".join(
+            [
+                *(_metrics(result["metrics"].get("test", {})) or ["| test | not run |"]),
+                *_calibration(result.get("calibration")),
+            ]
+        ),
         lr=result["lr"],
         seed=result["seed"],
         epoch=result["best_epoch"],
         command="predict" if classifies else "transcribe",
         bound=_BOUNDS.get(card["task"], "It writes something for every clip, whatever is in it."),
     )
+
+
+def _calibration(told: Mapping[str, Any] | None) -> list[str]:
+    """Rows of how sure it is; none of what was not calibrated."""
+    if told is None:
+        return []
+    before, after = (100 * told[f"calibration_error{end}"] for end in ("_before", ""))
+    bins = f"of the same clips in {told['calibration_error_bins']} bins"
+    rows = [
+        ("temperature", f"{told['temperature']:.3g}, of {told['clips']} validation clips"),
+        ("expected calibration error", f"{after:.1f} %, without it {before:.1f} %, {bins}"),
+    ]
+    if told["threshold"] is not None:
+        below = f"a highest probability below {told['threshold']:.3f}"
+        rows += [("none of these, with `--unknown`", below), *rates(told)]
+    return [f"| {name} | {value} |" for name, value in rows]
 
 
 def write_model_card(folder: Path, result: Mapping[str, Any]) -> None:

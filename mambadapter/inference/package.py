@@ -26,6 +26,7 @@ from mambadapter.encoders.trained import (
     written_tensors,
 )
 from mambadapter.errors import UserError
+from mambadapter.inference.calibration import Calibration
 from mambadapter.inference.hub import CARD as _CARD
 from mambadapter.inference.hub import WEIGHTS as _WEIGHTS
 from mambadapter.inference.hub import local_folder
@@ -44,6 +45,9 @@ _COMMANDS = {
     SEQ2SEQ: "transcribe",
 }
 _MEND = "copy the whole `adapter` folder again"
+
+# Of a card. It rises when an older program would read a newer card wrongly; the first cards had none.
+_VERSION = 1
 
 
 def _is_text(value: Any) -> bool:
@@ -66,6 +70,7 @@ def _is_whole(value: Any) -> bool:
 
 # What a card holds, of every task and of each, and whether a value can be that.
 _KEYS: dict[str, Callable[[Any], bool]] = {
+    "version": lambda value: value is None or (_is_whole(value) and value > 0),
     "encoder": _is_text,
     "encoder_fingerprint": _is_text,
     "encoder_settings": lambda value: value is None or isinstance(value, dict),
@@ -73,7 +78,10 @@ _KEYS: dict[str, Callable[[Any], bool]] = {
     "audio_channel": lambda value: value is None or (_is_whole(value) and value > 0),
 }
 _KEYS_OF: dict[str, dict[str, Callable[[Any], bool]]] = {
-    CLASSIFICATION: {"labels": _are_labels},
+    CLASSIFICATION: {
+        "labels": _are_labels,
+        "calibration": lambda value: value is None or Calibration.fits(value),
+    },
     MULTILABEL: {"labels": _are_labels, "thresholds": _are_shares},
     TRANSCRIPTION: {"labels": _are_labels, "lstm": _is_whole},
     SEQ2SEQ: {
@@ -94,6 +102,7 @@ def save_package(
     task: str = CLASSIFICATION,
     audio_channel: int | None = None,
     thresholds: Sequence[float] | None = None,
+    calibration: Calibration | None = None,
 ) -> Path:
     """Write an adapter package; only the main process does.
 
@@ -115,6 +124,8 @@ def save_package(
         The one that was taken of files with several, from 1; None: their mean.
     thresholds : Sequence[float], optional
         Of ``multilabel``: from which probability on a clip has each of the labels.
+    calibration : Calibration, optional
+        Of ``classification``.
 
     Returns
     -------
@@ -129,6 +140,8 @@ def save_package(
     }
     if thresholds is not None:
         about["thresholds"] = [*thresholds]
+    if task == CLASSIFICATION:
+        about["calibration"] = calibration.to_dict() if calibration else None
     return _save(Path(folder), modules, source, method, about)
 
 
@@ -193,6 +206,7 @@ def _save(
         save_file(written_tensors(modules), str(partial))
     source, settings = split_source(source)
     card = {
+        "version": _VERSION,
         # A folder must be found again from wherever the package is used.
         "encoder": str(Path(source).expanduser().resolve())
         if Path(source).expanduser().is_dir()
@@ -222,6 +236,11 @@ def open_package(folder: str | Path, revision: str | None = None) -> tuple[Path,
     for key, fits in {**_KEYS, **_KEYS_OF[card["task"]]}.items():
         if not fits(card.get(key)):
             raise UserError(f"{folder / _CARD} has no {key}, or what is there is none; {_MEND}.")
+    if (card.get("version") or 1) > _VERSION:
+        raise UserError(
+            f"{folder / _CARD} is of format {card['version']}, and this version of MambAdapter reads up to "
+            f"{_VERSION}; take a newer one."
+        )
     return folder, card
 
 

@@ -1,8 +1,11 @@
 """What a trained adapter says of a recording."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+# What a text says in place of a class; no label is None, so that a class may have any name.
+NONE_OF_THESE = "(none of these)"
 
 
 @dataclass(frozen=True)
@@ -13,12 +16,14 @@ class Prediction:
     ----------
     source : str
         The file, or which array it was.
-    label : str
-        The likeliest class.
+    label : str or None
+        The likeliest class; None where unknown clips were asked for and it is one: none of the classes.
     probability : float
-        Its probability.
+        Of the likeliest class.
     scores : dict[str, float]
-        The probability of every class, the likeliest first.
+        The probability of every class, the likeliest first; calibrated if the package is.
+    below_threshold : bool or None
+        Whether `probability` is too low for a clip of one of the classes; None without a threshold.
 
     Example
     -------
@@ -27,19 +32,32 @@ class Prediction:
     a.wav: yes 0.750, no 0.250
     >>> one.to_dict()["label"]
     'yes'
+    >>> print(one.or_unknown(0.8))
+    a.wav: (none of these), at most yes 0.750, no 0.250
+    >>> one.or_unknown(0.8).label is None
+    True
     """
 
     source: str
-    label: str
+    label: str | None
     probability: float
     scores: dict[str, float]
+    below_threshold: bool | None = None
 
     @classmethod
-    def of(cls, source: str, scores: dict[str, float]) -> "Prediction":
+    def of(
+        cls, source: str, scores: dict[str, float], threshold: float | None = None
+    ) -> "Prediction":
         """Make one of the probabilities of all classes, in any order."""
         ordered = dict(sorted(scores.items(), key=lambda item: -item[1]))
         label = next(iter(ordered))
-        return cls(source, label, ordered[label], ordered)
+        below = None if threshold is None else ordered[label] < threshold
+        return cls(source, label, ordered[label], ordered, below)
+
+    def or_unknown(self, threshold: float) -> "Prediction":
+        """The same, without a class if its probability is below a threshold."""
+        below = self.probability < threshold
+        return replace(self, label=None if below else self.label, below_threshold=below)
 
     def __str__(self) -> str:
         return f"{self.source}: {self.said()}"
@@ -47,7 +65,8 @@ class Prediction:
     def said(self, top: int = 3) -> str:
         """The likeliest classes, on one line."""
         best = list(self.scores.items())[:top]
-        return ", ".join(f"{label} {value:.3f}" for label, value in best)
+        said = ", ".join(f"{label} {value:.3f}" for label, value in best)
+        return f"{NONE_OF_THESE}, at most {said}" if self.label is None else said
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, as JSON has it."""
@@ -55,6 +74,7 @@ class Prediction:
             "file": self.source,
             "label": self.label,
             "probability": self.probability,
+            "below_threshold": self.below_threshold,
             "scores": self.scores,
         }
 
@@ -187,7 +207,7 @@ class Timeline:
     source : str
         The file, or which array it was.
     segments : tuple[Segment, ...]
-        Parts that follow each other, whose `text` is a class.
+        Parts in their order, whose `text` is a class; where unknown parts were asked for, those are gaps.
 
     Example
     -------
@@ -203,7 +223,7 @@ class Timeline:
 
     def said(self, top: int = 0) -> str:
         """The parts, on one line."""
-        return ", ".join(map(str, self.segments))
+        return ", ".join(map(str, self.segments)) or NONE_OF_THESE
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, as JSON has it."""

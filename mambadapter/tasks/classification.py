@@ -11,6 +11,7 @@ from mambadapter.config.schema import CLASSIFICATION, contract
 from mambadapter.data.audio import channel_number
 from mambadapter.data.balance import balanced_sampler, balanced_weights, positive_weights
 from mambadapter.data.manifests import classification_datasets, has_several_labels, main_first
+from mambadapter.data.unknown import unknown_dataset
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.experiments.run import run
 from mambadapter.heads import PooledClassifier
@@ -27,7 +28,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def train(experiment: Experiment, test: bool) -> None:
-    """Prepare, build, train, test, and write down what came out."""
+    """Prepare, build, train, calibrate, test, and write down what came out."""
     hparams = experiment.hparams
     method = fit_to_budget(
         hparams["method"],
@@ -47,6 +48,15 @@ def train(experiment: Experiment, test: bool) -> None:
         seed=hparams["seed"],
         channel=channel,
     )
+    unknown = None
+    if hparams["unknown_folder"] is not None:
+        unknown = unknown_dataset(
+            hparams["unknown_folder"],
+            datasets,
+            encoder.sample_rate,
+            channel,
+            skip_unusable=hparams.get("skip_unusable_audio", False),
+        )
     modules = {"encoder": encoder, "head": PooledClassifier(encoder.width, len(labels))}
 
     several = has_several_labels(datasets["train"])
@@ -75,6 +85,7 @@ def train(experiment: Experiment, test: bool) -> None:
         valid_loader_kwargs=loader,
     )
     brain.restore_best()
+    brain.calibrate(datasets["valid"], unknown, loader)
     if test:
         brain.evaluate(datasets["test"], test_loader_kwargs=loader)
     save_package(

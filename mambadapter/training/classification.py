@@ -1,16 +1,20 @@
 """Train and test a classifier on an adapted encoder."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import speechbrain as sb
 import torch
 import torch.nn.functional as F
 from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
 
+from mambadapter.inference.calibration import Calibration
 from mambadapter.inference.package import CLASSIFICATION
 from mambadapter.metrics.classification import classification_metrics
 from mambadapter.metrics.confusion import worst_confused, write_confusion
+from mambadapter.training.calibration import calibrate
 from mambadapter.training.clips import ClipBrain
 
 
@@ -19,12 +23,19 @@ class ClassificationBrain(ClipBrain):
 
     What the test confuses is written to ``confusion.csv`` and ``confusion.png`` where the classes' names are
     given.
+
+    Attributes
+    ----------
+    calibration : Calibration, optional
+        What `calibrate` found.
     """
+
+    calibration: Calibration | None = None
 
     @property
     def package(self) -> dict[str, Any]:
-        """Its task."""
-        return {"task": CLASSIFICATION}
+        """Its task, and how sure it is."""
+        return {"task": CLASSIFICATION, "calibration": self.calibration}
 
     def loss(self, predictions: Tensor, batch: Any, stage: sb.Stage) -> Tensor:
         """Cross-entropy; outside training the predictions are kept for the metrics."""
@@ -51,6 +62,30 @@ class ClassificationBrain(ClipBrain):
     def stage_metrics(self) -> dict[str, float]:
         """Accuracy with its interval, and the rest of `classification_metrics`."""
         return classification_metrics(self._targets, self._predictions)
+
+    def calibrate(
+        self, valid: Any, unknown: Any = None, loader: Mapping[str, Any] | None = None
+    ) -> None:
+        """Calibrate the weights as they are; what came out is among the `details`, too."""
+        self._keep_frozen()
+        others = None if unknown is None else self._logits(unknown, loader or {})[0]
+        logits, targets = self._logits(valid, loader or {})
+        self.calibration, self.details["calibration"] = calibrate(logits, targets, others)
+
+    @torch.no_grad()
+    def _logits(self, clips: Any, loader: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """(N, classes) logits of a dataset and the (N,) classes that it says."""
+        self.modules.eval()
+        found: list[Tensor] = []
+        targets: list[int] = []
+        batches = self.make_dataloader(clips, sb.Stage.VALID, None, **loader)
+        for number, batch in enumerate(batches, 1):
+            with self.evaluation_ctx:
+                found.append(self.compute_forward(batch, sb.Stage.VALID).float().cpu())
+            targets += batch.label_index
+            if self.debug and number == self.debug_batches:
+                break
+        return torch.cat(found).numpy(), np.array(targets)
 
     def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:
         """As every Brain; after the test also write what was confused."""

@@ -48,6 +48,21 @@ class ClipBrain(EncoderBrain):
         """What `mambadapter.inference.save_package` is told of the task."""
         raise NotImplementedError
 
+    def calibrate(
+        self, valid: Any, unknown: Any = None, loader: Mapping[str, Any] | None = None
+    ) -> None:
+        """Learn from validation data how sure the trained classifier is, where its task asks for that.
+
+        Parameters
+        ----------
+        valid : DynamicItemDataset
+            Validation clips.
+        unknown : DynamicItemDataset, optional
+            Clips of none of the classes.
+        loader : Mapping[str, Any], optional
+            Options of torch's DataLoader.
+        """
+
     def compute_forward(self, batch: Any, stage: sb.Stage) -> Tensor:
         """(B, classes) logits of a batch, in training of an augmented one if the YAML says so."""
         wavs, lens = self.heard(batch)

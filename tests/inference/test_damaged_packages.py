@@ -18,6 +18,7 @@ from mambadapter import cli
 from mambadapter.errors import UserError
 from mambadapter.heads import CTCHead
 from mambadapter.inference import load_adapter, save_package
+from mambadapter.inference.calibration import Calibration
 from mambadapter.inference.package import TRANSCRIPTION
 from mambadapter.methods import MambAdapters
 
@@ -81,6 +82,11 @@ def changed(**changes):
     return lambda folder: edit(folder, **changes)
 
 
+def calibrated(**changes):
+    kept = Calibration(2.0, 40, 0.5, 0.04, 25, 0.2, 15).to_dict() | changes
+    return changed(calibration={key: value for key, value in kept.items() if value is not ...})
+
+
 def method(**changes):
     def change(folder):
         card = json.loads((folder / "adapter.json").read_text())
@@ -133,6 +139,18 @@ DAMAGES = {
     "hub encoder": (changed(encoder="no/such-encoder"), "Cannot load the encoder|neither a known"),
     "settings": (changed(encoder_settings={"max_length": 3}), "have no such setting"),
     "channel": (changed(audio_channel=0), f"has no audio_channel.*; {AGAIN}"),
+    "format a text": (changed(version="1"), f"has no version.*; {AGAIN}"),
+    "newer format": (changed(version=2), "is of format 2, and .* reads up to 1; take a newer one"),
+    "calibration a number": (changed(calibration=2.0), f"has no calibration.*; {AGAIN}"),
+    "cold": (calibrated(temperature=0), f"has no calibration.*; {AGAIN}"),
+    "not a temperature": (calibrated(temperature=float("nan")), f"has no calibration.*; {AGAIN}"),
+    "huge temperature": (calibrated(temperature=10**400), f"has no calibration.*; {AGAIN}"),
+    "true for a threshold": (calibrated(threshold=True), f"has no calibration.*; {AGAIN}"),
+    "high threshold": (calibrated(threshold=1.01), f"has no calibration.*; {AGAIN}"),
+    "half a clip": (calibrated(clips=0.5), f"has no calibration.*; {AGAIN}"),
+    "unknown rate": (calibrated(false_alarm=0.5), f"has no calibration.*; {AGAIN}"),
+    "missing rate": (calibrated(false_reject=...), f"has no calibration.*; {AGAIN}"),
+    "of whom": (calibrated(false_accept_of=["wrong"]), f"has no calibration.*; {AGAIN}"),
     "settings a list": (changed(encoder_settings=[1]), f"has no encoder_settings.*; {AGAIN}"),
 }  # fmt: skip
 

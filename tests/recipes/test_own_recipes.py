@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 from support.recipe_run import RECIPES, run
-from support.small_own import write_clips, write_csv
+from support.small_own import write_clips, write_csv, write_tone
 
 from mambadapter import cli
 from mambadapter.config import load_experiment
@@ -86,7 +86,8 @@ def test_a_command_of_the_documents_reads_the_data(line, data, tmp_path, monkeyp
 
 
 def test_sounds_from_inspect_to_predict(data, encoder_folders, tmp_path, capsys):
-    """The printed command trains, on folds too, and what it wrote answers."""
+    """The printed command trains, on folds too, and what it wrote answers, also that it is none of these."""
+    write_tone(tmp_path / "neither/beep.wav", 900)
     table = data / "my_segments.csv"
     assert cli.main(["inspect", str(table), "--output", str(tmp_path / "page.html")]) == 0
     command = capsys.readouterr().out.split("train.py ")[1].splitlines()[0]
@@ -110,6 +111,8 @@ def test_sounds_from_inspect_to_predict(data, encoder_folders, tmp_path, capsys)
         *small,
         "--folds",
         3,
+        "--unknown_folder",
+        tmp_path / "neither",
         "--output_folder",
         tmp_path / "run",
         hparams=hparams,
@@ -132,6 +135,14 @@ def test_sounds_from_inspect_to_predict(data, encoder_folders, tmp_path, capsys)
     assert wrong.get(("high", "low"), 0) == counts[0][1]
     assert (tmp_path / "run/fold1/confusion.png").is_file()
     clip = str(data / "clip.wav")
+    kept = json.loads((tmp_path / "run/fold1/adapter/adapter.json").read_text())["calibration"]
+    assert kept.items() <= fold["calibration"].items()
+    assert (kept["clips"], kept["false_accept_clips"]) == (fold["metrics"]["valid"]["clips"], 1)
+    assert result["calibration"][0] == fold["calibration"]
+    assert len(result["calibration"]) == 3
+    assert "| false reject | " in (tmp_path / "run/fold1/adapter/README.md").read_text()
+    assert cli.main(["predict", str(tmp_path / "run/fold1"), clip, "--unknown"]) == 0
+    capsys.readouterr()
     assert cli.main(["predict", str(tmp_path / "run/fold1"), clip]) == 0
     assert re.match(r".*clip\.wav: (high|low) 0\.\d+, (high|low) 0\.\d+\n", capsys.readouterr().out)
 

@@ -102,11 +102,14 @@ def fit(brain, counter, clips=24):
 
 
 def train(encoder_folder, output, seed=1, **kwargs):
-    """Fit and test; return metrics and copies of what was trained."""
+    """Fit, calibrate and test; return metrics and copies of what was trained."""
     brain, counter, modules = build(encoder_folder, output, seed, **kwargs)
     fit(brain, counter)
+    brain.restore_best()
+    brain.calibrate(dataset(9, 1000), loader={"batch_size": 4})
     brain.evaluate(dataset(12, 2000), test_loader_kwargs={"batch_size": 4})
-    return brain.metrics, {n: t.detach().clone() for n, t in trained_tensors(modules).items()}
+    metrics = {**brain.metrics, "calibration": brain.details["calibration"]}
+    return metrics, {n: t.detach().clone() for n, t in trained_tensors(modules).items()}
 
 
 @recipe_main

@@ -93,6 +93,11 @@ def with_groups(rows: Sequence[Row], pattern: str) -> list[Row]:
     return found
 
 
+def audio_files(folder: Path) -> list[Path]:
+    """The audio files in a folder at any depth, sorted."""
+    return [*_audio(folder, ())]
+
+
 def _below(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
 
