@@ -17,10 +17,23 @@ from mambadapter.cli import (
     report,
     sweep,
     transcribe,
+    try_page,
 )
 from mambadapter.errors import user_error
 
-_COMMANDS = (inspect, predict, transcribe, export, push, budget, bench, sweep, report, doctor)
+_COMMANDS = (
+    inspect,
+    predict,
+    transcribe,
+    try_page,
+    export,
+    push,
+    budget,
+    bench,
+    sweep,
+    report,
+    doctor,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

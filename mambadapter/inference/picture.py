@@ -9,9 +9,8 @@ from mambadapter.inference.results import Timeline
 from mambadapter.utils.files import whole_file
 
 
-def draw_timeline(timeline: Timeline, path: str | Path) -> Path:
-    """Draw a row a class, a bar a segment, fainter where it is less sure; the file's name says the format."""
-    path = Path(path)
+def timeline_figure(timeline: Timeline, title: bool = True) -> Figure:
+    """Draw a row a class, a bar a segment, fainter where it is less sure."""
     labels = list(dict.fromkeys(one.text for one in timeline.segments))
     figure = Figure(figsize=(10, 1.2 + 0.3 * len(labels)), layout="constrained")
     axes = figure.subplots()
@@ -23,7 +22,14 @@ def draw_timeline(timeline: Timeline, path: str | Path) -> Path:
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
     axes.set_xlabel("seconds")
-    axes.set_title(timeline.source)
+    if title:
+        axes.set_title(timeline.source)
+    return figure
+
+
+def draw_timeline(timeline: Timeline, path: str | Path) -> Path:
+    """Write a timeline's figure; the file's name says the format."""
+    path, figure = Path(path), timeline_figure(timeline)
     kind = path.suffix.removeprefix(".") or "png"
     if kind not in figure.canvas.get_supported_filetypes():
         raise UserError(f"{path}: '.{kind}' is no format of pictures; take .png, .pdf or .svg.")
