@@ -27,7 +27,8 @@ def unknown_dataset(
     """
     if has_several_labels(known["train"]):
         raise UserError(
-            "unknown_folder: of several labels each has a threshold of its own, chosen without it; leave it out."
+            "unknown_folder: of several labels each has a threshold of its own, chosen without it; "
+            "leave it out."
         )
     if not Path(folder).is_dir():
         raise UserError(

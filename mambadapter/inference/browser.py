@@ -107,7 +107,7 @@ def _build(packages: Packages) -> Any:
 
     def about(name: str, rejects: bool) -> dict[str, dict[str, Any]]:
         """How the controls of an adapter differ from another's."""
-        classifies, kept = packages.classifies(name), packages.threshold(name)
+        classifies, kept = packages.rejects(name), packages.threshold(name)
         return {
             "said": {"info": packages.about(name)},
             "rejects": {"visible": classifies},

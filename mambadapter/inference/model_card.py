@@ -18,7 +18,8 @@ _PIPELINES = {
     SEQ2SEQ: "automatic-speech-recognition",
 }
 _BOUNDS = {
-    CLASSIFICATION: "Every clip gets one of the classes above, whatever is in it, unless `--unknown` is asked for.",
+    CLASSIFICATION: "Every clip gets one of the classes above, whatever is in it, unless `--unknown` is "
+    "asked for.",
     MULTILABEL: "A clip gets those of the classes above whose probabilities reach their thresholds, which "
     "were chosen on validation data; perhaps none.",
 }

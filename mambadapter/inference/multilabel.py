@@ -25,7 +25,7 @@ class MultilabelClassifier(Classifier):
         Probabilities, in the order of the labels.
     """
 
-    thresholds: tuple[float, ...]
+    thresholds: tuple[float, ...] = ()
 
     @classmethod
     def from_package(
@@ -38,7 +38,7 @@ class MultilabelClassifier(Classifier):
                 "the whole `adapter` folder again."
             )
         one = Classifier.from_package(folder, card, method, checkpoint)
-        return cls(one.encoder, one.head, one.labels, tuple(card["thresholds"]))
+        return cls(one.encoder, one.head, one.labels, thresholds=tuple(card["thresholds"]))
 
     def read(
         self, wavs: Tensor, lengths: Tensor | None, recordings: Sequence[Recording]
@@ -60,7 +60,9 @@ class MultilabelClassifier(Classifier):
             "piece; cut it."
         )
 
-    def timeline(self, recording: Recording, window: float, hop: float) -> Timeline:
+    def timeline(
+        self, recording: Recording, window: float, hop: float, threshold: float = 0.0
+    ) -> Timeline:
         """Refuse: a timeline has one class at a time."""
         raise UserError(NO_TIMELINE)
 

@@ -7,8 +7,14 @@ from threading import Lock
 
 from mambadapter.data.audio import clip_seconds
 from mambadapter.inference.model import TrainedModel
-from mambadapter.inference.package import CLASSIFICATION, SEQ2SEQ, open_package
-from mambadapter.inference.results import NONE_OF_THESE, Prediction, Timeline, Transcript
+from mambadapter.inference.package import CLASSIFICATION, MULTILABEL, SEQ2SEQ, open_package
+from mambadapter.inference.results import (
+    NONE_OF_THESE,
+    MultilabelPrediction,
+    Prediction,
+    Timeline,
+    Transcript,
+)
 
 # Seconds of a recording; a longer one is classified window by window.
 LONG = 10.0
@@ -91,6 +97,10 @@ class Packages:
 
     def classifies(self, name: str) -> bool:
         """Whether an adapter classifies; otherwise it transcribes."""
+        return self._models[name].task(name) in (CLASSIFICATION, MULTILABEL)
+
+    def rejects(self, name: str) -> bool:
+        """Whether a threshold makes sense: of several labels each has its own."""
         return self._models[name].task(name) == CLASSIFICATION
 
     def threshold(self, name: str) -> float | None:
@@ -122,13 +132,16 @@ class Packages:
         with self._lock:
             if not self.classifies(name):
                 return _of_transcript(model.transcribe(str(path), adapter=name))
-            if clip_seconds(path) > LONG:
+            if self.rejects(name) and clip_seconds(path) > LONG:
                 timeline = model.timeline(str(path), window, adapter=name, threshold=threshold)
                 return _of_timeline(timeline)
+            threshold = threshold if self.rejects(name) else None
             return _of_prediction(model.predict(str(path), adapter=name, threshold=threshold))
 
 
 def _of_prediction(one: Prediction) -> Heard:
+    if isinstance(one, MultilabelPrediction):
+        return Heard(one.said(), one.scores)
     return Heard(NONE_OF_THESE if one.label is None else one.label, one.scores)
 
 

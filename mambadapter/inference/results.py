@@ -1,7 +1,7 @@
 """What a trained adapter says of a recording."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 # What a text says in place of a class; no label is None, so that a class may have any name.
@@ -104,7 +104,7 @@ class MultilabelPrediction(Prediction):
     {'file': 'a.wav', 'label': 'dog', 'probability': '0.700000'}
     """
 
-    labels: dict[str, float]
+    labels: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def reached(
@@ -113,7 +113,7 @@ class MultilabelPrediction(Prediction):
         """Make one of the probabilities of all labels, in any order, and their thresholds."""
         one = Prediction.of(source, dict(scores))
         labels = {name: value for name, value in one.scores.items() if value >= thresholds[name]}
-        return cls(one.source, one.label, one.probability, one.scores, labels)
+        return cls(one.source, one.label, one.probability, one.scores, labels=labels)
 
     def said(self, top: int = 0) -> str:
         """The labels, on one line."""
