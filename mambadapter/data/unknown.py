@@ -6,7 +6,6 @@ from pathlib import Path
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 from mambadapter.data.audio import audio_pipeline, inspect_clips
-from mambadapter.data.manifests import has_several_labels
 from mambadapter.data.own.folders import audio_files
 from mambadapter.errors import UserError
 
@@ -25,11 +24,6 @@ def unknown_dataset(
     UserError
         If there is none, or one is also in a `known` dataset, or cannot be used and is not skipped.
     """
-    if has_several_labels(known["train"]):
-        raise UserError(
-            "unknown_folder: of several labels each has a threshold of its own, chosen without it; "
-            "leave it out."
-        )
     if not Path(folder).is_dir():
         raise UserError(
             f"unknown_folder: there is no folder {folder}; give one with clips of none of the classes."

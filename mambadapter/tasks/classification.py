@@ -13,6 +13,7 @@ from mambadapter.data.balance import balanced_sampler, balanced_weights, positiv
 from mambadapter.data.manifests import classification_datasets, has_several_labels, main_first
 from mambadapter.data.unknown import unknown_dataset
 from mambadapter.encoders import AdaptedEncoder
+from mambadapter.errors import UserError
 from mambadapter.experiments.run import run
 from mambadapter.heads import PooledClassifier
 from mambadapter.inference import save_package
@@ -48,8 +49,13 @@ def train(experiment: Experiment, test: bool) -> None:
         seed=hparams["seed"],
         channel=channel,
     )
-    unknown = None
+    several, unknown = has_several_labels(datasets["train"]), None
     if hparams["unknown_folder"] is not None:
+        if several:
+            raise UserError(
+                "unknown_folder: of several labels each has a threshold of its own, chosen without it; "
+                "leave it out."
+            )
         unknown = unknown_dataset(
             hparams["unknown_folder"],
             datasets,
@@ -59,7 +65,6 @@ def train(experiment: Experiment, test: bool) -> None:
         )
     modules = {"encoder": encoder, "head": PooledClassifier(encoder.width, len(labels))}
 
-    several = has_several_labels(datasets["train"])
     weights = None
     if hparams["class_weights"] == "balanced":
         weights = (positive_weights if several else balanced_weights)(datasets["train"], labels)
