@@ -4,12 +4,14 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 from mambadapter.errors import UserError
 from mambadapter.inference.page import LONG, Heard, Packages
 from mambadapter.inference.picture import timeline_figure
+from mambadapter.inference.reading import or_user_error
 
 _BARS = 12  # classes
 _UNSAID = 0.5  # a threshold, where a package has none
@@ -92,12 +94,14 @@ def _build(packages: Packages) -> Any:
     def answer(
         name: str, path: str | None, rejects: bool, threshold: float, window: float
     ) -> tuple[Any, Any, Any]:
-        heard = Heard("")
+        heard: Heard | UserError = Heard("")
         if path is not None:
-            try:
-                heard = packages.hear(name, path, threshold if rejects else None, window)
-            except UserError as error:
-                heard = Heard(f"error: {error}")
+            hear = partial(
+                packages.hear, name, threshold=threshold if rejects else None, window=window
+            )
+            heard = or_user_error(hear)(path)
+        if isinstance(heard, UserError):
+            heard = Heard(f"error: {heard}")
         figure = heard.timeline and timeline_figure(heard.timeline, title=False)
         return (
             heard.answer,

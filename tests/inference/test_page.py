@@ -1,5 +1,6 @@
 """The page in the browser: what it says, and the page itself where there is a browser."""
 
+import re
 import shutil
 
 import numpy as np
@@ -161,5 +162,9 @@ def test_a_file_is_answered_in_the_browser(packages, clips, tab):
         tab.set_input_files("input[type=file]", clips / "long.wav")
         expect(answer).to_have_value(packages.hear("others", clips / "long.wav").answer)
         expect(tab.locator("img[src^='data:image']")).to_be_visible()
+        tab.get_by_label("Clear").first.click()
+        (clips / "none.wav").write_bytes(b"no audio")
+        tab.set_input_files("input[type=file]", clips / "none.wav")
+        expect(answer).to_have_value(re.compile(r"error: .*none\.wav"))
         assert tab.get_by_label("Share").count() == 0
         assert all(url.startswith((page.local_url, "data:", "blob:")) for url in tab.asked)
