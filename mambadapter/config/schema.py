@@ -89,6 +89,7 @@ MOST = 1e300
 ANY = Kind("anything", lambda value, _: True)
 SWITCH = Kind("true or false", lambda value, _: _is_switch(value))
 NUMBER = Kind("a number of at least 0", lambda v, _: _is_number(v) and v >= 0, fraction=True)
+ANY_NUMBER = Kind("a number", lambda value, _: _is_number(value), fraction=True)
 POSITIVE = Kind("a number above 0", lambda v, _: _is_number(v) and v > 0, fraction=True)
 SHARE = Kind("a number from 0 to 1", lambda v, _: _is_number(v) and 0 <= v <= 1, fraction=True)
 NAME = Kind("a name", lambda value, _: _is_text(value), text=True)
@@ -205,6 +206,8 @@ _ROWS = (
     Key("decoding", _one_of("greedy", "beam"), (CTC,)),
     Key("beam_size", _whole(1), (CTC,)),
     Key("language_model", PATH_OR_NULL, (CTC,)),
+    Key("lm_weight", NUMBER, (CTC,)),
+    Key("word_score", ANY_NUMBER, (CTC,)),
     Key("shots_per_class", _whole(1, null=True), (CLASSIFICATION,)),
     Key("class_weights", BALANCED, (CLASSIFICATION,)),
     Key("sampler", BALANCED, (CLASSIFICATION,)),

@@ -45,6 +45,11 @@ class AdaptedDecoder(AdaptedStack):
         """How many tokens a text may have, those it starts with and the one that ends it among them."""
         return self.backbone.config.max_target_positions
 
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens Whisper knows, without that of a new language."""
+        return self.backbone.embed_tokens.num_embeddings
+
     def forward(
         self,
         memory: Tensor,
@@ -82,7 +87,7 @@ class AdaptedDecoder(AdaptedStack):
         table = self.backbone.embed_tokens
         if self.language is None:
             return table(tokens)
-        new = tokens == table.num_embeddings
+        new = tokens == self.vocabulary
         known = table(tokens.masked_fill(new, 0))
         return torch.where(new[..., None], self.language.to(known.dtype), known)
 

@@ -63,9 +63,7 @@ class SpeechToText:
 
     def decode(self, tokens: list[int]) -> str:
         """The text of tokens; special ones are left out."""
-        known = [
-            token for token in tokens if token < self.decoder.backbone.embed_tokens.num_embeddings
-        ]
+        known = [token for token in tokens if token < self.decoder.vocabulary]
         return self.tokenizer.decode(known, skip_special_tokens=True)
 
 

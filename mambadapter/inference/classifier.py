@@ -77,6 +77,10 @@ class Classifier:
     def _probabilities(self, wavs: Tensor, lengths: Tensor | None) -> Tensor:
         return probabilities(self.head(*self.encoder(wavs, lengths)), self.calibration)
 
+    def decoded(self, decoding: Mapping[str, Any]) -> "Classifier":
+        """Itself: there is nothing to decode."""
+        return self
+
     def read(
         self, wavs: Tensor, lengths: Tensor | None, recordings: Sequence[Recording]
     ) -> list[Prediction]:

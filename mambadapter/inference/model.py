@@ -59,6 +59,8 @@ class Reader(Protocol):
     @property
     def modules(self) -> tuple[nn.Module, nn.Module]: ...
 
+    def decoded(self, decoding: Mapping[str, Any]) -> "Reader": ...
+
     def read(
         self, wavs: Tensor, lengths: Tensor | None, recordings: Sequence[Recording]
     ) -> Sequence[Result]: ...
@@ -294,7 +296,9 @@ class TrainedModel:
             If something cannot be read, the adapter does not classify, or its package has no threshold and
             needs one. `answers` goes on after the first of these.
         """
-        return self._all("predict", audio, adapter, channel, read_cut, unknown, threshold)
+        return self._all(
+            "predict", audio, adapter, channel, read_cut, unknown=unknown, threshold=threshold
+        )
 
     @overload
     def transcribe(
@@ -303,6 +307,10 @@ class TrainedModel:
         adapter: str | None = ...,
         channel: int | None = ...,
         read_cut: bool = ...,
+        beam: int | None = ...,
+        language_model: str | Path | None = ...,
+        lm_weight: float | None = ...,
+        word_score: float | None = ...,
     ) -> Transcript: ...
     @overload
     def transcribe(
@@ -311,6 +319,10 @@ class TrainedModel:
         adapter: str | None = ...,
         channel: int | None = ...,
         read_cut: bool = ...,
+        beam: int | None = ...,
+        language_model: str | Path | None = ...,
+        lm_weight: float | None = ...,
+        word_score: float | None = ...,
     ) -> list[Transcript]: ...
     def transcribe(
         self,
@@ -318,14 +330,43 @@ class TrainedModel:
         adapter: str | Sequence[str] | None = None,
         channel: int | None = None,
         read_cut: bool = False,
+        beam: int | None = None,
+        language_model: str | Path | None = None,
+        lm_weight: float | None = None,
+        word_score: float | None = None,
     ) -> Any:
-        """Write down what is said; arguments and errors as of `predict`.
+        """Write down what is said.
+
+        Parameters
+        ----------
+        audio, adapter, channel, read_cut
+            As of `predict`.
+        beam : int, optional
+            Of CTC, texts that beam search keeps; 1: greedily, without a language model. This and what follows
+            are by default as in the test of the training.
+        language_model : str or Path, optional
+            An n-gram model of words, ``.arpa`` or KenLM's ``.bin``; ``none``: without one.
+        lm_weight : float, optional
+            What its log-probabilities are multiplied with.
+        word_score : float, optional
+            What each word adds beside them.
+
+        Raises
+        ------
+        UserError
+            As of `predict`, or if the language model cannot be read.
 
         Returns
         -------
         Transcript or list[Transcript]
         """
-        return self._all("transcribe", audio, adapter, channel, read_cut)
+        decoding = {
+            "beam": beam,
+            "language_model": language_model,
+            "lm_weight": lm_weight,
+            "word_score": word_score,
+        }
+        return self._all("transcribe", audio, adapter, channel, read_cut, decoding=decoding)
 
     def timeline(
         self,
@@ -374,6 +415,7 @@ class TrainedModel:
         hop: float | None = None,
         unknown: bool = False,
         threshold: float | None = None,
+        decoding: Mapping[str, Any] | None = None,
     ) -> Iterator[dict[str, Result] | UserError]:
         """Answer many files as they come, in their order: results by adapter, or what is wrong with one.
 
@@ -387,6 +429,8 @@ class TrainedModel:
             Which; default all.
         window, hop : float, optional
             As of `timeline`, instead of one class a file.
+        decoding : mapping, optional
+            The last four arguments of `transcribe`, by their names.
 
         Returns
         -------
@@ -397,7 +441,8 @@ class TrainedModel:
             check_task(*self._cards[name], command)
             if window is not None and isinstance(self._readers[name], MultilabelClassifier):
                 raise UserError(NO_TIMELINE)
-        readers = {name: self._readers[name] for name in names}
+        changes = {key: value for key, value in (decoding or {}).items() if value is not None}
+        readers = {name: self._readers[name].decoded(changes) for name in names}
         thresholds = self._thresholds(names, unknown, threshold)
         longest = min(reader.longest_seconds for reader in readers.values())
         read_long: Callable[[Any], Any] = partial(self._read_long, readers)
@@ -431,16 +476,14 @@ class TrainedModel:
         adapter: Any,
         channel: int | None,
         read_cut: bool,
-        unknown: bool = False,
-        threshold: float | None = None,
+        **how: Any,
     ) -> Any:
         one = isinstance(audio, str | Path | tuple) or hasattr(audio, "shape")
         names = self._named(adapter)
         results = []
         for answer in self.answers(
-            command, [audio] if one else audio, names, channel, read_cut,
-            unknown=unknown, threshold=threshold,
-        ):  # fmt: skip
+            command, [audio] if one else audio, names, channel, read_cut, **how
+        ):
             if isinstance(answer, UserError):
                 raise answer
             single = adapter is None or isinstance(adapter, str)

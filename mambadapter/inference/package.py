@@ -16,6 +16,7 @@ from speechbrain.utils.distributed import if_main_process
 from torch import nn
 
 from mambadapter.budget.count import counter
+from mambadapter.decoding.ctc import Decoding
 from mambadapter.encoders.fingerprint import frozen_fingerprint
 from mambadapter.encoders.loading import first_line, split_source
 from mambadapter.encoders.speech_to_text import SpeechToText
@@ -83,7 +84,11 @@ _KEYS_OF: dict[str, dict[str, Callable[[Any], bool]]] = {
         "calibration": lambda value: value is None or Calibration.fits(value),
     },
     MULTILABEL: {"labels": _are_labels, "thresholds": _are_shares},
-    TRANSCRIPTION: {"labels": _are_labels, "lstm": _is_whole},
+    TRANSCRIPTION: {
+        "labels": _are_labels,
+        "lstm": _is_whole,
+        "decoding": lambda value: value is None or isinstance(value, dict),  # older ones have none
+    },
     SEQ2SEQ: {
         "language": _is_text,
         "rules": lambda value: isinstance(value, dict),
@@ -103,6 +108,7 @@ def save_package(
     audio_channel: int | None = None,
     thresholds: Sequence[float] | None = None,
     calibration: Calibration | None = None,
+    decoding: Decoding | None = None,
 ) -> Path:
     """Write an adapter package; only the main process does.
 
@@ -126,6 +132,8 @@ def save_package(
         Of ``multilabel``: from which probability on a clip has each of the labels.
     calibration : Calibration, optional
         Of ``classification``.
+    decoding : Decoding, optional
+        Of ``transcription``: how texts were found in the test; default greedily.
 
     Returns
     -------
@@ -142,6 +150,8 @@ def save_package(
         about["thresholds"] = [*thresholds]
     if task == CLASSIFICATION:
         about["calibration"] = calibration.to_dict() if calibration else None
+    if task == TRANSCRIPTION:
+        about["decoding"] = asdict(decoding or Decoding())
     return _save(Path(folder), modules, source, method, about)
 
 
@@ -280,6 +290,14 @@ def rules_of(folder: Path, card: Mapping[str, Any]) -> TextRules:
         return TextRules(**card["rules"])
     except (UserError, TypeError, AttributeError) as error:
         raise UserError(f"{folder / _CARD}: the rules cannot be ({error}); {_MEND}.") from error
+
+
+def decoding_of(folder: Path, card: Mapping[str, Any]) -> Decoding:
+    """How a card says that texts are found."""
+    try:
+        return Decoding(**(card.get("decoding") or {}))
+    except (UserError, TypeError) as error:
+        raise UserError(f"{folder / _CARD}: the decoding cannot be ({error}); {_MEND}.") from error
 
 
 def check_size(

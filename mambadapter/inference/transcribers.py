@@ -1,20 +1,23 @@
 """Recognisers made from packages."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from mambadapter.data.decoding import SHORTEST_SECONDS
-from mambadapter.decoding.autoregressive import decode_greedily, decode_with_times
-from mambadapter.decoding.timed import segments
+from mambadapter.decoding.autoregressive import decode_greedily
+from mambadapter.decoding.ctc import Decoder, Decoding, decoder_of
+from mambadapter.decoding.long_form import decode_with_times
+from mambadapter.decoding.timed import Timed, segments
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.shared import SharedCheckpoint
 from mambadapter.encoders.speech_to_text import SpeechToText
+from mambadapter.errors import UserError
 from mambadapter.heads import CTCHead
-from mambadapter.inference.package import check_held, load_weights, rules_of
+from mambadapter.inference.package import check_held, decoding_of, load_weights, rules_of
 from mambadapter.inference.reading import Recording
 from mambadapter.inference.results import Segment, Transcript
 from mambadapter.inference.windows import Samples, hop_of, windows
@@ -38,11 +41,14 @@ class CTCTranscriber:
         The head.
     vocabulary : Vocabulary
         What it writes.
+    decoding : Decoding
+        How texts are found.
     """
 
     encoder: AdaptedEncoder
     head: CTCHead
     vocabulary: Vocabulary
+    decoding: Decoding = field(default_factory=Decoding)
 
     longest_seconds: ClassVar[float] = 30.0
 
@@ -59,7 +65,17 @@ class CTCTranscriber:
         check_held(folder, make_head)
         head = make_head()
         load_weights(folder, card, checkpoint.source, {"encoder": encoder, "head": head})
-        return cls(encoder, head, Vocabulary(tuple(card["labels"])))
+        return cls(encoder, head, Vocabulary(tuple(card["labels"])), decoding_of(folder, card))
+
+    def decoded(self, decoding: Mapping[str, Any]) -> "CTCTranscriber":
+        """One that decodes by the settings of `Decoding.changed`, with its language model loaded."""
+        other = replace(self, decoding=self.decoding.changed(**decoding))
+        decoder_of(other.vocabulary, other.decoding)
+        return other
+
+    @property
+    def _decoder(self) -> Decoder:
+        return decoder_of(self.vocabulary, self.decoding)
 
     @property
     def modules(self) -> tuple[nn.Module, nn.Module]:
@@ -70,35 +86,42 @@ class CTCTranscriber:
         self, wavs: Tensor, lengths: Tensor | None, recordings: Sequence[Recording]
     ) -> list[Transcript]:
         """Transcribe a batch: (B, S) waveforms, (B,) lengths as fractions of S."""
-        paths, frames = self._paths(wavs, lengths)
+        read, frames = self._read(wavs, lengths)
         return [
-            self._transcript(one.name, path[:count])
-            for one, path, count in zip(recordings, paths, frames, strict=True)
+            self._transcript(one.name, [piece[:count]])
+            for one, piece, count in zip(recordings, read, frames, strict=True)
         ]
 
     def read_long(self, recording: Recording) -> Transcript:
-        """Transcribe a recording of any length, by windows whose context on both sides is thrown away."""
-        hop, rate, path = hop_of(self.encoder), self.encoder.sample_rate, list[int]()
+        """Transcribe a recording of any length, by windows whose context on both sides is thrown away.
+
+        Words are looked for in the windows' joined scores, as in a short one's, so that none ends where a
+        window does.
+        """
+        return self._transcript(recording.name, self._pieces(recording))
+
+    def _pieces(self, recording: Recording) -> Iterator[Tensor]:
+        hop, rate = hop_of(self.encoder), self.encoder.sample_rate
         core, context = (round(seconds * rate / hop) * hop for seconds in (_CORE, _CONTEXT))
         device = next(self.encoder.backbone.parameters()).device
         for window in windows(recording.blocks(), core, context):
-            (found,), (count,) = self._paths(window.wav[None].to(device), None)
+            (found,), (count,) = self._read(window.wav[None].to(device), None)
             first, behind = ((place - window.start) // hop for place in window.keep)
-            path += found[first : count if window.last else behind]
-        return self._transcript(recording.name, path)
+            yield found[first : count if window.last else behind]
 
-    def _paths(self, wavs: Tensor, lengths: Tensor | None) -> tuple[list[list[int]], list[int]]:
-        """The likeliest token of every frame, and how many frames are valid."""
+    def _read(self, wavs: Tensor, lengths: Tensor | None) -> tuple[Tensor, list[int]]:
+        """What the decoder reads of every frame, and how many frames are valid."""
         hidden, frames = self.encoder(wavs, lengths)
-        return self.head(hidden, frames).argmax(-1).tolist(), frames.tolist()
+        return self._decoder.reads(self.head(hidden, frames)), frames.tolist()
 
-    def _transcript(self, name: str, path: list[int]) -> Transcript:
+    def _transcript(self, name: str, pieces: Iterable[Tensor]) -> Transcript:
         seconds = hop_of(self.encoder) / self.encoder.sample_rate
-        found = tuple(
-            Segment(round(start * seconds, 3), round(end * seconds, 3), text)
-            for start, end, text in segments(self.vocabulary, path)
-        )
-        return Transcript(name, self.vocabulary.decode(path), found)
+
+        def segment(one: Timed) -> Segment:
+            return Segment(round(one.start * seconds, 3), round(one.end * seconds, 3), one.text)
+
+        found = tuple(map(segment, segments(self._decoder.words(pieces))))
+        return Transcript(name, " ".join(one.text for one in found), found)
 
 
 @dataclass(frozen=True)
@@ -129,6 +152,15 @@ class WhisperTranscriber:
         modules = {"encoder": whisper.encoder, "head": whisper.decoder}
         load_weights(folder, card, checkpoint.source, modules)
         return cls(whisper, rules, card["longest_text"])
+
+    def decoded(self, decoding: Mapping[str, Any]) -> "WhisperTranscriber":
+        """Itself; it has none of the settings."""
+        if decoding:
+            raise UserError(
+                f"{', '.join(decoding)}: of recognisers by CTC alone; this adapter is a Whisper's, which "
+                "writes token by token."
+            )
+        return self
 
     @property
     def longest_seconds(self) -> float:
@@ -162,7 +194,7 @@ class WhisperTranscriber:
         """Transcribe a recording of any length, by windows of 30 s as Whisper's authors do.
 
         Each window is written with timestamps, and the next begins where the last whole segment ends (Radford
-        et al. 2022, section 3.8); greedily, without the text of the window before.
+        et al. 2022, section 3.8); without the text of the window before, which adapters are not trained with.
         """
         rate, decoder = self.encoder.sample_rate, self.whisper.decoder
         device = next(self.encoder.backbone.parameters()).device
@@ -172,7 +204,9 @@ class WhisperTranscriber:
         while not samples.ends_by(start + round(SHORTEST_SECONDS * rate)):
             wav = samples.span(start, start + whole)
             memory, frames = self.encoder(wav[None].to(device))
-            parts, seconds = decode_with_times(decoder, memory, frames, len(wav) / rate)
+            parts, seconds = decode_with_times(
+                decoder, memory, frames, len(wav) / rate, self.whisper.decode
+            )
             for begin, end, tokens in parts:
                 if text := self._normalised(tokens):
                     at = start / rate

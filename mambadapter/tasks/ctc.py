@@ -10,6 +10,7 @@ from mambadapter.config.schema import CTC, contract
 from mambadapter.data.audio import channel_number
 from mambadapter.data.batching import batches_by_length
 from mambadapter.data.manifests import main_first, transcription_datasets
+from mambadapter.decoding.ctc import Decoding
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.experiments.run import run
 from mambadapter.heads import CTCHead
@@ -79,5 +80,6 @@ def train(experiment: Experiment, test: bool) -> None:
         labels=vocabulary.tokens,
         task=TRANSCRIPTION,
         audio_channel=channel,
+        decoding=Decoding.of(brain.hparams),
     )
     write_result(brain, experiment, method)

@@ -6,7 +6,7 @@ import speechbrain as sb
 import torch.nn.functional as F
 from torch import Tensor
 
-from mambadapter.decoding.ctc import beam_searcher, greedy_texts
+from mambadapter.decoding.ctc import Decoding, decoder_of, greedy_texts, texts
 from mambadapter.errors import UserError
 from mambadapter.text.vocabulary import Vocabulary
 from mambadapter.training.recognition import RecognitionBrain, token_lengths
@@ -26,7 +26,7 @@ class CTCBrain(RecognitionBrain):
                 "classification); take one that reads waveforms, or Whisper's."
             )
         self.vocabulary = vocabulary
-        self._searcher = beam_searcher(vocabulary, self.hparams)
+        self._decoder = decoder_of(vocabulary, Decoding.of(self.hparams))
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> tuple[Tensor, Tensor]:
         """(B, T, tokens) log-probabilities and (B,) valid frames of a batch."""
@@ -51,8 +51,8 @@ class CTCBrain(RecognitionBrain):
         )
 
     def _keep(self, log_probabilities: Tensor, frames: Tensor, batch: Any, stage: sb.Stage) -> None:
-        if stage == sb.Stage.TEST and self._searcher is not None:
-            texts = self._searcher(log_probabilities, frames)
+        if stage == sb.Stage.TEST:
+            found = texts(self._decoder, log_probabilities, frames)
         else:
-            texts = greedy_texts(self.vocabulary, log_probabilities, frames)
-        self.rates.append(batch.id, texts, batch.text)
+            found = greedy_texts(self.vocabulary, log_probabilities, frames)
+        self.rates.append(batch.id, found, batch.text)

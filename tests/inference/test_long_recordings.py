@@ -132,7 +132,7 @@ def test_whisper_goes_on_where_its_last_segment_ends(encoder_folders, tmp_path, 
     noise = (np.random.default_rng(0).normal(0, 0.1, 72000), 16000)
     heard = []
 
-    def write(decoder, memory, frames, seconds):
+    def write(decoder, memory, frames, seconds, text_of):
         heard.append(seconds)
         return [(0.5, 1.5, [70, 71])], 1.5 if seconds == 2.0 else seconds
 

@@ -15,7 +15,7 @@ from speechbrain.utils.metric_stats import ErrorRateStats
 from speechbrain.utils.train_logger import FileTrainLogger
 from support.tiny_run import optimisation
 
-from mambadapter.decoding.ctc import beam_searcher, greedy_texts
+from mambadapter.decoding.ctc import Decoding, decoder_of, greedy_texts, texts
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.trained import trained_tensors
 from mambadapter.errors import UserError
@@ -55,7 +55,7 @@ def build(folder, output, method=None, run_opts=None, lstm=0, **hparams):
         "seed": 1, "number_of_epochs": 2, "train_logger": FileTrainLogger(f"{output}/train_log.txt"),
         "tensorboard": False, "cache_gb": 1, "cache_folder": None, "output_folder": str(output), "proof_of_life": True,
         "compile": "off",
-        "decoding": "greedy", "beam_size": 8, "language_model": None,
+        "decoding": "greedy", "beam_size": 8, "language_model": None, "lm_weight": 0.5, "word_score": 1.5,
         **optimisation(0.005, head_lr=0.02), **hparams,
     }  # fmt: skip
     counter = EpochCounter(settings["number_of_epochs"])
@@ -193,7 +193,11 @@ def test_greedy_decoding_reads_valid_frames_only():
 
 
 class Settings:
-    decoding, beam_size, language_model = "beam", 20, None
+    decoding, beam_size, language_model, lm_weight, word_score = "beam", 20, None, 0.5, 1.5
+
+
+def found_by(vocabulary, settings, log_probabilities, frames):
+    return texts(decoder_of(vocabulary, Decoding.of(settings)), log_probabilities, frames)
 
 
 def test_prefix_beam_search_finds_the_likeliest_text():
@@ -203,7 +207,7 @@ def test_prefix_beam_search_finds_the_likeliest_text():
     log_probabilities = (3 * torch.randn(6, 5, 4)).log_softmax(-1)
     log_probabilities[..., 1] = -30.0
     log_probabilities = log_probabilities.log_softmax(-1)
-    found = beam_searcher(vocabulary, Settings)(log_probabilities, torch.full((6,), 5))
+    found = found_by(vocabulary, Settings, log_probabilities, torch.full((6,), 5))
     differs = 0
     for clip in range(6):
         totals = {}
@@ -262,7 +266,7 @@ def test_a_language_model_decides_between_homophones(tmp_path):
     log_probabilities = log_probabilities.log()
     with_model = type("WithModel", (Settings,), {"language_model": str(tmp_path / "words.arpa")})
     found = [
-        beam_searcher(vocabulary, settings)(log_probabilities, torch.tensor([len(heard)]))
+        found_by(vocabulary, settings, log_probabilities, torch.tensor([len(heard)]))
         for settings in (Settings, with_model)
     ]
     assert found == [["ba aa"], ["ba ab"]]
@@ -273,7 +277,7 @@ def test_a_language_model_without_its_packages_names_them(tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, "kenlm", None)
     changed = type("WithModel", (Settings,), {"language_model": str(tmp_path / "words.arpa")})
     with pytest.raises(UserError, match="pip install kenlm pygtrie"):
-        beam_searcher(VOCABULARY, changed)
+        decoder_of(VOCABULARY, Decoding.of(changed))
 
 
 @pytest.mark.parametrize(
@@ -281,9 +285,10 @@ def test_a_language_model_without_its_packages_names_them(tmp_path, monkeypatch)
     [
         ({"decoding": "bem"}, "decoding: 'bem' is unknown; did you mean 'beam'"),
         ({"decoding": "greedy", "language_model": "x.arpa"}, "read by beam search only"),
-        ({"language_model": "nowhere.arpa"}, "language_model: there is no file nowhere.arpa"),
+        ({"language_model": "nowhere.arpa"}, r"language_model: there is no file .*nowhere\.arpa"),
+        ({"beam_size": 1, "language_model": "x.arpa"}, "give a beam of 2 or more"),
     ],
 )
 def test_impossible_decodings_are_refused(changes, message):
     with pytest.raises(UserError, match=message):
-        beam_searcher(VOCABULARY, type("Changed", (Settings,), changes))
+        decoder_of(VOCABULARY, Decoding.of(type("Changed", (Settings,), changes)))
