@@ -56,6 +56,13 @@ class MambAdapter(ProjectedBranch):
             mixed = mixed + self.backward_mamba(low, lengths, reverse=True)
         return project_up(self.dropout(mixed), self.up, self.alpha, self.input_scale)
 
+    def fold(self, module: nn.Module) -> bool:
+        """As any projected branch; the scans prepare what they read too."""
+        for block in (self.mamba, self.backward_mamba):
+            if isinstance(block, Mamba):
+                block.fold()
+        return super().fold(module)
+
 
 @register
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
 """The Mamba block (Gu & Dao 2023, arXiv 2312.00752), weight for weight that of mamba_ssm."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from mambadapter.errors import UserError
-from mambadapter.ssm.dispatch import mamba_inner
+from mambadapter.ssm.backends.numba.backend import PreparedInner
+from mambadapter.ssm.dispatch import mamba_inner, prepare_inner, takes_prepared
 
 
 class Mamba(nn.Module):
@@ -89,6 +90,7 @@ class Mamba(nn.Module):
         for parameter in (self.A_log, self.D):
             parameter._no_weight_decay = True  # type: ignore[attr-defined]  # a mark of mamba_ssm's
         self.out_proj = nn.Linear(d_inner, d_model, bias=bias)
+        self._prepared: PreparedInner | None = None
 
     @torch.no_grad()
     def _start_step_sizes(
@@ -135,16 +137,26 @@ class Mamba(nn.Module):
         Tensor
             (B, T, d_model); zero on padding, up to `out_proj`'s bias.
         """
-        y = mamba_inner(
-            self.in_proj(x),
-            self.conv1d.weight,
-            self.conv1d.bias,
-            self.x_proj.weight,
-            self.dt_proj.weight,
-            self.dt_proj.bias,
-            -torch.exp(self.A_log.float() if self.A_log.dtype != torch.float64 else self.A_log),
-            self.D,
-            lengths,
-            reverse,
+        xz = self.in_proj(x)
+        if self._prepared is not None and takes_prepared(xz):
+            return self.out_proj(self._prepared(xz, lengths, reverse))
+        return self.out_proj(
+            mamba_inner(xz, **self._inner_parameters(), lengths=lengths, reverse=reverse)
         )
-        return self.out_proj(y)
+
+    def fold(self) -> None:
+        """Prepare the scan for inference with the parameters that there are now."""
+        self._prepared = prepare_inner(**self._inner_parameters())
+
+    def _inner_parameters(self) -> dict[str, Any]:
+        """What `mamba_inner` takes between its input and the lengths."""
+        A_log = self.A_log if self.A_log.dtype == torch.float64 else self.A_log.float()
+        return {
+            "conv_weight": self.conv1d.weight,
+            "conv_bias": self.conv1d.bias,
+            "x_proj": self.x_proj.weight,
+            "dt_proj": self.dt_proj.weight,
+            "dt_bias": self.dt_proj.bias,
+            "A": -torch.exp(A_log),
+            "D": self.D,
+        }

@@ -8,7 +8,7 @@ the four names NAME, unusable, selective_scan and mamba_inner, and one entry in 
 import logging
 import os
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from mambadapter.errors import UserError, did_you_mean
 from mambadapter.ssm.arguments import check_inner, check_scan
 from mambadapter.ssm.backends import mamba_ssm, reference
 from mambadapter.ssm.backends.numba import backend as cpu
+from mambadapter.ssm.backends.reference import needs_grad
 from mambadapter.ssm.backends.triton import backend as gpu
 from mambadapter.utils.tracing import is_exporting
 
@@ -129,6 +130,28 @@ def _choose(device_type: str) -> Backend:
     else:
         logger.info("Selective scan on %s: %s.", device_type, backend.NAME)
     return backend
+
+
+def prepare_inner(**parameters: Any) -> cpu.PreparedInner | None:
+    """Lay out what `mamba_inner` takes between `xz` and `lengths`, once, for inference on a CPU.
+
+    None where the CPU's kernels do not run.
+    """
+    tensors = [tensor for tensor in parameters.values() if tensor is not None]
+    served = all(one.device.type == "cpu" and one.dtype != torch.float64 for one in tensors)
+    return cpu.PreparedInner(**parameters) if served and backend_for("cpu") is cpu else None
+
+
+def takes_prepared(xz: Tensor) -> bool:
+    """Whether what `prepare_inner` made computes these; not in a graph, nor where a backward may come."""
+    return (
+        xz.device.type == "cpu"
+        and xz.dtype != torch.float64
+        and not needs_grad(xz)
+        and not torch.compiler.is_compiling()
+        and not is_exporting()
+        and backend_for("cpu") is cpu
+    )
 
 
 def _backend(x: Tensor) -> Backend:

@@ -1,5 +1,7 @@
 """What is folded for inference computes what it did."""
 
+import copy
+
 import pytest
 import torch
 from support.contract import build, has_batch_norm, moved, waveforms
@@ -14,6 +16,7 @@ from mambadapter.methods import (
     LoRA,
     MambAdapters,
 )
+from mambadapter.ssm import set_backend
 
 # Many ways through lines that other tests reach: untraced in `make coverage`.
 pytestmark = pytest.mark.exhaustive
@@ -28,6 +31,9 @@ OTHERS = {
     "unscaled dora": DoRA(targets=["o", "ffn_in"], rank_stabilised=True),
 }
 METHODS = {**MENU, **OTHERS}
+ODD = MambAdapters(
+    rank=5, expand=1, d_state=3, scaled_projections=True
+)  # no whole vector of channels
 IN_WEIGHTS = ("lora", "dora")
 
 
@@ -84,3 +90,33 @@ def test_shared_projections_stay_as_they_are(encoder_folders):
     encoder.fold()
     assert torch.equal(shared.weight, before)
     assert encoder.branches["layer0_ffn"].up is not shared
+
+
+@pytest.mark.parametrize("method", [MENU["mambadapter"], MENU["mambadapter_bidirectional"], ODD])
+def test_prepared_scans_give_the_same_bits(encoder_folders, method, monkeypatch):
+    """With padding, of channels too, and where gradient, a graph or other numbers are asked for without them."""
+    encoder, _ = build(encoder_folders["wav2vec2"], method)
+    moved(encoder).fold()
+    (branch, *_) = encoder.branches.values()
+    low = torch.randn(3, 40, branch.mamba.in_proj.in_features)
+    for lengths in (None, torch.tensor([40, 17, 1])):
+        prepared = branch.mamba(low, lengths), branch.mamba(low, lengths, reverse=True)
+        block = copy.deepcopy(branch.mamba)
+        block._prepared = None
+        assert torch.equal(prepared[0], block(low, lengths))
+        assert torch.equal(prepared[1], block(low, lengths, reverse=True))
+    assert branch.mamba(low.double().float().requires_grad_()).requires_grad
+    calls = []
+    real = type(branch.mamba._prepared).__call__
+    monkeypatch.setattr(
+        type(branch.mamba._prepared), "__call__", lambda *a: (calls.append(1), real(*a))[1]
+    )
+    branch.mamba(low)
+    assert calls == [1]
+    set_backend("reference")
+    try:
+        branch.mamba(low)
+    finally:
+        set_backend("auto")
+    branch.mamba.double()(low.double())
+    assert calls == [1]

@@ -6,6 +6,7 @@ backwards. The backward keeps the inputs, and the state before every sixteenth s
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -86,6 +87,54 @@ def mamba_inner(
     keep = needs_grad(xz, *parameters)
     y, _ = _inner(*_single(xz, *parameters), lengths, reverse, keep)
     return y[..., :channels].to(dtype)
+
+
+class PreparedInner:
+    """`mamba_inner` of parameters that do not change any more, laid out once as the kernel reads them.
+
+    It computes what `mamba_inner` does, to the bit, and builds no graph.
+    """
+
+    def __init__(
+        self,
+        conv_weight: Tensor,
+        conv_bias: Tensor | None,
+        x_proj: Tensor,
+        dt_proj: Tensor,
+        dt_bias: Tensor,
+        A: Tensor,
+        D: Tensor,
+    ) -> None:
+        self._channels = D.shape[0]
+        bias = torch.zeros_like(D) if conv_bias is None else conv_bias
+        tensors = _single(
+            conv_weight.squeeze(1).t(), bias, x_proj.t(), dt_proj.t(), dt_bias, A.t(), D
+        )
+        tensors[2] = _whole_vectors(tensors[2], dim=0)
+        # Apart from the parameters, which may move or change.
+        whole = [_contiguous(_whole_vectors(tensor)).clone() for tensor in tensors]
+        self._states, self._width = whole[5].shape
+        whole[5] *= float(LOG2_E)
+        self._parameters = _numpy(*whole)
+
+    def __call__(self, xz: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:
+        """Shapes: `xz` (B, T, 2D), `lengths` (B,); returns (B, T, D)."""
+        dtype, missing = xz.dtype, self._width - self._channels
+        if missing:
+            xz = _whole_vectors(xz.unflatten(-1, (2, self._channels))).flatten(-2)
+        xz = xz.detach().float().contiguous()
+        out = _output_like(xz[..., : self._width], lengths)
+        use_threads(len(xz))
+        inner_forward(
+            xz.numpy(),
+            *self._parameters,
+            _lengths(xz, lengths).numpy(),
+            reverse,
+            np.empty((len(xz), 0, 0, 0), np.float32),  # no states are saved
+            False,
+            out.numpy(),
+        )
+        return (out[..., : self._channels] if missing else out).to(dtype)
 
 
 @torch.library.custom_op("mambadapter::cpu_scan", mutates_args=(), device_types="cpu")
