@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from mambadapter.decoding.prefix_beam import PrefixBeamSearch
-from mambadapter.decoding.timed import Timed, words
+from mambadapter.decoding.timed import Pauses, Timed, words
 from mambadapter.errors import UserError
 from mambadapter.text.vocabulary import Vocabulary
 from mambadapter.validators import check_types, one_of, positive_integer
@@ -126,7 +126,15 @@ class BestPath:
 
     def words(self, pieces: Iterable[Tensor]) -> Iterator[Timed]:
         """The words of pieces of (T,) tokens."""
-        return words(self._vocabulary, (token for piece in pieces for token in piece.tolist()))
+        return words(self._vocabulary, self._path(pieces))
+
+    def _path(self, pieces: Iterable[Tensor]) -> Iterator[int]:
+        pauses = Pauses(self._vocabulary)
+        for piece in pieces:
+            path = piece.tolist()
+            for place in pauses.frames(path):
+                path[place] = pauses.space
+            yield from path
 
 
 @lru_cache(maxsize=4)  # a language model may be large, and is read from disk

@@ -5,11 +5,12 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import torch
 from speechbrain.decoders import CTCPrefixBeamSearcher
 from speechbrain.decoders.ctc import CTCBeam
 from torch import Tensor
 
-from mambadapter.decoding.timed import Timed
+from mambadapter.decoding.timed import Pauses, Timed
 from mambadapter.encoders.loading import first_line
 from mambadapter.errors import UserError
 from mambadapter.text.vocabulary import UNKNOWN, Vocabulary
@@ -60,6 +61,7 @@ class PrefixBeamSearch:
         lm_weight: float = 0.5,
         word_score: float = 1.5,
     ) -> None:
+        self._vocabulary = vocabulary
         self._search = _searcher(
             language_model,
             blank_index=vocabulary.blank,
@@ -81,15 +83,30 @@ class PrefixBeamSearch:
         search = self._search
         start = None if search.lm is None else search.lm.get_start_state()
         scores: dict[tuple[str, bool], Any] = {("", False): (0.0, start)}
-        beams, place = [_nothing()], 0
+        beams, place, pauses = [_nothing()], 0, Pauses(self._vocabulary)
         for piece in pieces:
-            for step in piece.split(_STEP):
+            for step in self._spaced(piece, pauses).split(_STEP):
                 beams = search.partial_decoding(step.numpy(), len(step), beams, scores, {}, place)
                 place += len(step)
                 settled, beams, scores = self._settle(beams, scores)
                 yield from settled
+        for beam in beams:
+            if (
+                not beam.partial_word
+            ):  # else the model would be asked for a last word without letters
+                scores[(beam.full_text, True)] = scores.get((beam.full_text, False))
         best, *_ = search.finalize_decoding(beams, scores, {}, is_end=True)
         yield from _timed(best.text.split(), best.text_frames)
+
+    @staticmethod
+    def _spaced(piece: Tensor, pauses: Pauses) -> Tensor:
+        """With a certain space in each pause."""
+        places = list(pauses.frames(piece.argmax(-1).tolist()))
+        if places:
+            piece = piece.clone()
+            piece[places] = -torch.inf
+            piece[places, pauses.space] = 0.0
+        return piece
 
     def _settle(
         self, beams: list[CTCBeam], scores: dict[tuple[str, bool], Any]

@@ -1,6 +1,6 @@
 """Words of a CTC path with their times, and the segments that they make."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -8,6 +8,8 @@ from mambadapter.text.vocabulary import UNKNOWN, Vocabulary
 
 # Frames of silence between words that end a segment, and frames that a segment has at most: 0.5 and 10 s.
 _PAUSE, _LONGEST = 25, 500
+# Frames of silence that end an utterance, and that stay around it: 0.7 and 0.2 s.
+_REST, _MARGIN = 35, 10
 
 
 class Timed(NamedTuple):
@@ -16,6 +18,31 @@ class Timed(NamedTuple):
     start: int
     end: int
     text: str
+
+
+class Pauses:
+    """Finds, piece by piece, the frames at which silence has lasted long enough to end a word.
+
+    A recogniser that is trained on single sentences need not write a space between two of them.
+
+    Example
+    -------
+    >>> pauses = Pauses(Vocabulary(("<blank>", "<unk>", " ", "a")))
+    >>> list(pauses.frames([3, 0, 0])), list(pauses.frames([0] * 40)), list(pauses.frames([3] * 40))
+    ([], [22], [])
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.space = vocabulary.tokens.index(" ") if " " in vocabulary.tokens else None
+        self._silent = (vocabulary.blank, self.space)
+        self._length = 0
+
+    def frames(self, path: Sequence[int]) -> Iterator[int]:
+        """Those of the next piece of the best path; none where words have no spaces."""
+        for place, token in enumerate(path):
+            self._length = self._length + 1 if token in self._silent else 0
+            if self._length == _PAUSE and self.space is not None:
+                yield place
 
 
 def words(vocabulary: Vocabulary, path: Iterable[int]) -> Iterator[Timed]:
@@ -59,6 +86,26 @@ def segments(found: Iterable[Timed]) -> Iterator[Timed]:
         part.append(word)
     if part:
         yield _joined(part)
+
+
+def utterances(found: Iterable[Timed]) -> Iterator[tuple[int, int]]:
+    """First frame and frame behind the last of what is said without a long rest, with a little silence.
+
+    Example
+    -------
+    >>> list(utterances([Timed(5, 20, "aa"), Timed(40, 60, "b"), Timed(95, 99, "b")]))
+    [(0, 70), (85, 109)]
+    """
+    span: tuple[int, int] | None = None
+    for word in found:
+        if span and word.start - span[1] < _REST:
+            span = (span[0], word.end)
+        else:
+            if span:
+                yield span[0], span[1] + _MARGIN
+            span = (max(0, word.start - _MARGIN), word.end)
+    if span:
+        yield span[0], span[1] + _MARGIN
 
 
 def _joined(part: list[Timed]) -> Timed:

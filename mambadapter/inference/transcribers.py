@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from mambadapter.data.decoding import SHORTEST_SECONDS
 from mambadapter.decoding.autoregressive import decode_greedily
-from mambadapter.decoding.ctc import Decoder, Decoding, decoder_of
+from mambadapter.decoding.ctc import BestPath, Decoder, Decoding, decoder_of
 from mambadapter.decoding.long_form import decode_with_times
-from mambadapter.decoding.timed import Timed, segments
+from mambadapter.decoding.timed import Timed, segments, utterances
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.shared import SharedCheckpoint
 from mambadapter.encoders.speech_to_text import SpeechToText
@@ -86,41 +86,54 @@ class CTCTranscriber:
         self, wavs: Tensor, lengths: Tensor | None, recordings: Sequence[Recording]
     ) -> list[Transcript]:
         """Transcribe a batch: (B, S) waveforms, (B,) lengths as fractions of S."""
-        read, frames = self._read(wavs, lengths)
+        read, frames = self._read(wavs, lengths, self._decoder)
         return [
-            self._transcript(one.name, [piece[:count]])
+            self._transcript(one.name, self._decoder.words([piece[:count]]))
             for one, piece, count in zip(recordings, read, frames, strict=True)
         ]
 
     def read_long(self, recording: Recording) -> Transcript:
-        """Transcribe a recording of any length, by windows whose context on both sides is thrown away.
+        """Transcribe a recording of any length.
 
-        Words are looked for in the windows' joined scores, as in a short one's, so that none ends where a
-        window does.
+        It is read twice: by windows, greedily, to find where nobody speaks; then each utterance by itself, as
+        the clips of the training were, whose loudness is their own. Windows' context on both sides is thrown
+        away, and words are looked for in their joined scores, so that none ends where a window does.
         """
-        return self._transcript(recording.name, self._pieces(recording))
+        hop, samples = hop_of(self.encoder), Samples(recording.blocks())
+        listener = BestPath(self.vocabulary)
+        rests = listener.words(self._pieces(recording.blocks(), listener))
+        found = [
+            word._replace(start=start + word.start, end=start + word.end)
+            for start, stop in utterances(rests)
+            for word in self._decoder.words(
+                self._pieces(samples.blocks(start * hop, stop * hop), self._decoder)
+            )
+        ]
+        return self._transcript(recording.name, found)
 
-    def _pieces(self, recording: Recording) -> Iterator[Tensor]:
+    def _pieces(self, blocks: Iterable[Tensor], decoder: Decoder) -> Iterator[Tensor]:
         hop, rate = hop_of(self.encoder), self.encoder.sample_rate
         core, context = (round(seconds * rate / hop) * hop for seconds in (_CORE, _CONTEXT))
         device = next(self.encoder.backbone.parameters()).device
-        for window in windows(recording.blocks(), core, context):
-            (found,), (count,) = self._read(window.wav[None].to(device), None)
+        for window in windows(blocks, core, context):
+            (found,), (count,) = self._read(window.wav[None].to(device), None, decoder)
             first, behind = ((place - window.start) // hop for place in window.keep)
             yield found[first : count if window.last else behind]
 
-    def _read(self, wavs: Tensor, lengths: Tensor | None) -> tuple[Tensor, list[int]]:
-        """What the decoder reads of every frame, and how many frames are valid."""
+    def _read(
+        self, wavs: Tensor, lengths: Tensor | None, decoder: Decoder
+    ) -> tuple[Tensor, list[int]]:
+        """What a decoder reads of every frame, and how many frames are valid."""
         hidden, frames = self.encoder(wavs, lengths)
-        return self._decoder.reads(self.head(hidden, frames)), frames.tolist()
+        return decoder.reads(self.head(hidden, frames)), frames.tolist()
 
-    def _transcript(self, name: str, pieces: Iterable[Tensor]) -> Transcript:
+    def _transcript(self, name: str, words: Iterable[Timed]) -> Transcript:
         seconds = hop_of(self.encoder) / self.encoder.sample_rate
 
         def segment(one: Timed) -> Segment:
             return Segment(round(one.start * seconds, 3), round(one.end * seconds, 3), one.text)
 
-        found = tuple(map(segment, segments(self._decoder.words(pieces))))
+        found = tuple(map(segment, segments(words)))
         return Transcript(name, " ".join(one.text for one in found), found)
 
 

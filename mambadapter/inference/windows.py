@@ -51,6 +51,12 @@ class Samples:
         self._start = start
         return self._held[: stop - start]
 
+    def blocks(self, start: int, stop: int, size: int = 16000) -> Iterator[Tensor]:
+        """A span's samples, `size` at a time."""
+        for at in range(start, stop, size):
+            if len(block := self.span(at, min(stop, at + size))):
+                yield block
+
     def ends_by(self, stop: int) -> bool:
         """Whether there is nothing at `stop` or after it."""
         self._read(stop + 1)

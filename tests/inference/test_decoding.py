@@ -111,6 +111,15 @@ def test_a_beam_of_one_is_the_best_path(path):
     assert all(abs(a[0] - b[0]) <= 1 for a, b in zip(one, more, strict=True))
 
 
+@pytest.mark.parametrize("beam", [1, 8])
+def test_a_pause_ends_a_word(beam):
+    """Also without a space, which nobody says between two sentences; wherever pieces are cut."""
+    frames = [{"a": 1}, *[{"<blank>": 1}] * 24, {"b": 1}, *[{"<blank>": 1}] * 25, {"c": 1}]
+    for sizes in ((), (10, 30), (50,)):
+        found = text(Decoding(beam), heard(*frames), sizes)
+        assert [word for *_, word in found] == ["ab", "c"]
+
+
 FLIPS = [{"b": 1}, {"a": 1}, {" ": 1}, {"a": 1}, {"<blank>": 1}, {"a": 0.55, "b": 0.45}]
 DOUBLED = [{"b": 1}, {"<blank>": 1}, {"b": 0.5, "a": 0.45}, {" ": 1}, {"b": 1}, {"a": 1}]
 
