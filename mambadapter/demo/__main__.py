@@ -6,15 +6,16 @@ python -m mambadapter.demo        (or `make demo`)
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import transformers
 from ruamel.yaml import YAML
 
-from mambadapter.demo.corpus import write_corpus
+from mambadapter.demo.corpus import write_corpus, write_long
 from mambadapter.demo.picture import draw_picture
 from mambadapter.encoders.bundled import write_random_twin
 from mambadapter.errors import UserError
@@ -30,7 +31,7 @@ FULL_FINETUNING = {"adapter.lr": 0.001}
 
 
 def main() -> None:
-    """Make data, train each method by its recipe, print a table, draw a picture, predict one file."""
+    """Make data, train each method by its recipe, print a table, draw a picture, use what was trained."""
     if not RECIPE.is_dir():
         raise UserError(f"Run the demo from the root of the repository: there is no {RECIPE} here.")
     started = time.time()
@@ -56,11 +57,32 @@ def main() -> None:
     print_table(results, chance)
     print(f"Drew {draw_picture(results, chance, FOLDER / 'accuracy.png')}\n")
 
-    file = next(iter(sorted(corpus.glob("stop/*.wav"))))
-    command = ["mambadapter", "predict", str(FOLDER / "results/mambadapter/adapter"), str(file)]
-    print("$ " + " ".join(command), flush=True)
-    subprocess.run([sys.executable, "-m", "mambadapter.cli", *command[1:]], check=True)
+    use(corpus)
     print(f"\nAll of it took {time.time() - started:.0f} s.")
+
+
+def use(corpus: Path) -> None:
+    """In Python, on a word and on a recording of all test words."""
+    said = write_long(corpus, FOLDER / "long.wav")
+    word = min(corpus.glob("stop/*.wav"))
+    names: dict[str, Any] = {}
+    for line in (
+        "from mambadapter import load_adapter",
+        f'model = load_adapter("{FOLDER / "results/mambadapter"}")',
+        f'print(model.predict("{os.path.relpath(word)}"))',
+        f'timeline = model.timeline("{FOLDER / "long.wav"}", window=1.0)',
+        "print(*timeline.segments[:6], sep='\\n')",
+    ):
+        print(f">>> {line}", flush=True)
+        exec(line, names)
+    heard = [
+        next(
+            (part.text for part in names["timeline"].segments if part.start <= at < part.end), None
+        )
+        for at in np.arange(len(said)) + 0.5
+    ]
+    right = sum(one == other for one, other in zip(said, heard, strict=True))
+    print(f"In {right} of its {len(said)} seconds it hears the word that is said.")
 
 
 def planned(corpus: Path, twin: Path) -> list[Trial]:

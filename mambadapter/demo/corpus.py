@@ -62,6 +62,15 @@ def write_corpus(folder: str | Path, speakers: int = 30, takes: int = 2, seed: i
     return folder
 
 
+def write_long(corpus: Path, path: Path) -> list[str]:
+    """Join the test clips, a second each, in an order of their own, and return the words of the seconds."""
+    names = (corpus / "testing_list.txt").read_text(encoding="utf-8").split()
+    order = np.random.default_rng(0).permutation(len(names))
+    clips = [sf.read(corpus / names[place], dtype="float32")[0] for place in order]
+    sf.write(path, np.concatenate(clips), SAMPLE_RATE, subtype="PCM_16")
+    return [names[place].partition("/")[0] for place in order]
+
+
 def _say(phones: str, voice: dict[str, float], generator: np.random.Generator) -> np.ndarray:
     """One word within a second of faint noise, at a random place."""
     sounds = [_phone(phone, voice, generator) for phone in phones]
