@@ -250,3 +250,19 @@ def test_a_package_whose_model_is_gone_says_so(recogniser, tmp_path):
 def test_a_card_with_another_decoding_is_refused(recogniser, tmp_path, bad):
     with pytest.raises(UserError, match="copy the whole `adapter` folder again"):
         load_adapter(edited(recogniser / "beam", tmp_path / "a", decoding=bad))
+
+
+def test_each_utterance_of_a_long_recording_is_read_by_itself():
+    """With 0.2 s around it, after windows have found the rests; times are those of the recording."""
+    silence, said = [{"<blank>": 1}], [{"a": 1}, {"<blank>": 1}, {"b": 1}]
+    scores = heard(*silence * 100, *said, *silence * 900, *said, *said, *silence * 1000)
+    samples = np.append(np.repeat(np.arange(len(scores), dtype=np.float32), 320), np.zeros(80))
+    encoder, sizes = Scores(scores), []
+    encoder.register_forward_pre_hook(lambda _, args: sizes.append(args[0].shape[1] / 320))
+    model = CTCTranscriber(encoder, lambda x, _: x, VOCABULARY)
+    found = model.read_long(Recording((samples.astype(np.float32), 16000), 0, 16000))
+    assert sorted(sizes)[:2] == [23, 26]
+    assert [(one.start, one.end, one.text) for one in found.segments] == [
+        (2.0, 2.06, "ab"),
+        (20.06, 20.18, "abab"),
+    ]
