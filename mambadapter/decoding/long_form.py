@@ -114,9 +114,7 @@ def write(
     # Half of its context, as the authors have it.
     for _ in range(decoder.longest // 2):
         scores = decoder(memory, frames, unread, cache=cache).float()
-        if (
-            no_speech is None
-        ):  # after the first token; that of no speech is before the one for no times
+        if no_speech is None:  # after the first token; its own is before the one for no times
             no_speech = scores[0, 0].softmax(-1)[silent - 1]
         scores = scores[:, -1]
         if decoder.language is not None:
