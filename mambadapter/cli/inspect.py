@@ -4,11 +4,14 @@ import argparse
 from pathlib import Path
 
 from mambadapter.cli.files import user_path
+from mambadapter.errors import UserError
 
 _SETTINGS = (
     "layout", "path", "label", "text", "split", "group", "start", "end", "delimiter", "audio_folder",
     "group_pattern", "label_separator",
 )  # fmt: skip
+
+_FOLDERS = ("noise_folder", "reverberation_folder")
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -27,6 +30,14 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--output", type=user_path, default="inspection.html", help="the page (default %(default)s)"
     )
+    parser.add_argument(
+        "--augmented",
+        type=user_path,
+        metavar="PICTURE",
+        help="also draw clips before and after what training may do to them, as .png, .svg or .pdf",
+    )
+    for folder in _FOLDERS:
+        parser.add_argument(f"--{folder}", type=user_path, help="as train.py's, for --augmented")
     for setting in _SETTINGS:
         parser.add_argument(
             f"--data.{setting}",
@@ -39,7 +50,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print what there is, write it as a page, and end with the command that trains on it."""
-    from mambadapter.data.own.inspection import inspect_data
+    from mambadapter.data.own.inspection import inspect_data, read_listing
     from mambadapter.report.inspection import inspection_text, write_inspection
 
     given = {name: getattr(arguments, name) for name in _SETTINGS}
@@ -48,3 +59,13 @@ def run(arguments: argparse.Namespace) -> None:
     page = write_inspection(found, Path(arguments.output))
     print(inspection_text(found))
     print(f"Wrote {page}.")
+    folders = {name: getattr(arguments, name) for name in _FOLDERS}
+    if arguments.augmented:
+        from mambadapter.report.augmented import draw_augmented
+
+        listing = read_listing(arguments.data, settings, arguments.task)
+        print(f"Wrote {draw_augmented(listing, arguments.augmented, **folders)}.")
+    elif any(folders.values()):
+        raise UserError(
+            "--noise_folder and --reverberation_folder are of a picture; add --augmented FILE.png."
+        )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mambadapter.budget.count import ParameterCount, count_parameters
+from mambadapter.data.augmentation import Change, add_spec_augment, waveform_changes
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.frozen_features import FrozenFeatures
 from mambadapter.encoders.padding import refuse_short
@@ -70,6 +71,7 @@ class EncoderBrain(sb.Brain):
     """
 
     augments: bool = False
+    _changes: tuple[Change, ...] = ()
     prior: ClassVar[type[PriorLoss]] = PriorLoss  # of the kind that `loss` is
     avg_train_loss: float
 
@@ -122,15 +124,30 @@ class EncoderBrain(sb.Brain):
         """Metrics over the stage, those that `mambadapter.training.selection` compares among them."""
         raise NotImplementedError
 
-    def heard(self, batch: Any) -> tuple[Tensor, Tensor | None]:
+    def start_augmenting(self) -> None:
+        """From now on training hears clips changed as the YAML says."""
+        of_clips = ("waveform_augmentation", "noise_folder", "noise_snr_low", "noise_snr_high",
+                    "reverberation_folder")  # fmt: skip
+        settings = {name: getattr(self.hparams, name) for name in of_clips}
+        self._changes = waveform_changes(self._encoder.sample_rate, **settings)
+        if self.hparams.spec_augment:
+            add_spec_augment(self._encoder)
+        self.augments = bool(self._changes) or self.hparams.spec_augment
+
+    def heard(self, batch: Any, stage: sb.Stage) -> tuple[Tensor, Tensor | None]:
         """Move a batch to the device; its (B, S) waveforms and (B,) relative lengths, None if all are whole.
 
-        Lengths are looked at where the loader left them, so that no step waits for the device.
+        In training it is changed as `start_augmenting` says. Lengths are looked at where the loader left
+        them, so that no step waits for the device.
         """
         wavs, lens = batch.signal
         refuse_short(self._encoder.frames(torch.round(lens.double() * wavs.shape[1]).long()))
         padded = bool((lens != 1).any())
         wavs, lens = batch.to(self.device, non_blocking=True).signal
+        if stage == sb.Stage.TRAIN and self._changes:
+            for change in self._changes:
+                wavs, lens = change(wavs, lens)
+            return wavs, lens
         return wavs, lens if padded else None
 
     def encode(self, wavs: Tensor, lens: Tensor | None) -> tuple[Tensor, Tensor]:

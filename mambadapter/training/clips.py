@@ -1,18 +1,16 @@
 """What training takes that says something of a whole clip, be it of one label or of several."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import speechbrain as sb
 from torch import Tensor, nn
 
-from mambadapter.data.augmentation import WaveformAugmentation, add_spec_augment
-from mambadapter.encoders import AdaptedEncoder
 from mambadapter.training.brain import EncoderBrain
 
 
 class ClipBrain(EncoderBrain):
-    """An `EncoderBrain` whose head gives a clip (classes,) logits; it hears augmented clips if told to.
+    """An `EncoderBrain` whose head gives a clip (classes,) logits.
 
     The other arguments are `EncoderBrain`'s; `mambadapter.config.schema` names the keys of the YAML.
 
@@ -35,13 +33,7 @@ class ClipBrain(EncoderBrain):
         super().__init__(modules, *args, **kwargs)
         self._labels = labels
         self._weights = None if class_weights is None else class_weights.to(self.device)
-        encoder = cast(AdaptedEncoder, modules["encoder"])
-        self._augmentation = None
-        if self.hparams.waveform_augmentation:
-            self._augmentation = WaveformAugmentation(encoder.sample_rate)
-        if self.hparams.spec_augment:
-            add_spec_augment(encoder)
-        self.augments = self.hparams.waveform_augmentation or self.hparams.spec_augment
+        self.start_augmenting()
 
     @property
     def package(self) -> dict[str, Any]:
@@ -64,8 +56,5 @@ class ClipBrain(EncoderBrain):
         """
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> Tensor:
-        """(B, classes) logits of a batch, in training of an augmented one if the YAML says so."""
-        wavs, lens = self.heard(batch)
-        if stage == sb.Stage.TRAIN and self._augmentation is not None:
-            wavs, lens = self._augmentation(wavs, batch.signal.lengths)
-        return self.modules.head(*self.encode(wavs, lens))
+        """(B, classes) logits of a batch."""
+        return self.modules.head(*self.encode(*self.heard(batch, stage)))

@@ -30,7 +30,7 @@ class CTCBrain(RecognitionBrain):
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> tuple[Tensor, Tensor]:
         """(B, T, tokens) log-probabilities and (B,) valid frames of a batch."""
-        hidden, frames = self.encode(*self.heard(batch))
+        hidden, frames = self.encode(*self.heard(batch, stage))
         return self.modules.head(hidden, frames).float().log_softmax(-1), frames
 
     def loss(self, predictions: tuple[Tensor, Tensor], batch: Any, stage: sb.Stage) -> Tensor:

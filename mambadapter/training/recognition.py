@@ -26,6 +26,10 @@ class RecognitionBrain(EncoderBrain):
 
     rates: ErrorRates
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.start_augmenting()
+
     def targets(self, batch: Any) -> list[int]:
         """The characters, or tokens, of its texts."""
         tokens = batch.tokens.data

@@ -28,7 +28,7 @@ class Seq2SeqBrain(RecognitionBrain):
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> tuple[Tensor, Tensor]:
         """(B, L, vocabulary) logits of a batch, and (B, L) what they should say."""
-        memory, frames = self.encode(*self.heard(batch))
+        memory, frames = self.encode(*self.heard(batch, stage))
         if stage != sb.Stage.TRAIN:
             self._write(memory, frames, batch)
         start, end = self.whisper.decoder.start, self.whisper.decoder.end

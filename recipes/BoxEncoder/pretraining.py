@@ -124,7 +124,7 @@ class PretrainingBrain(EncoderBrain):
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> tuple[Tensor, Tensor]:
         """Logits of a batch, in training of an augmented one."""
-        wavs, lens = self.heard(batch)
+        wavs, lens = self.heard(batch, stage)
         if stage == sb.Stage.TRAIN:
             wavs = augment(wavs, batch.signal.lengths)
         return self.modules.head(*self.encode(wavs, lens))

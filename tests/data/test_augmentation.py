@@ -4,11 +4,19 @@ import random
 
 import numpy as np
 import pytest
+import soundfile as sf
 import torch
 
-from mambadapter.data.augmentation import WaveformAugmentation, add_spec_augment
+from mambadapter.data.augmentation import (
+    Noise,
+    Reverberation,
+    WaveformAugmentation,
+    add_spec_augment,
+    waveform_changes,
+)
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.families import family_of
+from mambadapter.errors import UserError
 from mambadapter.methods import FullFinetuning, LinearProbe
 
 
@@ -111,3 +119,89 @@ def test_frames_are_masked_in_training_only(adapted):
 def test_a_frame_can_be_masked(adapted):
     """Of a clip as short as can be there is one."""
     assert adapted.train()(torch.randn(2, 400))[0].isfinite().all()
+
+
+def tone(hertz, seconds=1.0):
+    return torch.sin(2 * torch.pi * hertz * torch.arange(round(16000 * seconds)) / 16000)
+
+
+@pytest.fixture(scope="module")
+def noises(tmp_path_factory):
+    """A long recording at another rate, and one shorter than a clip."""
+    folder = tmp_path_factory.mktemp("noise")
+    (folder / "below").mkdir()
+    random = np.random.default_rng(0)
+    sf.write(folder / "long.wav", random.normal(0, 0.1, 3 * 8000), 8000)
+    sf.write(folder / "below/short.flac", random.normal(0, 0.3, 5000), 16000)
+    return folder
+
+
+@pytest.mark.parametrize("snr", [0.0, 10.0])
+def test_noise_is_as_loud_as_it_should_be(noises, snr):
+    """Over what is valid; behind it nothing is added."""
+    noise = Noise(str(noises), 16000, snr, snr)
+    wavs, lens = torch.stack([tone(440), 0.1 * tone(880)]), torch.tensor([1.0, 0.5])
+    wavs[1, 8000:] = 0
+    before = wavs.clone()
+    for seed in range(6):
+        torch.manual_seed(seed)
+        mixed, same = noise(wavs, lens)
+        assert torch.equal(same, lens)
+        for clip, clean, length in zip(mixed, before, (16000, 8000), strict=True):
+            added = (clip - clean)[:length].double().square().sum()
+            found = 10 * torch.log10(clean[:length].double().square().sum() / added)
+            assert found.item() == pytest.approx(snr, abs=0.01)
+            assert torch.equal(clip[length:], clean[length:])
+    assert torch.equal(wavs, before)
+
+
+def test_silence_stays_silence(noises, tmp_path):
+    silent = torch.zeros(1, 8000)
+    assert torch.equal(Noise(str(noises), 16000)(silent, torch.ones(1))[0], silent)
+    sf.write(tmp_path / "silence.wav", np.zeros(16000), 16000)
+    clip = tone(440)[None]
+    assert torch.equal(Noise(str(tmp_path), 16000)(clip, torch.ones(1))[0], clip)
+
+
+def test_a_room_delays_nothing_and_is_as_loud(tmp_path):
+    """A response of one sample, however late, changes nothing; an echo comes when it should."""
+    response = np.zeros(4000)
+    response[700] = 0.5
+    sf.write(tmp_path / "room.wav", response, 16000, subtype="FLOAT")
+    wavs, lens = torch.randn(2, 16000), torch.tensor([1.0, 0.5])
+    wavs[1, 8000:] = 0
+    same, _ = Reverberation(str(tmp_path), 16000)(wavs, lens)
+    torch.testing.assert_close(same, wavs, rtol=1e-4, atol=1e-4)
+    response[1700] = 0.25
+    sf.write(tmp_path / "room.wav", response, 16000, subtype="FLOAT")
+    heard, _ = Reverberation(str(tmp_path), 16000)(wavs, lens)
+    expected = wavs[0].clone()
+    expected[1000:] += 0.5 * wavs[0, :-1000]
+    expected *= wavs[0].norm() / expected.norm()
+    torch.testing.assert_close(heard[0], expected, rtol=1e-3, atol=1e-3)
+    assert torch.equal(heard[1, 8000:], torch.zeros(8000))
+
+
+def test_what_is_drawn_follows_the_random_state(noises):
+    changes = waveform_changes(16000, True, str(noises), reverberation_folder=str(noises / "below"))
+    assert [type(change) for change in changes] == [Reverberation, Noise, WaveformAugmentation]
+
+    def draw(seed):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        wavs, lens = tone(440)[None], torch.ones(1)
+        for change in changes:
+            wavs, lens = change(wavs, lens)
+        return wavs
+
+    assert torch.equal(draw(1), draw(1))
+    assert not torch.equal(draw(1), draw(2))
+
+
+def test_impossible_folders_and_loudness_are_named(noises, tmp_path):
+    with pytest.raises(UserError, match="noise_folder: there is no audio in"):
+        waveform_changes(16000, noise_folder=str(tmp_path))
+    with pytest.raises(UserError, match="reverberation_folder: there is no audio in"):
+        waveform_changes(16000, reverberation_folder=str(tmp_path / "gone"))
+    with pytest.raises(UserError, match="noise_snr_low: 5 dB is above noise_snr_high, 0 dB"):
+        waveform_changes(16000, noise_folder=str(noises), noise_snr_low=5, noise_snr_high=0)

@@ -9,8 +9,10 @@ import pytest
 import soundfile as sf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.recipe_run import write_noise
 from support.small_own import CLASSES, SPEAKERS, write_clips, write_csv, write_tone
 
+from mambadapter import cli
 from mambadapter.data import durations
 from mambadapter.data.audio import read_clip
 from mambadapter.data.manifests import classification_datasets
@@ -328,3 +330,18 @@ def test_inspection_finds_what_is_wrong(tmp_path):
     assert found.findings[3].examples == ["low/ann_0.wav = copy.wav"]
     assert found.findings[-1].examples == ["'High' (1), 'high' (11)"]
     assert "--skip_unusable_audio true" in found.command
+
+
+def test_a_picture_of_clips_before_and_after(tmp_path, capsys):
+    """Of those that can be read; a picture that is not asked for is no silent nothing."""
+    root = tmp_path / "sounds"
+    for name in ("a/1.wav", "a/2.wav", "b/1.wav"):
+        write_noise(root / name, 8000, len(name))
+    (root / "b/broken.wav").write_bytes(b"no audio")
+    picture, noise = tmp_path / "changed.svg", ["--noise_folder", str(root / "a")]
+    command = ["inspect", str(root), "--output", str(tmp_path / "page.html"), *noise]
+    assert cli.main([*command, "--augmented", str(picture)]) == 0
+    text = picture.read_text()
+    assert text.count("<image") == 3 * 3
+    assert cli.main(command) == 2
+    assert "add --augmented FILE.png" in capsys.readouterr().err

@@ -58,6 +58,9 @@ def data(tmp_path_factory):
     (root / "my_speech/wavs").symlink_to(root / "my_sounds")
     write_csv(root / "my_speech/clips.csv", named, ("path", "sentence", "speaker"))
     (root / "clip.wav").symlink_to(root / "my_sounds/high/ann_0.wav")
+    for folder in ("my_noises", "my_rooms"):
+        (root / folder).mkdir()
+        (root / folder / "one.wav").symlink_to(root / "my_sounds/high/ann_0.wav")
     return root
 
 
@@ -68,6 +71,7 @@ def test_a_command_of_the_documents_reads_the_data(line, data, tmp_path, monkeyp
     """Up to the training itself."""
     script, *arguments = shlex.split(line.replace("/data/", f"{data}/"))[1:]
     if script == "inspect":
+        monkeypatch.chdir(tmp_path)  # where a picture goes
         page = tmp_path / "page.html"
         assert cli.main(["inspect", *arguments, "--output", str(page)]) == 0
         printed = capsys.readouterr().out

@@ -29,6 +29,12 @@ OPTIMISATION = (
     "parameter_groups",
 )  # fmt: skip
 
+# No change of training clips.
+UNCHANGED = {
+    "waveform_augmentation": False, "noise_folder": None, "noise_snr_low": 0, "noise_snr_high": 15,
+    "reverberation_folder": None, "spec_augment": False,
+}  # fmt: skip
+
 
 @sb.utils.data_pipeline.takes("label_index", "seed")
 @sb.utils.data_pipeline.provides("signal")
@@ -74,8 +80,7 @@ def build(
         "cache_folder": None,
         "output_folder": str(output),
         "proof_of_life": True,
-        "waveform_augmentation": False,
-        "spec_augment": False,
+        **UNCHANGED,
         **optimisation(lr),
         **hparams,
     }

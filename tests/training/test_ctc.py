@@ -7,13 +7,14 @@ import sys
 import jiwer
 import numpy as np
 import pytest
+import soundfile as sf
 import speechbrain as sb
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.epoch_loop import EpochCounter
 from speechbrain.utils.metric_stats import ErrorRateStats
 from speechbrain.utils.train_logger import FileTrainLogger
-from support.tiny_run import optimisation
+from support.tiny_run import UNCHANGED, optimisation
 
 from mambadapter.decoding.ctc import Decoding, decoder_of, greedy_texts, texts
 from mambadapter.encoders import AdaptedEncoder
@@ -56,7 +57,7 @@ def build(folder, output, method=None, run_opts=None, lstm=0, **hparams):
         "tensorboard": False, "cache_gb": 1, "cache_folder": None, "output_folder": str(output), "proof_of_life": True,
         "compile": "off",
         "decoding": "greedy", "beam_size": 8, "language_model": None, "lm_weight": 0.5, "word_score": 1.5,
-        **optimisation(0.005, head_lr=0.02), **hparams,
+        **UNCHANGED, **optimisation(0.005, head_lr=0.02), **hparams,
     }  # fmt: skip
     counter = EpochCounter(settings["number_of_epochs"])
     brain = CTCBrain(
@@ -101,10 +102,16 @@ def test_every_method_on_the_menu_trains(folder, tmp_path, name):
 
 
 def test_a_killed_run_resumes_to_the_same_result(folder, tmp_path, monkeypatch):
-    run_opts = {"ckpt_interval_steps": 1}
-    brain, counter, whole = build(folder, tmp_path / "whole", run_opts=run_opts, lstm=4)
+    """With every change of clips that there is, too."""
+    sf.write(tmp_path / "noise.wav", np.random.default_rng(0).normal(0, 0.1, 9000), 16000)
+    augmented = {
+        "waveform_augmentation": True, "noise_folder": str(tmp_path), "reverberation_folder": str(tmp_path),
+        "spec_augment": True,
+    }  # fmt: skip
+    settings = {"run_opts": {"ckpt_interval_steps": 1}, "lstm": 4, **augmented}
+    brain, counter, whole = build(folder, tmp_path / "whole", **settings)
     fit(brain, counter)
-    brain, counter, _ = build(folder, tmp_path / "killed", run_opts=run_opts, lstm=4)
+    brain, counter, _ = build(folder, tmp_path / "killed", **settings)
     original = brain.on_fit_batch_start
 
     def stop(batch, should_step):
@@ -115,7 +122,7 @@ def test_a_killed_run_resumes_to_the_same_result(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(brain, "on_fit_batch_start", stop)
     with pytest.raises(KeyboardInterrupt):
         fit(brain, counter)
-    brain, counter, resumed = build(folder, tmp_path / "killed", run_opts=run_opts, lstm=4)
+    brain, counter, resumed = build(folder, tmp_path / "killed", **settings)
     fit(brain, counter)
     expected = trained_tensors(whole)
     for name, tensor in trained_tensors(resumed).items():

@@ -93,7 +93,7 @@ def inspect_data(
     >>> inspect_data("sounds", {}).facts["layout"]  # doctest: +SKIP
     'a folder for each class'
     """
-    listing = _read(data_folder, settings, task)
+    listing = read_listing(data_folder, settings, task)
     heard, problems = _listen(listing)
     split_of, findings = _splits(listing, set(heard))
     findings = [
@@ -126,7 +126,8 @@ def inspect_data(
     )
 
 
-def _read(data_folder: str | Path, settings: Mapping[str, str], task: str) -> Listing:
+def read_listing(data_folder: str | Path, settings: Mapping[str, str], task: str) -> Listing:
+    """What a folder or a table lists, whether it is for classes or for transcripts; as `inspect_data`."""
     targets: dict[str, Target] = {"sounds": "label", "speech": "text"}
     wanted = [targets[task]] if task in targets else list(targets.values())
     found, refused = [], []
