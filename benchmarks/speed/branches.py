@@ -1,21 +1,23 @@
 """Our scan, block and branch beside their peers', at several shapes, in one process.
 
-    python benchmarks/speed/branches.py
+    python benchmarks/speed/branches.py [--json]
 
 Ratios carry over to other machines, milliseconds do not. Needs `pip install -e ".[benchmarks]"`.
 """
 
+import argparse
 import sys
 
 import torch
 import torch.nn.functional as F
+from output import Output, add_json
 from scans import mambapy_scan, scan_inputs
 from torch import Tensor, nn
 from transformers import MambaConfig, Wav2Vec2Config
 from transformers.models.mamba.modeling_mamba import MambaMixer
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2EncoderLayer
 
-from mambadapter.cost.timing import alternate, describe_machine
+from mambadapter.cost.timing import alternate
 from mambadapter.encoders.linear import compute_faster
 from mambadapter.methods.mambadapter import MambAdapter
 from mambadapter.ssm import GatedConvolution, Mamba, selective_scan
@@ -92,24 +94,28 @@ def measure(
     return {name: (first[name], second[name]) for name in functions}
 
 
-def show(title: str, times: dict, reference: str) -> None:
-    print(f"\n{title}\n{'':34}{'fwd, ms':>10}{'fwd+bwd, ms':>13}{'x fwd':>9}{'x fwd+bwd':>11}")
+def show(shape: tuple, title: str, times: dict, reference: str, output: Output) -> None:
+    output.say(f"\n{title}\n{'':34}{'fwd, ms':>10}{'fwd+bwd, ms':>13}{'x fwd':>9}{'x fwd+bwd':>11}")
     for name, (forward, both) in times.items():
         ratio_forward, ratio_both = forward / times[reference][0], both / times[reference][1]
-        print(f"{name:34}{forward:10.2f}{both:13.2f}{ratio_forward:9.2f}{ratio_both:11.2f}")
+        output.keep(
+            str(shape), title, name, forward_ms=forward, forward_backward_ms=both,
+            forward_ratio=ratio_forward, forward_backward_ratio=ratio_both,
+        )  # fmt: skip
+        output.say(f"{name:34}{forward:10.2f}{both:13.2f}{ratio_forward:9.2f}{ratio_both:11.2f}")
 
 
-def scans(shape: tuple[int, int, int, int]) -> None:
+def scans(shape: tuple[int, int, int, int], output: Output) -> None:
     inputs = scan_inputs(shape)
     torch.testing.assert_close(selective_scan(*inputs), mambapy_scan(*inputs), rtol=1e-3, atol=1e-3)
     functions = {"mambadapter scan": selective_scan, "mambapy pscan": mambapy_scan}
     times = measure(functions, dict.fromkeys(functions, inputs), ROUNDS)
-    show("selective scan, with softplus and gate", times, "mambadapter scan")
+    show(shape, "selective scan, with softplus and gate", times, "mambadapter scan", output)
     reached = times["mambapy pscan"][1] / times["mambadapter scan"][1]
-    print(f"mambapy / ours, forward+backward: {reached:.1f}x (wanted: {TARGETS[shape]}x)")
+    output.say(f"mambapy / ours, forward+backward: {reached:.1f}x (wanted: {TARGETS[shape]}x)")
 
 
-def blocks(shape: tuple[int, int, int, int]) -> None:
+def blocks(shape: tuple[int, int, int, int], output: Output) -> None:
     batch, time, channels, states = shape
     rank = channels // 2
     ours = Mamba(rank, states)
@@ -125,10 +131,10 @@ def blocks(shape: tuple[int, int, int, int]) -> None:
     torch.testing.assert_close(ours(x), peer(x), rtol=1e-3, atol=1e-4)
     functions = {"mambadapter Mamba": ours, "transformers MambaMixer": peer}
     times = measure(functions, dict.fromkeys(functions, (x,)), 3, burst=2)
-    show("Mamba block", times, "mambadapter Mamba")
+    show(shape, "Mamba block", times, "mambadapter Mamba", output)
 
 
-def branches(shape: tuple[int, int, int, int]) -> None:
+def branches(shape: tuple[int, int, int, int], output: Output) -> None:
     batch, time, channels, states = shape
     rank = channels // 2
     down, up = nn.Linear(WIDTH, rank), nn.Linear(rank, WIDTH)
@@ -154,20 +160,24 @@ def branches(shape: tuple[int, int, int, int]) -> None:
     x = torch.randn(batch, time, WIDTH, requires_grad=True)
     rounds = 12 if batch * time < 3000 else 4
     times = measure(functions, dict.fromkeys(functions, (x,)), rounds, burst=3)
-    show("branches (train mode), and the frozen layer they stand beside", times, "MambAdapter")
+    title = "branches (train mode), and the frozen layer they stand beside"
+    show(shape, title, times, "MambAdapter", output)
     step = times["frozen wav2vec2-base layer"][1]
     shares = [f"{name} {100 * both / step:.1f} %" for name, (_, both) in times.items()][:-1]
-    print("forward+backward as a share of the layer's: " + ", ".join(shares))
+    output.say("forward+backward as a share of the layer's: " + ", ".join(shares))
 
 
 def main() -> None:
-    print(describe_machine())
+    parser = argparse.ArgumentParser(description="Our scan, block and branch beside their peers'.")
+    add_json(parser)
+    output = Output(parser.parse_args().json, rounds=ROUNDS)
     for shape in SHAPES:
         torch.manual_seed(0)
-        print("\n" + "=" * 78 + f"\n(B, L, d_inner, N) = {shape}")
-        scans(shape)
-        blocks(shape)
-        branches(shape)
+        output.say("\n" + "=" * 78 + f"\n(B, L, d_inner, N) = {shape}")
+        scans(shape, output)
+        blocks(shape, output)
+        branches(shape, output)
+    output.close()
 
 
 if __name__ == "__main__":

@@ -1,22 +1,24 @@
 """A training step of every family: MambAdapter beside the linear probe and full fine-tuning.
 
-    python benchmarks/speed/families.py
+    python benchmarks/speed/families.py [--json]
 
 The published shapes with random weights, which change no time. Of one family all methods run in this
 process, in turn, on 2 clips of 5 s.
 """
 
+import argparse
 import sys
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from output import Output, add_json
 from transformers import AutoModel
 
 from mambadapter.budget.count import architecture_config
 from mambadapter.cost.memory import kept_mib, learning_mib
 from mambadapter.cost.step import Step
-from mambadapter.cost.timing import alternate, describe_machine
+from mambadapter.cost.timing import alternate
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.decoder import AdaptedDecoder
 from mambadapter.encoders.families import encoder_of, frontend_of
@@ -80,13 +82,17 @@ def measure(family: Family) -> dict[str, tuple[float, float]]:
 
 
 def main() -> None:
-    print(describe_machine())
-    print(f"{CLIPS} clips of {SECONDS} s; memory: activations kept, gradients and AdamW's moments")
-    print(
+    parser = argparse.ArgumentParser(description="A training step of every family.")
+    add_json(parser)
+    output = Output(parser.parse_args().json, clips=CLIPS, seconds=SECONDS, rounds=ROUNDS)
+    output.say(
+        f"{CLIPS} clips of {SECONDS} s; memory: activations kept, gradients and AdamW's moments"
+    )
+    output.say(
         f"\n| family | {' | '.join(f'{name}, ms | MiB' for name in METHODS)} | "
         "full / MambAdapter: time | memory | MambAdapter / probe: time | memory |"
     )
-    print("|" + " --- |" + " ---: |" * (2 * len(METHODS) + 4))
+    output.say("|" + " --- |" + " ---: |" * (2 * len(METHODS) + 4))
     for name, family in FAMILIES.items():
         measured = measure(family)
         probe, ours, full = (measured[method] for method in METHODS)
@@ -94,10 +100,10 @@ def main() -> None:
         ratios = [
             a / b for pair in ((full, ours), (ours, probe)) for a, b in zip(*pair, strict=True)
         ]
-        print(
-            f"| {name} | {' | '.join([*numbers, *(f'{ratio:.2f}' for ratio in ratios)])} |",
-            flush=True,
-        )
+        for method, (milliseconds, mib) in measured.items():
+            output.keep(name, method, milliseconds=milliseconds, mib=mib)
+        output.say(f"| {name} | {' | '.join([*numbers, *(f'{ratio:.2f}' for ratio in ratios)])} |")
+    output.close()
 
 
 if __name__ == "__main__":

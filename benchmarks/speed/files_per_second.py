@@ -1,6 +1,6 @@
 """Files per second of a trained adapter: all at once, against a loop over single files.
 
-    python benchmarks/speed/files_per_second.py
+    python benchmarks/speed/files_per_second.py [--json]
 
 1,000 clips of 1 to 3 s of noise, an untrained MambAdapter over the encoder in the box. Both read the files,
 in this process, in turn.
@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import soundfile as sf
+from output import Output, add_json
 
 from mambadapter import load_adapter
-from mambadapter.cost.timing import describe_machine
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.bundled import BOX
 from mambadapter.heads import PooledClassifier
@@ -30,8 +30,9 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--clips", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
+    add_json(parser)
     given = parser.parse_args()
-    print(describe_machine())
+    output = Output(given.json, clips=given.clips, encoder=given.encoder, precision=given.precision)
     with tempfile.TemporaryDirectory() as folder:
         paths = write_clips(Path(folder), given.clips)
         method = MENU["mambadapter"]
@@ -41,7 +42,7 @@ def main() -> None:
         package = save_package(Path(folder, "adapter"), modules, given.encoder, method, labels)
         model = load_adapter(package, given.device, given.precision)
         model.predict(paths[:32]), [model.predict(path) for path in paths[:8]]
-        print(f"{given.clips} clips, {given.encoder} on {model.device} in {given.precision}")
+        output.say(f"{given.clips} clips, {given.encoder} on {model.device} in {given.precision}")
         rates = []
         for _ in range(given.rounds):
             start = time.perf_counter()
@@ -51,11 +52,17 @@ def main() -> None:
             end = time.perf_counter()
             same = np.mean([a.label == b.label for a, b in zip(alone, together, strict=True)])
             rates.append((middle - start) / (end - middle))
-            print(
+            output.keep(
+                f"round {len(rates)}", one_by_one=len(paths) / (middle - start),
+                together=len(paths) / (end - middle), ratio=rates[-1], same_labels=float(same),
+            )  # fmt: skip
+            output.say(
                 f"one by one {len(paths) / (middle - start):.0f}/s, all at once "
                 f"{len(paths) / (end - middle):.0f}/s, {rates[-1]:.2f} times; {same:.1%} same labels"
             )
-        print(f"median {np.median(rates):.2f} times")
+        output.keep("median", ratio=float(np.median(rates)))
+        output.say(f"median {np.median(rates):.2f} times")
+    output.close()
 
 
 def write_clips(folder: Path, count: int) -> list[Path]:

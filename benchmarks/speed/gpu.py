@@ -12,13 +12,13 @@ which change no time. `--device cpu --eager --clips 2 box` shows that it runs, a
 
 import argparse
 import importlib.util
-import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from output import Output, add_json
 from scans import mambapy_scan, scan_inputs
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -76,25 +76,30 @@ def finished(function: Callable[..., Any], *arguments: Any) -> Callable[[], None
     return call
 
 
-def compare_scans(shape: tuple[int, int, int, int]) -> None:
+def compare_scans(shape: tuple[int, int, int, int], output: Output) -> None:
     inputs = scan_inputs(shape, DEVICE)
     oracle = backward(reference.selective_scan, tuple(x.double() for x in inputs))
     found = compared()
     rounds = ROUNDS if shape[1] < 1000 else 3
     forward = alternate({n: finished(f, *inputs) for n, f in found.items()}, rounds, burst=3)
     both = alternate({n: finished(backward, f, inputs) for n, f in found.items()}, rounds, burst=3)
-    print(f"\nselective scan, (B, L, d_inner, N) = {shape}")
-    print(f"{'':22}{'fwd, ms':>10}{'fwd+bwd, ms':>13}{'x fwd+bwd':>11}{'error of gradients':>20}")
+    output.say(f"\nselective scan, (B, L, d_inner, N) = {shape}")
+    output.say(
+        f"{'':22}{'fwd, ms':>10}{'fwd+bwd, ms':>13}{'x fwd+bwd':>11}{'error of gradients':>20}"
+    )
     for name, function in found.items():
         got = backward(function, inputs)
         errors = [
             ((g.double() - w).abs().max() / w.abs().max()).item()
             for g, w in zip(got, oracle, strict=True)
         ]
-        print(
+        output.keep(
+            str(shape), name, forward_ms=forward[name], forward_backward_ms=both[name],
+            over_ours=both[name] / both["ours"], error=max(errors),
+        )  # fmt: skip
+        output.say(
             f"{name:22}{forward[name]:10.3f}{both[name]:13.3f}{both[name] / both['ours']:11.1f}"
-            f"{max(errors):20.1e}",
-            flush=True,
+            f"{max(errors):20.1e}"
         )
 
 
@@ -219,16 +224,18 @@ def compare_steps(
     return found
 
 
-def show_steps(title: str, found: dict[str, dict[str, Any]]) -> None:
-    print(f"\n{title}\n{'':38}{'step, ms':>10}{'MiB':>8}{'kernels':>9}{'idle, %':>9}{'peak, %':>9}")
+def show_steps(title: str, found: dict[str, dict[str, Any]], output: Output) -> None:
+    output.say(
+        f"\n{title}\n{'':38}{'step, ms':>10}{'MiB':>8}{'kernels':>9}{'idle, %':>9}{'peak, %':>9}"
+    )
     for name, row in found.items():
+        output.keep(title, name, **row)
         if "failed" in row:
-            print(f"{name:38}failed: {row['failed']}")
+            output.say(f"{name:38}failed: {row['failed']}")
             continue
-        print(
+        output.say(
             f"{name:38}{row['milliseconds']:10.1f}{row['peak_mib']:8.0f}{row['kernels']:9}"
-            f"{100 * row['idle']:9.1f}{100 * row.get('share_of_peak', float('nan')):9.1f}",
-            flush=True,
+            f"{100 * row['idle']:9.1f}{100 * row.get('share_of_peak', float('nan')):9.1f}"
         )
 
 
@@ -239,31 +246,25 @@ def main() -> None:
     parser.add_argument("--device", default=DEVICE)
     parser.add_argument("--clips", type=int)
     parser.add_argument("--eager", action="store_true", help="leave out what is compiled")
-    parser.add_argument("--json", action="store_true", help="print one object")
+    add_json(parser)
     arguments = parser.parse_args()
-    machine = describe_machine(arguments.device)
     if arguments.part == "scans":
-        print(machine)
+        output = Output(arguments.json, arguments.device)
         for shape in SHAPES:
-            compare_scans(shape)
+            compare_scans(shape, output)
+        output.close()
         return
     families, clips, seconds = PARTS[arguments.part]
     clips = arguments.clips or clips
     torch.set_float32_matmul_precision("high")  # TF32
-    tables = {}
-    if not arguments.json:
-        print(f"{machine}\n{clips} clips of {seconds} s, {CLASSES} classes, the menu's sizes")
+    output = Output(arguments.json, arguments.device, clips=clips, seconds=seconds, classes=CLASSES)
+    output.say(f"{clips} clips of {seconds} s, {CLASSES} classes, the menu's sizes")
     for family in arguments.families or families:
         for half in (True, False) if arguments.part == "steps" else (True,):
             title = f"{family}, {'bfloat16 autocast' if half else 'float32 with TF32'}"
-            tables[title] = compare_steps(
-                family, clips, seconds, half, arguments.device, arguments.eager
-            )
-            if not arguments.json:
-                show_steps(title, tables[title])
-    if arguments.json:
-        settings = {"clips": clips, "seconds": seconds, "classes": CLASSES}
-        print(json.dumps({"machine": machine, "settings": settings, "steps": tables}))
+            found = compare_steps(family, clips, seconds, half, arguments.device, arguments.eager)
+            show_steps(title, found, output)
+    output.close()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What each method costs at inference: a folded encoder beside the bare frozen one, one clip of 5 s.
 
-    python benchmarks/speed/inference.py [ARCHITECTURE ...] [--rounds N]
+    python benchmarks/speed/inference.py [ARCHITECTURE ...] [--rounds N] [--json]
 
 The published shapes with random weights, which change no time; default wav2vec2-base and the one in the box.
 One thread, and processor time, so that other processes cost a call little; a round calls the bare encoder and
@@ -13,10 +13,10 @@ import sys
 import time
 
 import torch
+from output import Output, add_json
 from transformers import AutoModel
 
 from mambadapter.budget.count import architecture_config
-from mambadapter.cost.timing import describe_machine
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.families import encoder_of, frontend_of
 from mambadapter.encoders.stack import Unadapted
@@ -61,25 +61,30 @@ def main() -> None:
     parser.add_argument("architectures", nargs="*", default=["wav2vec2-base", "box"])
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--methods", nargs="*", default=list(MENU))
+    add_json(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    print(describe_machine())
-    print(f"one clip of {SECONDS} s, {arguments.rounds} rounds, in turn; median [quartiles]")
+    output = Output(arguments.json, seconds=SECONDS, rounds=arguments.rounds)
+    output.say(f"one clip of {SECONDS} s, {arguments.rounds} rounds, in turn; median [quartiles]")
     for architecture in arguments.architectures:
         bare = encoder(architecture, Unadapted())
-        print(f"\n| {architecture} | bare, ms | adapted, ms | not folded, % | folded, % |")
-        print("| --- | ---: | ---: | ---: | ---: |", flush=True)
+        output.say(f"\n| {architecture} | bare, ms | adapted, ms | not folded, % | folded, % |")
+        output.say("| --- | ---: | ---: | ---: | ---: |")
         for name in arguments.methods:
             adapted = encoder(architecture, MENU[name])
             *_, before, _ = overhead(bare, adapted, arguments.rounds)
             adapted.fold()
             ours, theirs, *quartiles = overhead(bare, adapted, arguments.rounds)
             low, middle, high = (100 * (ratio - 1) for ratio in quartiles)
-            print(
+            output.keep(
+                architecture, name, bare_ms=ours, adapted_ms=theirs, not_folded=before - 1,
+                folded=middle / 100, folded_quartiles=[low / 100, high / 100],
+            )  # fmt: skip
+            output.say(
                 f"| {name} | {ours:.1f} | {theirs:.1f} | {100 * (before - 1):+.1f} | "
-                f"{middle:+.1f} [{low:+.1f}, {high:+.1f}] |",
-                flush=True,
+                f"{middle:+.1f} [{low:+.1f}, {high:+.1f}] |"
             )
+    output.close()
 
 
 if __name__ == "__main__":

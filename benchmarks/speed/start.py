@@ -1,11 +1,12 @@
 """Processor time from a recipe's command to its first step: Speech Commands, encoder in the box, warm caches.
 
-python benchmarks/speed/start.py
+python benchmarks/speed/start.py [--json]
 
 Each run is a process of its own; the first, which warms the caches, is not counted. A quick start's settings,
 on a small synthetic corpus.
 """
 
+import argparse
 import os
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from mambadapter.cost.timing import describe_machine
+from output import Output, add_json
+
 from mambadapter.demo import write_corpus
 
 RECIPE = Path(__file__).parents[2] / "recipes/GoogleSpeechCommands"
@@ -60,14 +62,18 @@ def timed_start(corpus: str, output_folder: str) -> dict[str, float]:
 
 def main() -> None:
     """Print the median of every stage, and their sum."""
+    parser = argparse.ArgumentParser(description="Processor time to a recipe's first step.")
+    add_json(parser)
+    output = Output(parser.parse_args().json, runs=RUNS)
     with tempfile.TemporaryDirectory() as folder:
         corpus = str(write_corpus(f"{folder}/corpus", speakers=10, takes=1))
         runs = [timed_start(corpus, f"{folder}/run{i}") for i in range(RUNS + 1)][1:]
     medians = {name: median(run[name] for run in runs) for name in runs[0]}
-    print(describe_machine())
+    medians["from the command to a step"] = median(sum(run.values()) for run in runs)
     for name, seconds in medians.items():
-        print(f"{name:<28}{seconds:6.2f} s")
-    print(f"{'from the command to a step':<28}{median(sum(run.values()) for run in runs):6.2f} s")
+        output.keep(name, seconds=seconds)
+        output.say(f"{name:<28}{seconds:6.2f} s")
+    output.close()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ it is processor time that counts, to which other programs add little.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -17,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from output import Output, add_json
 from transformers import AutoModel
 
 from mambadapter.budget.count import architecture_config
 from mambadapter.cost.memory import kept_mib
 from mambadapter.cost.step import Step
-from mambadapter.cost.timing import alternate, describe_machine
+from mambadapter.cost.timing import alternate
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.heads import PooledClassifier
 from mambadapter.methods import MENU
@@ -106,30 +106,28 @@ def main() -> None:
     parser.add_argument("families", nargs="*", default=FAMILIES, metavar="FAMILY")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--one-thread", action="store_true")
-    parser.add_argument("--json", action="store_true", help="print one object")
+    add_json(parser)
     arguments = parser.parse_args()
     clock = time.perf_counter
     if arguments.one_thread:
         torch.set_num_threads(1)
         clock = time.process_time
-    machine = describe_machine()
-    found = {}
-    if not arguments.json:
-        print(f"{machine}\n{CLIPS} clips of {SECONDS} s, the menu's sizes")
+    measured = "processor" if arguments.one_thread else "wall"
+    output = Output(
+        arguments.json, clips=CLIPS, seconds=SECONDS, rounds=arguments.rounds, clock=measured
+    )
+    output.say(f"{CLIPS} clips of {SECONDS} s, the menu's sizes, {measured} time")
     for family in arguments.families:
         with tempfile.TemporaryDirectory() as folder:
-            found[family] = compare(family, arguments.rounds, clock, Path(folder))
-        if not arguments.json:
-            print(f"\n{family:26}{'step, ms':>10}{'naive / it':>12}{'kept activations, MiB':>24}")
-            for name, row in found[family].items():
-                print(
-                    f"{name:26}{row['milliseconds']:10.0f}{row['naive_over_it']:12.2f}"
-                    f"{row['kept_activations_mib']:24.0f}"
-                )
-    if arguments.json:
-        settings = {"clips": CLIPS, "seconds": SECONDS, "rounds": arguments.rounds}
-        settings["clock"] = "processor" if arguments.one_thread else "wall"
-        print(json.dumps({"machine": machine, "settings": settings, "steps": found}))
+            found = compare(family, arguments.rounds, clock, Path(folder))
+        output.say(f"\n{family:26}{'step, ms':>10}{'naive / it':>12}{'kept activations, MiB':>24}")
+        for name, row in found.items():
+            output.keep(family, name, **row)
+            output.say(
+                f"{name:26}{row['milliseconds']:10.0f}{row['naive_over_it']:12.2f}"
+                f"{row['kept_activations_mib']:24.0f}"
+            )
+    output.close()
 
 
 if __name__ == "__main__":
