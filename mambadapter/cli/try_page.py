@@ -1,6 +1,8 @@
 """`mambadapter try`: a page in the browser for trained adapters."""
 
 import argparse
+import signal
+import sys
 
 from mambadapter.cli.files import user_path
 from mambadapter.errors import UserError
@@ -41,6 +43,8 @@ def run(arguments: argparse.Namespace) -> None:
     from mambadapter.inference.page import Packages
 
     check_gradio()  # before a model is loaded for nothing
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # recordings are deleted then, too
+        signal.signal(ending, lambda *_: sys.exit())
     logging.disable_progress_bar()
     packages = Packages(
         arguments.packages, arguments.device, arguments.precision, arguments.encoder

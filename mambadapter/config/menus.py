@@ -20,6 +20,7 @@ _REFERENCES = ("!ref", "!copy", "!include:", "!applyref:")
 
 def choose_method(menu: Mapping[str, Any], name: str) -> Any:
     """Return the entry of ``adapters.yaml`` that a recipe names."""
+    name = show(name)
     if name not in menu:
         raise UserError(f"adapter: '{name}' is not on the menu; {did_you_mean(name, menu)}.")
     return menu[name]
@@ -56,6 +57,11 @@ def keep_chosen(tree: CommentedMap, folder: Path) -> None:
             kept[name] = copy.deepcopy(entries[name])
             if isinstance(node, Mapping) and name in node:
                 recursive_update(kept, {name: node[name]})
+            if not isinstance(kept[name], Mapping):
+                raise UserError(
+                    f"{menu}.{name}: {kept[name]!r} is no entry of a menu; give one of its settings, as in "
+                    f"--{choice}.lr 0.01."
+                )
         elif not Path(name).is_dir():
             continue  # whoever looks for it there says what there is
         tree[menu] = kept

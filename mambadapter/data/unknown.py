@@ -1,6 +1,7 @@
 """Clips of none of the classes, by which a classifier's threshold is measured."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from speechbrain.dataio.dataset import DynamicItemDataset
@@ -33,8 +34,8 @@ def unknown_dataset(
         raise UserError(
             f"unknown_folder: there is no audio in {folder}; give clips of none of the classes."
         )
-    used = {entry["wav"] for dataset in known.values() for entry in dataset.data.values()}
-    if both := next((path for path in paths if str(path) in used), None):
+    used = {Path(entry["wav"]) for dataset in known.values() for entry in dataset.data.values()}
+    if both := next(_copies(paths, used), None):
         raise UserError(
             f"unknown_folder: {both} is a clip of one of the classes; give a folder with clips of none."
         )
@@ -45,3 +46,15 @@ def unknown_dataset(
     }
     pipeline = [audio_pipeline(sample_rate, channel, segments=True)]
     return DynamicItemDataset(entries, pipeline, ["id", "signal", "label_index"])
+
+
+def _copies(paths: Sequence[Path], of: Iterable[Path]) -> Iterator[Path]:
+    """Those whose bytes are in one of other files, under whatever name."""
+    sizes = {path.stat().st_size for path in paths}
+    known = {_digest(path) for path in of if path.is_file() and path.stat().st_size in sizes}
+    return (path for path in paths if known and _digest(path) in known)
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()

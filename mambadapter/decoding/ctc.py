@@ -31,7 +31,8 @@ class Decoding:
     lm_weight : float
         What its log-probabilities are multiplied with.
     word_score : float
-        What each word adds beside them, in nats; it makes up for a model that prefers few words.
+        What each word adds beside them, in nats; it makes up for a model that prefers few words. Without a
+        model neither does anything.
 
     Example
     -------
@@ -79,12 +80,17 @@ class Decoding:
             model = None if beam == 1 else self.language_model
         else:
             model = None if language_model == NO_MODEL else str(language_model)
-        return Decoding(
+        changed = Decoding(
             beam_size=self.beam_size if beam is None else beam,
             language_model=model,
             lm_weight=self.lm_weight if lm_weight is None else lm_weight,
             word_score=self.word_score if word_score is None else word_score,
         )
+        if model is None and (lm_weight is not None or word_score is not None):
+            raise UserError(
+                "lm_weight and word_score are of a language model; give one too, --language_model FILE."
+            )
+        return changed
 
     @classmethod
     def of(cls, hparams: Any) -> "Decoding":

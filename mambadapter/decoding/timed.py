@@ -70,6 +70,23 @@ def words(vocabulary: Vocabulary, path: Iterable[int]) -> Iterator[Timed]:
         yield Timed(start, end, text)
 
 
+def letters(vocabulary: Vocabulary, path: Iterable[int]) -> Iterator[Timed]:
+    """Where a path, which may be a stream, is not silent, whether words have spaces or not.
+
+    Example
+    -------
+    >>> vocabulary = Vocabulary(("<blank>", "<unk>", " ", "a", "b"))
+    >>> [tuple(one) for one in letters(vocabulary, [0, 3, 3, 0, 3, 2, 4])]
+    [(1, 3, 'a'), (4, 5, 'a'), (6, 7, 'b')]
+    """
+    place, silent = 0, (vocabulary.tokens[vocabulary.blank], UNKNOWN, " ")
+    for index, run in groupby(path):
+        after, token = place + sum(1 for _ in run), vocabulary.tokens[index]
+        if token not in silent:
+            yield Timed(place, after, token)
+        place = after
+
+
 def segments(found: Iterable[Timed]) -> Iterator[Timed]:
     """Put words together that follow each other without a long pause.
 

@@ -7,7 +7,7 @@ product. On processors without them it is slower by as much, so they keep MKL. A
 of kernel size 1, and its (B, T, d) input is already in that convolution's fastest memory layout.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from functools import cache
 from pathlib import Path
 from types import MethodType
@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from mambadapter.utils.tracing import is_exporting
 
@@ -81,22 +82,26 @@ def _rounded(
     if not torch.is_autocast_enabled(device) or torch.compiler.is_compiling():
         return module.weight, module.bias
     dtype = torch.get_autocast_dtype(device)
-    kept = vars(module).setdefault("_rounded", {})
-    weight = _kept(kept, module.weight, dtype)
-    return weight, None if module.bias is None else _kept(kept, module.bias, dtype)
+    return _once(module.weight, dtype), None if module.bias is None else _once(module.bias, dtype)
 
 
-def _kept(kept: dict[Any, Any], parameter: Tensor, dtype: torch.dtype) -> Tensor:
-    """The parameter in that precision, anew only if it was changed or moved since."""
+# By parameter, so that encoders which share one share this.
+_ROUNDED: MutableMapping[Tensor, tuple[Any, Tensor]] = WeakTensorKeyDictionary()
+
+
+def _once(parameter: Tensor, dtype: torch.dtype) -> Tensor:
+    """The parameter in that precision, anew only if it was moved, or changed in a way that PyTorch counts.
+
+    That is any but through ``.data``.
+    """
     # Autocast leaves double precision alone.
     if parameter.requires_grad or parameter.is_inference() or parameter.dtype == torch.double:
         return parameter
-    # A place of its own for each: a shape tells weight from bias.
     state = (parameter.data_ptr(), parameter._version, parameter.device, parameter.dtype, dtype)
-    known = kept.get(parameter.dim())
+    known = _ROUNDED.get(parameter)
     if known is None or known[0] != state:
         with torch.inference_mode(False), torch.no_grad():  # training may read it after inference
-            known = kept[parameter.dim()] = state, parameter.to(dtype)
+            known = _ROUNDED[parameter] = state, parameter.to(dtype)
     return known[1]
 
 

@@ -1,5 +1,6 @@
 """The page in the browser, by Gradio: what `mambadapter.inference.page` says, and where it stands."""
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from mambadapter.inference.picture import timeline_figure
 from mambadapter.inference.reading import or_user_error
 
 _BARS = 12  # classes
+_STEP = 0.001  # of a threshold
 _UNSAID = 0.5  # a threshold, where a package has none
 _HOST = "127.0.0.1"
 _QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_RUN_HISTORY": "False"}
@@ -117,7 +119,8 @@ def _build(packages: Packages) -> Any:
             "rejects": {"visible": classifies},
             "threshold": {
                 "visible": classifies and rejects,
-                "value": _UNSAID if kept is None else round(kept, 3),
+                # Not above it, or what a package takes would be none here.
+                "value": _UNSAID if kept is None else math.floor(kept / _STEP) * _STEP,
             },
             "window": {"visible": classifies},
         }
@@ -136,7 +139,7 @@ def _build(packages: Packages) -> Any:
                 threshold = gr.Slider(
                     0,
                     1,
-                    step=0.001,
+                    step=_STEP,
                     label="None of these below this probability",
                     **first["threshold"],
                 )

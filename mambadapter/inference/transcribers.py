@@ -11,7 +11,7 @@ from mambadapter.data.decoding import SHORTEST_SECONDS
 from mambadapter.decoding.autoregressive import decode_greedily
 from mambadapter.decoding.ctc import BestPath, Decoder, Decoding, decoder_of
 from mambadapter.decoding.long_form import decode_with_times
-from mambadapter.decoding.timed import Timed, segments, utterances
+from mambadapter.decoding.timed import Timed, letters, segments, utterances
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.shared import SharedCheckpoint
 from mambadapter.encoders.speech_to_text import SpeechToText
@@ -101,10 +101,14 @@ class CTCTranscriber:
         """
         hop, samples = hop_of(self.encoder), Samples(recording.blocks())
         listener = BestPath(self.vocabulary)
-        rests = listener.words(self._pieces(recording.blocks(), listener))
+        path = (
+            token
+            for piece in self._pieces(recording.blocks(), listener)
+            for token in piece.tolist()
+        )
         found = [
             word._replace(start=start + word.start, end=start + word.end)
-            for start, stop in utterances(rests)
+            for start, stop in utterances(letters(self.vocabulary, path))
             for word in self._decoder.words(
                 self._pieces(samples.blocks(start * hop, stop * hop), self._decoder)
             )

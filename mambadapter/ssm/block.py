@@ -145,7 +145,7 @@ class Mamba(nn.Module):
         )
 
     def fold(self) -> None:
-        """Prepare the scan for inference with the parameters that there are now."""
+        """Prepare the scan for inference with the parameters of now; later changes go unnoticed."""
         self._prepared = prepare_inner(**self._inner_parameters())
 
     def _inner_parameters(self) -> dict[str, Any]:

@@ -27,6 +27,12 @@ def test_what_they_cannot_be_is_told(tmp_path):
     known = DynamicItemDataset({"a": {"wav": str(path.resolve())}}, [], ["id"])
     with pytest.raises(UserError, match=r"a\.wav is a clip of one of the classes; give a folder"):
         unknown_dataset(tmp_path, {"valid": known}, 16000)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "copy.wav").write_bytes(path.read_bytes())
+    with pytest.raises(UserError, match=r"copy\.wav is a clip of one of the classes"):
+        unknown_dataset(elsewhere, {"valid": known}, 16000)
+    (elsewhere / "copy.wav").unlink()
     (tmp_path / "b.wav").write_bytes(b"no audio")
     with pytest.raises(UserError, match="1 of 2 audio files are unusable"):
         unknown_dataset(tmp_path, {}, 16000)

@@ -1,6 +1,7 @@
 """What replaces a frozen layer's arithmetic computes the same, forward and backward."""
 
 import copy
+import gc
 
 import numpy as np
 import pytest
@@ -12,7 +13,12 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.families.wav2vec2 import drawn_spans
-from mambadapter.encoders.linear import onednn_linear, rounding_convolution, rounding_linear
+from mambadapter.encoders.linear import (
+    _ROUNDED,
+    onednn_linear,
+    rounding_convolution,
+    rounding_linear,
+)
 from mambadapter.methods import MENU, FullFinetuning, LinearProbe
 
 
@@ -144,17 +150,21 @@ def test_weights_rounded_once_are_those_that_autocast_rounds(any_encoder_folder,
 
 
 def test_a_frozen_weight_is_rounded_once_and_a_trained_one_never(encoder_folders):
+    """Once for all encoders that share it, and no longer than it is there."""
     encoder, _ = build(encoder_folders["wav2vec2"], MENU["bitfit"])
     dense = encoder.layers[0].feed_forward.intermediate_dense
-    hidden = torch.randn(1, 5, 32)
+    other = copy.copy(dense)
+    before = len(_ROUNDED)
     with torch.autocast("cpu", torch.bfloat16):
-        dense(hidden)
-        kept = dense._rounded[2][1]
-        dense(hidden)
-    assert dense._rounded[2][1] is kept
+        dense(torch.randn(1, 5, 32))
+        kept = _ROUNDED[dense.weight][1]
+        other(torch.randn(1, 5, 32))
+    assert _ROUNDED[dense.weight][1] is kept
     assert kept.dtype == torch.bfloat16
-    assert 1 not in dense._rounded  # the bias learns
-    assert "_rounded" not in encoder.state_dict()
+    assert len(_ROUNDED) == before + 1  # the bias learns
+    del dense, other, encoder, kept
+    gc.collect()
+    assert len(_ROUNDED) <= before
 
 
 def test_spans_are_masked_as_transformers_masks_them():

@@ -231,6 +231,7 @@ def test_the_command_line_says_it_too(recogniser, words, capsys):
         (["--language_model", model], "read by beam search only; give a beam of 2 or more"),
         (["--beam", "5", "--language_model", "gone.arpa"], "language_model: there is no file gone"),
         (["--lm_weight", "-1"], "lm_weight=-1.0 is impossible"),
+        (["--beam", "5", "--word_score", "1"], "are of a language model; give one too"),
     ]:
         assert cli.main([*command, *options]) == 2
         assert message in capsys.readouterr().err
@@ -252,14 +253,16 @@ def test_a_card_with_another_decoding_is_refused(recogniser, tmp_path, bad):
         load_adapter(edited(recogniser / "beam", tmp_path / "a", decoding=bad))
 
 
-def test_each_utterance_of_a_long_recording_is_read_by_itself():
+@pytest.mark.parametrize("space", [" ", "d"], ids=["spaces", "no spaces"])
+def test_each_utterance_of_a_long_recording_is_read_by_itself(space):
     """With 0.2 s around it, after windows have found the rests; times are those of the recording."""
+    vocabulary = Vocabulary(tuple(space if one == " " else one for one in VOCABULARY.tokens))
     silence, said = [{"<blank>": 1}], [{"a": 1}, {"<blank>": 1}, {"b": 1}]
     scores = heard(*silence * 100, *said, *silence * 900, *said, *said, *silence * 1000)
     samples = np.append(np.repeat(np.arange(len(scores), dtype=np.float32), 320), np.zeros(80))
     encoder, sizes = Scores(scores), []
     encoder.register_forward_pre_hook(lambda _, args: sizes.append(args[0].shape[1] / 320))
-    model = CTCTranscriber(encoder, lambda x, _: x, VOCABULARY)
+    model = CTCTranscriber(encoder, lambda x, _: x, vocabulary)
     found = model.read_long(Recording((samples.astype(np.float32), 16000), 0, 16000))
     assert sorted(sizes)[:2] == [23, 26]
     assert [(one.start, one.end, one.text) for one in found.segments] == [
