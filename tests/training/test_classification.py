@@ -368,8 +368,8 @@ def test_a_step_reads_nothing_on_the_host(folder, tmp_path, monkeypatch):
     for step, batch in enumerate(loader):
         brain.step = step + 1
         brain.on_fit_batch_start(batch, True)
-        heard = brain.heard(batch, sb.Stage.VALID)
-        monkeypatch.setattr(brain, "heard", lambda _, heard=heard: heard)
+        heard = brain.heard(batch, sb.Stage.TRAIN)
+        monkeypatch.setattr(brain, "heard", lambda *_, heard=heard: heard)
         monkeypatch.setattr(brain, "on_fit_batch_start", lambda *_: None)
         with no_host_reads() if step else contextlib.nullcontext():
             brain.fit_batch(batch)
