@@ -4,9 +4,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from mambadapter.errors import UserError
 from mambadapter.inference.results import Timeline
-from mambadapter.utils.files import whole_file
+from mambadapter.utils.figures import save_figure
 
 
 def timeline_figure(timeline: Timeline, title: bool = True) -> Figure:
@@ -29,10 +28,4 @@ def timeline_figure(timeline: Timeline, title: bool = True) -> Figure:
 
 def draw_timeline(timeline: Timeline, path: str | Path) -> Path:
     """Write a timeline's figure; the file's name says the format."""
-    path, figure = Path(path), timeline_figure(timeline)
-    kind = path.suffix.removeprefix(".") or "png"
-    if kind not in figure.canvas.get_supported_filetypes():
-        raise UserError(f"{path}: '.{kind}' is no format of pictures; take .png, .pdf or .svg.")
-    with whole_file(path) as partial:
-        figure.savefig(partial, format=kind)
-    return path
+    return save_figure(timeline_figure(timeline), path)

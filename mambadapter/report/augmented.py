@@ -13,7 +13,7 @@ from mambadapter.data.audio import read_clip
 from mambadapter.data.augmentation import Change, waveform_changes
 from mambadapter.data.own.rows import Listing
 from mambadapter.errors import UserError
-from mambadapter.utils.files import whole_file
+from mambadapter.utils.figures import save_figure
 
 _SAMPLE_RATE = 16000  # Hz, of every encoder
 _CLIPS = 4
@@ -46,7 +46,7 @@ def draw_augmented(
     UserError
         If no clip can be read, a folder holds no audio, or the format is none of pictures.
     """
-    path, clips = Path(path), dict(islice(_readable(listing), _CLIPS))
+    clips = dict(islice(_readable(listing), _CLIPS))
     if not clips:
         raise UserError(f"{listing.root} has no clip that can be read.")
     changes = {"speed and gaps": waveform_changes(_SAMPLE_RATE, True)}
@@ -54,13 +54,7 @@ def draw_augmented(
         changes["noise"] = waveform_changes(_SAMPLE_RATE, noise_folder=noise_folder)
     if reverberation_folder is not None:
         changes["room"] = waveform_changes(_SAMPLE_RATE, reverberation_folder=reverberation_folder)
-    figure = _figure(clips, changes, seed)
-    kind = path.suffix.removeprefix(".") or "png"
-    if kind not in figure.canvas.get_supported_filetypes():
-        raise UserError(f"{path}: '.{kind}' is no format of pictures; take .png, .pdf or .svg.")
-    with whole_file(path) as partial:
-        figure.savefig(partial, format=kind)
-    return path
+    return save_figure(_figure(clips, changes, seed), path)
 
 
 def _readable(listing: Listing) -> Iterator[tuple[str, Tensor]]:
