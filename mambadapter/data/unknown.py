@@ -1,13 +1,13 @@
 """Clips of none of the classes, by which a classifier's threshold is measured."""
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 from mambadapter.data.audio import audio_pipeline, inspect_clips
 from mambadapter.data.own.folders import audio_files
+from mambadapter.data.own.splits import same_audio
 from mambadapter.errors import UserError
 
 
@@ -35,7 +35,10 @@ def unknown_dataset(
             f"unknown_folder: there is no audio in {folder}; give clips of none of the classes."
         )
     used = {Path(entry["wav"]) for dataset in known.values() for entry in dataset.data.values()}
-    if both := next(_copies(paths, used), None):
+    digests = same_audio([*paths, *used])
+    known_digests = {digests[path] for path in used if path in digests}
+    copies = (path for path in paths if path in used or digests.get(path) in known_digests)
+    if both := next(copies, None):
         raise UserError(
             f"unknown_folder: {both} is a clip of one of the classes; give a folder with clips of none."
         )
@@ -46,15 +49,3 @@ def unknown_dataset(
     }
     pipeline = [audio_pipeline(sample_rate, channel, segments=True)]
     return DynamicItemDataset(entries, pipeline, ["id", "signal", "label_index"])
-
-
-def _copies(paths: Sequence[Path], of: Iterable[Path]) -> Iterator[Path]:
-    """Those whose bytes are in one of other files, under whatever name."""
-    sizes = {path.stat().st_size for path in paths}
-    known = {_digest(path) for path in of if path.is_file() and path.stat().st_size in sizes}
-    return (path for path in paths if known and _digest(path) in known)
-
-
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").digest()
