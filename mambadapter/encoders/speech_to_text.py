@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from torch import Tensor
 from transformers import AutoTokenizer, WhisperForConditionalGeneration
 from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
@@ -20,9 +21,10 @@ from mambadapter.validators import one_of
 
 logger = logging.getLogger(__name__)
 
-_START, _TASK, _END = (
+_START, _TASK, _UNTIMED, _END = (
     "<|startoftranscript|>",
-    ("<|transcribe|>", "<|notimestamps|>"),
+    "<|transcribe|>",
+    "<|notimestamps|>",
     "<|endoftext|>",
 )
 
@@ -70,10 +72,11 @@ class SpeechToText:
 def load_speech_to_text(
     source: str | Mapping[str, Any], language: str, method: Method, adapt: str = "encoder"
 ) -> SpeechToText:
-    """Load a multilingual Whisper and adapt it.
+    """Load a Whisper and adapt it.
 
-    A language that Whisper does not know gets a token of its own. Its embedding starts as the mean of those
-    of the languages that it knows, and learns; it counts as the head.
+    A language that a multilingual one does not know gets a token of its own. Its embedding starts as the mean
+    of those of the languages that it knows, and learns; it counts as the head. One for English alone is told
+    no language.
     """
     model, frontend, name = read_checkpoint(source, WholeWhisper, method.trains_backbone)
     return adapt_whisper(model, frontend, read_tokenizer(name), language, method, adapt)
@@ -101,30 +104,51 @@ def adapt_whisper(
     """Adapt a loaded Whisper, which is changed in place."""
     methods = {part: method if part in parts(adapt) else Unadapted() for part in PARTS["both"]}
     known = tokenizer.get_vocab()
-    missing = [token for token in (_START, *_TASK, _END) if token not in known]
-    languages = [known[f"<|{code}|>"] for code in LANGUAGES if f"<|{code}|>" in known]
-    if missing or not languages:
-        raise UserError(
-            f"The tokenizer of '{tokenizer.name_or_path}' has no "
-            f"{missing[0] if missing else 'token of any language'}: take a multilingual Whisper, such as "
-            "openai/whisper-small."
-        )
-    table = model.model.decoder.embed_tokens.weight
-    token, embedding = known.get(f"<|{language}|>"), None
-    if token is None:
-        token, embedding = len(table), table[languages].mean(0, keepdim=True)
+    prompt, embedding = _prompt(model, tokenizer, known, language)
     return SpeechToText(
         AdaptedEncoder(model.model.encoder, methods["encoder"], frontend),
         AdaptedDecoder(
             model.model.decoder,
             methods["decoder"],
-            [known[_START], token, *(known[task] for task in _TASK)],
+            prompt,
             known[_END],
             embedding,
             masked=frontend.ragged,
         ),
         tokenizer,
     )
+
+
+def _prompt(
+    model: WhisperForConditionalGeneration, tokenizer: Any, known: Mapping[str, int], language: str
+) -> tuple[list[int], Tensor | None]:
+    """The tokens that every text starts with, and the embedding that a language of its own starts from."""
+    name, english = tokenizer.name_or_path, _is_english(model)
+    needed = (_START, _UNTIMED, _END) if english else (_START, _TASK, _UNTIMED, _END)
+    languages = [known[f"<|{code}|>"] for code in LANGUAGES if f"<|{code}|>" in known]
+    missing = [token for token in needed if token not in known]
+    if missing or not (english or languages):
+        raise UserError(
+            f"The tokenizer of '{name}' has no {missing[0] if missing else 'token of any language'}: take "
+            "a multilingual Whisper, such as openai/whisper-small."
+        )
+    if english:
+        if language != "en":
+            raise UserError(
+                f"'{name}' writes English alone: --language.code en, or, for '{language}', a multilingual "
+                "Whisper such as openai/whisper-small."
+            )
+        return [known[_START], known[_UNTIMED]], None
+    table = model.model.decoder.embed_tokens.weight
+    token, embedding = known.get(f"<|{language}|>"), None
+    if token is None:
+        token, embedding = len(table), table[languages].mean(0, keepdim=True)
+    return [known[_START], token, known[_TASK], known[_UNTIMED]], embedding
+
+
+def _is_english(model: WhisperForConditionalGeneration) -> bool:
+    """Whether it was trained on English alone, which its generation config says."""
+    return getattr(model.generation_config, "is_multilingual", None) is False
 
 
 def check_language(language: str, tokenizer: Any) -> None:

@@ -191,29 +191,33 @@ def _generation(loaded: Loaded, decoder: AdaptedDecoder) -> GenerationConfig:
     except OSError:
         generation = GenerationConfig()
     known = loaded.tokenizer.get_vocab()
-    start, language, task, no_timestamps = decoder.start
+    start, *prompt, no_timestamps = decoder.start
     tokens = {f"<|{code}|>": known.get(f"<|{code}|>") for code in LANGUAGES}
-    settings = {
+    settings: dict[str, Any] = {
         "_from_model_config": False,  # or transformers makes another one
         "decoder_start_token_id": start,
         "bos_token_id": decoder.end,
         "eos_token_id": decoder.end,
         "pad_token_id": decoder.end,
-        "is_multilingual": True,
-        "lang_to_id": {
-            **{name: index for name, index in tokens.items() if index is not None},
-            _language(loaded): language,
-        },
-        "task_to_id": {"transcribe": task},
+        "is_multilingual": bool(prompt),
         "no_timestamps_token_id": no_timestamps,
-        "language": _language(loaded),
-        "task": "transcribe",
         "forced_decoder_ids": None,
         "suppress_tokens": None,
         "begin_suppress_tokens": None,
         "max_length": None,
         "max_new_tokens": min(loaded.card["longest_text"], decoder.longest - len(decoder.start)),
     }
+    if prompt:  # one for English alone is told neither language nor task
+        language, task = prompt
+        settings |= {
+            "lang_to_id": {
+                **{name: index for name, index in tokens.items() if index is not None},
+                _language(loaded): language,
+            },
+            "task_to_id": {"transcribe": task},
+            "language": _language(loaded),
+            "task": "transcribe",
+        }
     for name, value in settings.items():  # `update` leaves out those that only Whisper has
         setattr(generation, name, value)
     return generation

@@ -1,8 +1,11 @@
 """Whisper as a whole against transformers' own, and with a language that it does not know."""
 
+import shutil
+
 import pytest
 import torch
 from transformers import (
+    GenerationConfig,
     GenerationMixin,
     WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
@@ -122,6 +125,24 @@ def test_generation_is_transformers_generate(folder, wavs):
     for text, row in zip(texts, expected[:, 4:].tolist(), strict=True):
         assert text == row[: len(text)]
         assert len(text) == 10 or row[len(text)] == decoder.end
+
+
+@pytest.fixture
+def english(folder, tmp_path):
+    """A Whisper that was trained on English alone."""
+    shutil.copytree(folder, tmp_path / "english")
+    GenerationConfig(is_multilingual=False).save_pretrained(tmp_path / "english")
+    return str(tmp_path / "english")
+
+
+def test_one_for_english_alone_is_told_no_language(english):
+    whisper = load_speech_to_text(english, "en", FROZEN)
+    known = whisper.tokenizer.get_vocab()
+    start = [known["<|startoftranscript|>"], known["<|notimestamps|>"]]
+    assert list(whisper.decoder.start) == start  # openai-whisper's for its .en models
+    assert whisper.decoder.language is None
+    with pytest.raises(UserError, match="writes English alone: --language.code en, or, for 'kab'"):
+        load_speech_to_text(english, "kab", FROZEN)
 
 
 def test_known_languages_get_no_new_token(folder):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import support
 import torch
 from safetensors.torch import load_file, save_file
 from support.packages import FULL, LABELS, VOCABULARY, batch, clips_of, package_of
-from transformers import AutoModelForAudioClassification
+from transformers import AutoModelForAudioClassification, GenerationConfig
 
 from mambadapter import cli
 from mambadapter.decoding.autoregressive import decode_greedily
@@ -41,6 +42,7 @@ CASES = {
     "layers": ("wav2vec2-stable", WeightedSum(), "classifier"),
     "ctc": ("wav2vec2-stable", LoRA(rank_stabilised=True), "ctc"),
     "known language": ("whisper", FullFinetuning(), "fr"),
+    "english alone": ("whisper-english", FullFinetuning(), "en"),
     "new language": ("whisper", LoRA(targets=["q", "k", "v", "o", "ffn_in", "ffn_out"]), "kab"),
 }
 AUTO = {"classifier": "AutoModelForAudioClassification", "ctc": "AutoModelForCTC"}
@@ -51,8 +53,11 @@ def elsewhere(encoder_folders, tmp_path_factory):
     """What each case should be, and what it is."""
     root = tmp_path_factory.mktemp("exported")
     wanted, cases = {}, {}
+    encoder_folders = {**encoder_folders, "whisper-english": root / "english"}
+    shutil.copytree(encoder_folders["whisper"], root / "english")
+    GenerationConfig(is_multilingual=False).save_pretrained(root / "english")
     for name, (encoder, method, head) in CASES.items():
-        model = package_of(root / name, encoder_folders[encoder], method, head)
+        model = package_of(root / name, str(encoder_folders[encoder]), method, head)
         clips = clips_of(encoder)
         inputs = {f"clip{index}": clip for index, clip in enumerate(clips)}
         with torch.no_grad():
