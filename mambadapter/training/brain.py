@@ -30,6 +30,7 @@ from mambadapter.training.prior import PriorLoss, first_epochs
 from mambadapter.training.sanity_check import prove_alive
 from mambadapter.training.selection import checkpoint_rank, is_ranked
 from mambadapter.training.stopwatch import Stopwatch
+from mambadapter.utils.devices import warn_of_slow_bf16
 from mambadapter.utils.files import user_cache
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class EncoderBrain(sb.Brain):
             super().__init__(modules, opt_class, hparams, run_opts, checkpointer)
         except ValueError as error:  # run options that do not go together, such as fp16 on a CPU
             raise UserError(str(error)) from error
+        warn_of_slow_bf16(self.device, self.precision)
         self._encoder = cast(AdaptedEncoder, modules["encoder"])
         self._compilation = Compilation(self.hparams.compile, torch.device(self.device))
         self.count: ParameterCount = count_parameters(self._encoder, modules["head"])

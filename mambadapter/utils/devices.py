@@ -1,8 +1,12 @@
-"""Which devices there are."""
+"""Which devices there are, and what they are bad at."""
+
+import logging
 
 import torch
 
 from mambadapter.errors import UserError, did_you_mean
+
+logger = logging.getLogger(__name__)
 
 
 def choose_device(name: str) -> str:
@@ -29,3 +33,14 @@ def devices() -> list[str]:
     """The devices of this machine, such as ``cpu`` and ``cuda:0``."""
     gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     return ["cpu", *gpus, *(["mps", "mps:0"] if torch.backends.mps.is_available() else [])]
+
+
+def warn_of_slow_bf16(device: str, precision: str) -> None:
+    """Say so where bfloat16 is asked of a processor that is faster in float32."""
+    if torch.device(device).type != "cpu" or precision != "bf16":
+        return
+    if torch.cpu.get_capabilities().get("amx_bf16") is False:  # said of x86 only
+        logger.warning(
+            "precision bf16: this processor has no AMX, and without it bfloat16 is usually slower than float32; "
+            "`mambadapter bench --precision bf16` tells for this one."
+        )

@@ -5,6 +5,7 @@ import torch
 from support.small_recipe import load
 
 from mambadapter.errors import UserError
+from mambadapter.utils.devices import warn_of_slow_bf16
 
 
 @pytest.fixture
@@ -40,3 +41,21 @@ def test_devices_that_are_there(recipe, monkeypatch, device):
 
 def test_without_a_device_speechbrain_chooses(recipe, no_gpu):
     assert "device" not in load(recipe).run_opts.overridden_args
+
+
+@pytest.mark.parametrize(
+    "device, precision, capabilities, warned",
+    [
+        ("cpu", "bf16", {"amx_bf16": False}, True),
+        ("cpu", "bf16", {"amx_bf16": True}, False),
+        ("cpu", "bf16", {"neon": True}, False),
+        ("cpu", "fp32", {"amx_bf16": False}, False),
+        ("cuda:0", "bf16", {"amx_bf16": False}, False),
+    ],
+)
+def test_bf16_on_a_processor_without_amx(
+    monkeypatch, caplog, device, precision, capabilities, warned
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    warn_of_slow_bf16(device, precision)
+    assert ("has no AMX" in caplog.text) == warned
