@@ -69,6 +69,10 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def _are_seconds(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
 # What a card holds, of every task and of each, and whether a value can be that.
 _KEYS: dict[str, Callable[[Any], bool]] = {
     "version": lambda value: value is None or (_is_whole(value) and value > 0),
@@ -87,7 +91,9 @@ _KEYS_OF: dict[str, dict[str, Callable[[Any], bool]]] = {
     TRANSCRIPTION: {
         "labels": _are_labels,
         "lstm": _is_whole,
-        "decoding": lambda value: value is None or isinstance(value, dict),  # older ones have none
+        # Older ones have none of these.
+        "decoding": lambda value: value is None or isinstance(value, dict),
+        "longest_clip": lambda value: value is None or _are_seconds(value),
     },
     SEQ2SEQ: {
         "language": _is_text,
@@ -109,6 +115,7 @@ def save_package(
     thresholds: Sequence[float] | None = None,
     calibration: Calibration | None = None,
     decoding: Decoding | None = None,
+    longest_clip: float | None = None,
 ) -> Path:
     """Write an adapter package; only the main process does.
 
@@ -134,6 +141,8 @@ def save_package(
         Of ``classification``.
     decoding : Decoding, optional
         Of ``transcription``: how texts were found in the test; default greedily.
+    longest_clip : float, optional
+        Of ``transcription``: seconds of the longest training clip, as long as which long recordings are read.
 
     Returns
     -------
@@ -151,7 +160,7 @@ def save_package(
     if task == CLASSIFICATION:
         about["calibration"] = calibration.to_dict() if calibration else None
     if task == TRANSCRIPTION:
-        about["decoding"] = asdict(decoding or Decoding())
+        about |= {"decoding": asdict(decoding or Decoding()), "longest_clip": longest_clip}
     return _save(Path(folder), modules, source, method, about)
 
 

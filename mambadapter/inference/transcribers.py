@@ -25,8 +25,12 @@ from mambadapter.methods.base import Method
 from mambadapter.text import TextRules
 from mambadapter.text.vocabulary import Vocabulary
 
-# Seconds of a long recording that one window answers for, and that it sees on both sides of them.
-_CORE, _CONTEXT = 20.0, 5.0
+# Windows of a long recording are as long as the longest clip of the training, between these, in seconds.
+_SHORTEST_WINDOW, _LONGEST_WINDOW = 4.0, 30.0
+_CORE, _CONTEXT = (
+    2 / 3,
+    1 / 6,
+)  # shares of a window: what it answers for, and what it sees on each side of that
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,15 @@ class CTCTranscriber:
         What it writes.
     decoding : Decoding
         How texts are found.
+    longest_clip : float or None
+        Seconds of the longest clip that it was trained on, where that is known.
     """
 
     encoder: AdaptedEncoder
     head: CTCHead
     vocabulary: Vocabulary
     decoding: Decoding = field(default_factory=Decoding)
+    longest_clip: float | None = None
 
     longest_seconds: ClassVar[float] = 30.0
 
@@ -65,7 +72,8 @@ class CTCTranscriber:
         check_held(folder, make_head)
         head = make_head()
         load_weights(folder, card, checkpoint.source, {"encoder": encoder, "head": head})
-        return cls(encoder, head, Vocabulary(tuple(card["labels"])), decoding_of(folder, card))
+        vocabulary = Vocabulary(tuple(card["labels"]))
+        return cls(encoder, head, vocabulary, decoding_of(folder, card), card.get("longest_clip"))
 
     def decoded(self, decoding: Mapping[str, Any]) -> "CTCTranscriber":
         """One that decodes by the settings of `Decoding.changed`, with its language model loaded."""
@@ -96,8 +104,10 @@ class CTCTranscriber:
         """Transcribe a recording of any length.
 
         It is read twice: by windows, greedily, to find where nobody speaks; then each utterance by itself, as
-        the clips of the training were, whose loudness is their own. Windows' context on both sides is thrown
-        away, and words are looked for in their joined scores, so that none ends where a window does.
+        the clips of the training were, whose loudness is their own. Windows are as long as those clips, because
+        what an encoder hears of a frame depends on how long and how loud all is that it is given. Their
+        context on both sides is thrown away, and words are looked for in their joined scores, so that none
+        ends where a window does.
         """
         hop, samples = hop_of(self.encoder), Samples(recording.blocks())
         listener = BestPath(self.vocabulary)
@@ -117,7 +127,8 @@ class CTCTranscriber:
 
     def _pieces(self, blocks: Iterable[Tensor], decoder: Decoder) -> Iterator[Tensor]:
         hop, rate = hop_of(self.encoder), self.encoder.sample_rate
-        core, context = (round(seconds * rate / hop) * hop for seconds in (_CORE, _CONTEXT))
+        window = min(max(self.longest_clip or _LONGEST_WINDOW, _SHORTEST_WINDOW), _LONGEST_WINDOW)
+        core, context = (round(share * window * rate / hop) * hop for share in (_CORE, _CONTEXT))
         device = next(self.encoder.backbone.parameters()).device
         for window in windows(blocks, core, context):
             (found,), (count,) = self._read(window.wav[None].to(device), None, decoder)

@@ -81,5 +81,6 @@ def train(experiment: Experiment, test: bool) -> None:
         task=TRANSCRIPTION,
         audio_channel=channel,
         decoding=Decoding.of(brain.hparams),
+        longest_clip=max(clip["duration"] for clip in datasets["train"].data.values()),
     )
     write_result(brain, experiment, method)

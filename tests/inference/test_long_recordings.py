@@ -74,6 +74,18 @@ def test_windows_join_without_a_seam(words, gap):
         assert one.start < one.end <= after.start
 
 
+@pytest.mark.parametrize("longest_clip, window", [(None, 30), (90.0, 30), (12.0, 12), (1.0, 4)])
+def test_windows_are_as_long_as_the_clips_of_the_training(longest_clip, window):
+    samples = np.ones(100 * 16000, np.float32)  # a token that no utterance ends
+    hears = Hears()
+    vocabulary = Vocabulary(TOKENS)
+    CTCTranscriber(
+        hears, lambda hidden, frames: hidden, vocabulary, longest_clip=longest_clip
+    ).read_long(Recording((samples, 16000), 0, 16000))
+    # The last is as much longer as its context, beside which it has the end.
+    assert window - 0.1 <= hears.longest / 16000 <= window * 7 / 6
+
+
 @cases(50)
 @given(
     st.lists(st.integers(0, 40), min_size=1, max_size=30), st.integers(1, 30), st.integers(0, 20)

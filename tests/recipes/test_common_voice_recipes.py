@@ -44,10 +44,9 @@ def test_text_survives_from_the_tables_to_the_alignments(
         assert entry["text"] == row["sentence"].lower().rstrip(".")
         assert entry["text"] in references
     training = json.loads((tmp_path / "run/manifests/train.json").read_text(encoding="utf-8"))
-    tokens = json.loads((tmp_path / "run/adapter/adapter.json").read_text(encoding="utf-8"))[
-        "labels"
-    ]
-    assert set(tokens[2:]) == set("".join(entry["text"] for entry in training.values()))
+    card = json.loads((tmp_path / "run/adapter/adapter.json").read_text(encoding="utf-8"))
+    assert set(card["labels"][2:]) == set("".join(entry["text"] for entry in training.values()))
+    assert card["longest_clip"] == max(entry["duration"] for entry in training.values())
 
     clip = str(release / language / "clips" / table[0]["path"])
     assert cli.main(["transcribe", str(tmp_path / "run"), clip]) == 0
