@@ -104,10 +104,10 @@ class CTCTranscriber:
         """Transcribe a recording of any length.
 
         It is read twice: by windows, greedily, to find where nobody speaks; then each utterance by itself, as
-        the clips of the training were, whose loudness is their own. Windows are as long as those clips, because
-        what an encoder hears of a frame depends on how long and how loud all is that it is given. Their
-        context on both sides is thrown away, and words are looked for in their joined scores, so that none
-        ends where a window does.
+        the clips of the training were, whose loudness is their own. Windows are as long as those clips,
+        because what an encoder hears of a frame depends on how long and how loud all is that it is given.
+        Their context on both sides is thrown away, and words are looked for in their joined scores, so that
+        none ends where a window does.
         """
         hop, samples = hop_of(self.encoder), Samples(recording.blocks())
         listener = BestPath(self.vocabulary)
@@ -127,8 +127,8 @@ class CTCTranscriber:
 
     def _pieces(self, blocks: Iterable[Tensor], decoder: Decoder) -> Iterator[Tensor]:
         hop, rate = hop_of(self.encoder), self.encoder.sample_rate
-        window = min(max(self.longest_clip or _LONGEST_WINDOW, _SHORTEST_WINDOW), _LONGEST_WINDOW)
-        core, context = (round(share * window * rate / hop) * hop for share in (_CORE, _CONTEXT))
+        seconds = min(max(self.longest_clip or _LONGEST_WINDOW, _SHORTEST_WINDOW), _LONGEST_WINDOW)
+        core, context = (round(share * seconds * rate / hop) * hop for share in (_CORE, _CONTEXT))
         device = next(self.encoder.backbone.parameters()).device
         for window in windows(blocks, core, context):
             (found,), (count,) = self._read(window.wav[None].to(device), None, decoder)

@@ -41,6 +41,6 @@ def warn_of_slow_bf16(device: str, precision: str) -> None:
         return
     if torch.cpu.get_capabilities().get("amx_bf16") is False:  # said of x86 only
         logger.warning(
-            "precision bf16: this processor has no AMX, and without it bfloat16 is usually slower than float32; "
-            "`mambadapter bench --precision bf16` tells for this one."
+            "precision bf16: this processor has no AMX, and without it bfloat16 is usually slower than "
+            "float32; `mambadapter bench --precision bf16` tells for this one."
         )

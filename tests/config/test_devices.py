@@ -44,7 +44,7 @@ def test_without_a_device_speechbrain_chooses(recipe, no_gpu):
 
 
 @pytest.mark.parametrize(
-    "device, precision, capabilities, warned",
+    ("device", "precision", "capabilities", "warned"),
     [
         ("cpu", "bf16", {"amx_bf16": False}, True),
         ("cpu", "bf16", {"amx_bf16": True}, False),

@@ -74,7 +74,7 @@ def test_windows_join_without_a_seam(words, gap):
         assert one.start < one.end <= after.start
 
 
-@pytest.mark.parametrize("longest_clip, window", [(None, 30), (90.0, 30), (12.0, 12), (1.0, 4)])
+@pytest.mark.parametrize(("longest_clip", "window"), [(None, 30), (90.0, 30), (12.0, 12), (1.0, 4)])
 def test_windows_are_as_long_as_the_clips_of_the_training(longest_clip, window):
     samples = np.ones(100 * 16000, np.float32)  # a token that no utterance ends
     hears = Hears()
