@@ -19,8 +19,9 @@ from typing import Any
 
 import torch
 from output import Output, add_json
+from peers import PEFT, Peft, has_peft
 from scans import mambapy_scan, scan_inputs
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel
 
@@ -119,7 +120,6 @@ class Way:
         return ", ".join([self.method, *more])
 
 
-PEFT = "PEFT's LoRA"
 COMPILED = ("mambadapter", "mambadapter_longconv", "lora", "full_finetuning")
 
 
@@ -129,28 +129,11 @@ def ways() -> Iterator[Way]:
     yield Way("full_finetuning")
     if mamba_ssm.unusable("cuda") is None:
         yield Way("mambadapter", backend="mamba_ssm")
-    if importlib.util.find_spec("peft"):
+    if has_peft():
         yield Way(PEFT)
     for compiled in ("layers", "step"):
         for method in COMPILED:
             yield Way(method, compiled=compiled)
-
-
-class Peft(nn.Module):
-    """A transformers encoder with PEFT's LoRA in its queries and values, called as ours are."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        from peft import LoraConfig, get_peft_model
-
-        model.feature_extractor._freeze_parameters()
-        self.width = model.config.hidden_size
-        config = LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"])
-        self.model = get_peft_model(model, config)
-
-    def forward(self, wavs: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = self.model(wavs).last_hidden_state
-        return hidden, torch.full((len(wavs),), hidden.shape[1], device=hidden.device)
 
 
 def step(family: str, way: Way, clips: int, seconds: float, half: bool, device: str) -> Step:

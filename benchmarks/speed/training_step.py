@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 from output import Output, add_json
+from peers import PEFT, Peft, has_peft
 from transformers import AutoModel
 
 from mambadapter.budget.count import architecture_config
@@ -96,6 +97,11 @@ def compare(family: str, rounds: int, clock, folder: Path) -> dict[str, dict[str
     )  # a copy for each way would fill a laptop
     steps = {NAIVE: naive(family)}
     steps |= {way.name: step(checkpoint, way, folder / "kept") for way in WAYS}
+    # Where attention reads the weights past their modules, PEFT's change would do nothing.
+    if has_peft() and config.model_type != "wavlm":
+        peers = Peft(AutoModel.from_config(config, dtype=torch.float32))
+        head = PooledClassifier(peers.width, CLASSES)
+        steps[PEFT] = Step(peers, head, CLIPS, SECONDS, lr=1e-3)
     milliseconds = alternate(steps, rounds, warmup=1, clock=clock)
     return {
         name: {
