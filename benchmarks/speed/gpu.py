@@ -230,7 +230,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int)
     parser.add_argument("--eager", action="store_true", help="leave out what is compiled")
     add_json(parser)
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     if arguments.part == "scans":
         output = Output(arguments.json, arguments.device)
         for shape in SHAPES:
