@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mambadapter.cli.files import user_path
 from mambadapter.errors import UserError
@@ -55,17 +56,19 @@ def run(arguments: argparse.Namespace) -> None:
 
     given = {name: getattr(arguments, name) for name in _SETTINGS}
     settings = {name: value for name, value in given.items() if value is not None}
-    found = inspect_data(arguments.data, settings, arguments.task)
-    page = write_inspection(found, Path(arguments.output))
-    print(inspection_text(found))
-    print(f"Wrote {page}.")
-    folders = {name: getattr(arguments, name) for name in _FOLDERS}
-    if arguments.augmented:
-        from mambadapter.report.augmented import draw_augmented
+    with TemporaryDirectory() as cache:  # of clips that have no file of their own
+        data = arguments.data, settings, arguments.task, Path(cache)
+        found = inspect_data(*data)
+        page = write_inspection(found, Path(arguments.output))
+        print(inspection_text(found))
+        print(f"Wrote {page}.")
+        folders = {name: getattr(arguments, name) for name in _FOLDERS}
+        if arguments.augmented:
+            from mambadapter.report.augmented import draw_augmented
 
-        listing = read_listing(arguments.data, settings, arguments.task)
-        print(f"Wrote {draw_augmented(listing, arguments.augmented, **folders)}.")
-    elif any(folders.values()):
+            picture = draw_augmented(read_listing(*data), arguments.augmented, **folders)
+            print(f"Wrote {picture}.")
+    if any(folders.values()) and not arguments.augmented:
         raise UserError(
             "--noise_folder and --reverberation_folder are of a picture; add --augmented FILE.png."
         )

@@ -101,6 +101,15 @@ def test_every_layout_lists_the_same_clips(lay_out, own, tmp_path):
         assert {row.group for row in listing.rows} == {*SPEAKERS}
 
 
+def test_splits_that_folders_give_can_be_left_out(own, tmp_path):
+    folder, rows = own
+    for label in CLASSES:
+        (tmp_path / label).symlink_to(folder / label, target_is_directory=True)
+    data, _ = in_split_folders(tmp_path, rows)
+    assert {row.split for row in read_data(data, "label", {}).rows} == {"train", "valid", "test"}
+    assert {row.split for row in read_data(data, "label", {"split": "none"}).rows} == {""}
+
+
 @pytest.mark.parametrize("label", ["01", "True", "null", "1e3", "NaN", "no"])
 def test_labels_stay_the_text_that_they_are(label, tmp_path):
     names = [f"{number}.wav" for number in range(3)]

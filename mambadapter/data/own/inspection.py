@@ -5,7 +5,7 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from itertools import combinations
 from pathlib import Path
@@ -66,7 +66,10 @@ class _Heard:
 
 
 def inspect_data(
-    data_folder: str | Path, settings: Mapping[str, str], task: str = "auto"
+    data_folder: str | Path,
+    settings: Mapping[str, str],
+    task: str = "auto",
+    cache_folder: Path | None = None,
 ) -> Inspection:
     """Read a folder or a table and decode every clip.
 
@@ -78,6 +81,8 @@ def inspect_data(
         Those of ``hparams/own_data.yaml`` that are not as there.
     task : {"auto", "sounds", "speech"}
         Whether classes or transcripts are learnt; ``auto`` where there is only one of the two.
+    cache_folder : Path, optional
+        As of `mambadapter.data.own.layouts.read_data`.
 
     Returns
     -------
@@ -93,7 +98,7 @@ def inspect_data(
     >>> inspect_data("sounds", {}).facts["layout"]  # doctest: +SKIP
     'a folder for each class'
     """
-    listing = read_listing(data_folder, settings, task)
+    listing = read_listing(data_folder, settings, task, cache_folder)
     heard, problems = _listen(listing)
     split_of, findings = _splits(listing, set(heard))
     findings = [
@@ -126,14 +131,19 @@ def inspect_data(
     )
 
 
-def read_listing(data_folder: str | Path, settings: Mapping[str, str], task: str) -> Listing:
+def read_listing(
+    data_folder: str | Path,
+    settings: Mapping[str, str],
+    task: str,
+    cache_folder: Path | None = None,
+) -> Listing:
     """What a folder or a table lists, whether it is for classes or for transcripts; as `inspect_data`."""
     targets: dict[str, Target] = {"sounds": "label", "speech": "text"}
     wanted = [targets[task]] if task in targets else list(targets.values())
     found, refused = [], []
     for target in wanted:
         try:
-            found.append(read_data(data_folder, target, settings))
+            found.append(read_data(data_folder, target, settings, cache_folder))
         except NoTarget as error:
             refused.append(error)
     if len(found) > 1:
@@ -178,7 +188,7 @@ def _splits(listing: Listing, usable: set[str]) -> tuple[dict[str, str], list[Fi
     if not rows:
         return {}, []
     labels = {row.key: row.classes for row in rows} if listing.target == "label" else None
-    kept = Listing(listing.layout, listing.target, listing.root, rows, listing.read, listing.flags)
+    kept = replace(listing, rows=rows)
     try:
         split_of = split_rows(kept, labels)
     except UserError as error:

@@ -8,15 +8,23 @@ from mambadapter.data.own.folders import class_folders, read_folders, split_fold
 from mambadapter.data.own.kaldi import RECORDINGS, read_kaldi
 from mambadapter.data.own.labels import NO_SEPARATOR, checked_separator
 from mambadapter.data.own.rows import Listing, NoTarget, Row, Target, listed, split_named
-from mambadapter.data.own.tables import AUTO, SUFFIXES, read_rows
+from mambadapter.data.own.saved import SAVED, read_saved
+from mambadapter.data.own.tables import AUTO, NONE, SUFFIXES, read_rows
 from mambadapter.errors import UserError, did_you_mean
 
-TABLE, FOLDERS, AUDIOFOLDER, KALDI = "table", "folders", "audiofolder", "kaldi"
-LAYOUTS = (TABLE, FOLDERS, AUDIOFOLDER, KALDI)
+TABLE, FOLDERS, AUDIOFOLDER, KALDI, DATASETS = (
+    "table", "folders", "audiofolder", "kaldi", "datasets",
+)  # fmt: skip
+LAYOUTS = (TABLE, FOLDERS, AUDIOFOLDER, KALDI, DATASETS)
 _METADATA = "metadata"
 
 
-def read_data(data_folder: str | Path, target: Target, settings: Mapping[str, str]) -> Listing:
+def read_data(
+    data_folder: str | Path,
+    target: Target,
+    settings: Mapping[str, str],
+    cache_folder: Path | None = None,
+) -> Listing:
     """Read what a folder or a table lists.
 
     Parameters
@@ -27,6 +35,8 @@ def read_data(data_folder: str | Path, target: Target, settings: Mapping[str, st
         What is learnt of a clip.
     settings : Mapping[str, str]
         Those of ``hparams/own_data.yaml``.
+    cache_folder : Path, optional
+        Where clips are written that have no file of their own, those inside of a ``datasets`` folder.
 
     Returns
     -------
@@ -53,13 +63,20 @@ def read_data(data_folder: str | Path, target: Target, settings: Mapping[str, st
         )
     layout = _recognise(given) if asked == AUTO else asked
     separator = checked_separator(settings.get("label_separator", NO_SEPARATOR))
-    if separator and (target == "text" or layout not in (TABLE, AUDIOFOLDER)):
+    if separator and (target == "text" or layout not in (TABLE, AUDIOFOLDER, DATASETS)):
         raise NoTarget(
             f"--data.label_separator parts labels in a table, and {given} is read for its "
             f"{'transcripts' if target == 'text' else 'folders'}; leave it out."
         )
-    readers = {TABLE: _tables, AUDIOFOLDER: _audiofolder, FOLDERS: _folders, KALDI: _kaldi}
-    root, rows, read = readers[layout](given, target, settings)
+    written = None
+    if layout == DATASETS:
+        root = given
+        rows, read, written = read_saved(given, target, settings, cache_folder)
+    else:
+        readers = {TABLE: _tables, AUDIOFOLDER: _audiofolder, FOLDERS: _folders, KALDI: _kaldi}
+        root, rows, read = readers[layout](given, target, settings)
+    if settings.get("split") == NONE:
+        rows = [replace(row, split="") for row in rows]
     if (folder := settings.get("audio_folder", AUTO)) != AUTO:
         root = Path(folder).expanduser()
         if not root.is_dir():
@@ -70,7 +87,7 @@ def read_data(data_folder: str | Path, target: Target, settings: Mapping[str, st
     flags = {key: value for key, value in settings.items() if value != AUTO}
     if not separator:
         flags.pop("label_separator", None)
-    return Listing(layout, target, root, rows, read, flags)
+    return Listing(layout, target, root, rows, read, flags, written)
 
 
 def _recognise(given: Path) -> str:
@@ -82,11 +99,8 @@ def _recognise(given: Path) -> str:
             )
         return TABLE
     names = {path.name for path in given.iterdir()}
-    if "dataset_info.json" in names or "dataset_dict.json" in names:
-        raise UserError(
-            f"{given} is a folder of datasets.save_to_disk, whose audio is inside of its tables; write it as "
-            "an audiofolder: files, and a metadata.csv with file_name and label."
-        )
+    if names & SAVED:
+        return DATASETS
     splits = [path for path in given.iterdir() if path.is_dir() and split_named(path.name)]
     fits = []
     if any((folder / RECORDINGS).is_file() for folder in (given, *splits)):
@@ -105,8 +119,8 @@ def _recognise(given: Path) -> str:
             f"the one folder with audio {classes[0].name}" if classes else "no audio and no table"
         )
         raise UserError(
-            f"{given} has {what}; give a table ({', '.join(SUFFIXES)}), a folder for each class, or a Kaldi "
-            "folder."
+            f"{given} has {what}; give a table ({', '.join(SUFFIXES)}), a folder for each class, a Kaldi "
+            "folder, or one of datasets' save_to_disk."
         )
     if len(fits) > 1:
         raise UserError(

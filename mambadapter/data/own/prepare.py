@@ -48,7 +48,7 @@ def prepare_sounds(
     manifest_folder : str or Path
         Where the manifests go.
     cache_folder : str or Path
-        Where the lengths of files are remembered, for all runs.
+        Where the lengths of files are remembered, for all runs, and clips written that had no file.
     reading : Mapping[str, str]
         How the folder is read: ``hparams/own_data.yaml``.
     test_fold : int or str
@@ -75,7 +75,7 @@ def prepare_sounds(
     >>> prepare_sounds("sounds", "manifests", "cache", {})["train"].name  # doctest: +SKIP
     'train.json'
     """
-    listing = read_data(data_folder, "label", reading)
+    listing = read_data(data_folder, "label", reading, Path(cache_folder))
     if not listing.several and (mark := likely_separator(row.target for row in listing.rows)):
         logger.warning(
             "Labels seem to be parted by '%s', and are read as one each; if a clip may have several: "
@@ -96,7 +96,7 @@ def prepare_sounds(
     return write_manifests(
         Path(manifest_folder),
         _made_from(listing, reading, cut, {"skip_unusable_audio": skip_unusable_audio}),
-        listing.root,
+        listing.audio,
         choose,
     )
 
@@ -141,7 +141,7 @@ def prepare_speech(
     >>> prepare_speech("clips.csv", "manifests", "cache", {}, rules)["train"].name  # doctest: +SKIP
     'train.json'
     """
-    listing = read_data(data_folder, "text", reading)
+    listing = read_data(data_folder, "text", reading, Path(cache_folder))
     settings = {
         "rule": asdict(rules) | {"look_alikes": dict(rules.look_alikes)},
         "longest_seconds": longest_seconds,
@@ -175,7 +175,7 @@ def prepare_speech(
     return write_manifests(
         Path(manifest_folder),
         _made_from(listing, reading, {"split_seed": split_seed}, settings),
-        listing.root,
+        listing.audio,
         choose,
     )
 
@@ -187,8 +187,8 @@ def characters(texts: Mapping[str, str]) -> Counter[str]:
 
 def measured_rows(listing: Listing, cache_folder: str | Path) -> Iterator[tuple[Row, Measured]]:
     """Each row with the seconds of its clip, or what is wrong with it."""
-    place = hashlib.sha256(str(listing.root.resolve()).encode()).hexdigest()[:16]
-    cache = DurationCache(Path(cache_folder) / f"own-{place}-durations.json", listing.root)
+    place = hashlib.sha256(str(listing.audio.resolve()).encode()).hexdigest()[:16]
+    cache = DurationCache(Path(cache_folder) / f"own-{place}-durations.json", listing.audio)
     names = [*dict.fromkeys(row.name for row in listing.rows)]
     files = cache.measure(names)
     for row in listing.rows:

@@ -31,7 +31,7 @@ class NoTarget(UserError):
 class Row:
     """A clip: a file, or a segment of one."""
 
-    name: str  # as it is listed: a path below `Listing.root`, or an absolute one
+    name: str  # as it is listed: a path below `Listing.audio`, or an absolute one
     target: str  # its class or its transcript
     table: str  # where it is listed
     line: int  # there, from 1; 0 of a folder
@@ -66,19 +66,25 @@ class Listing:
 
     layout: str  # such as ``table``
     target: Target
-    root: Path  # where relative names start
+    root: Path  # where relative names start, for messages
     rows: list[Row]
     read: str  # how it was read, in words
     flags: dict[str, str] = field(default_factory=dict)  # settings that were needed to read it
+    written: Path | None = None  # where relative names start of clips that had no file of their own
 
     @property
     def several(self) -> bool:
         """Whether a clip may have several labels."""
         return any(row.labels for row in self.rows)
 
+    @property
+    def audio(self) -> Path:
+        """Where relative names of files start."""
+        return self.written or self.root
+
     def path(self, row: Row) -> Path:
         """The file of a row."""
-        return self.root / row.name
+        return self.audio / row.name
 
 
 class Broken:

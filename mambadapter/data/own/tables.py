@@ -29,7 +29,7 @@ _KNOWN = {
 }
 AUTO, NONE = "auto", "none"
 
-_Cells = Iterator[tuple[int, Mapping[str, Any]]]
+Cells = Iterator[tuple[int, Mapping[str, Any]]]
 
 
 def read_rows(
@@ -63,6 +63,18 @@ def read_rows(
         One line that names the table, the first broken row, and the mend.
     """
     header, cells = _open(path, delimiter)
+    return rows_of(path, header, cells, target, columns, split)
+
+
+def rows_of(
+    path: Path,
+    header: list[str],
+    cells: Cells,
+    target: Target,
+    columns: Mapping[str, str],
+    split: str = "",
+) -> tuple[list[Row], str]:
+    """As `read_rows`, of a table that is open: its columns, and the cells of each line."""
     chosen = _choose(path, header, {**columns, **({"split": NONE} if split else {})}, target)
     separator = checked_separator(columns.get("label_separator", NO_SEPARATOR))
     rows, broken = [], Broken()
@@ -222,7 +234,7 @@ def _choose(
     return chosen
 
 
-def _open(path: Path, delimiter: str) -> tuple[list[str], _Cells]:
+def _open(path: Path, delimiter: str) -> tuple[list[str], Cells]:
     if path.suffix == ".parquet":
         return _parquet(path)
     text = _decoded(path)
@@ -253,7 +265,7 @@ def _decoded(path: Path) -> Iterable[str]:
             yield text
 
 
-def _csv(path: Path, lines: Iterable[str], delimiter: str) -> tuple[list[str], _Cells]:
+def _csv(path: Path, lines: Iterable[str], delimiter: str) -> tuple[list[str], Cells]:
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
 
     def refuse(error: csv.Error) -> UserError:
@@ -277,7 +289,7 @@ def _csv(path: Path, lines: Iterable[str], delimiter: str) -> tuple[list[str], _
         )
     _check_header(path, header)
 
-    def cells() -> _Cells:
+    def cells() -> Cells:
         try:
             for row in reader:
                 if not row:
@@ -307,13 +319,13 @@ def _check_header(path: Path, header: list[str]) -> None:
         )
 
 
-def _json_lines(path: Path, lines: Iterable[str]) -> tuple[list[str], _Cells]:
+def _json_lines(path: Path, lines: Iterable[str]) -> tuple[list[str], Cells]:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(found := dict(pairs)) < len(pairs):
             raise ValueError("a key is there twice")
         return found
 
-    def all_rows() -> _Cells:
+    def all_rows() -> Cells:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -335,7 +347,7 @@ def _json_lines(path: Path, lines: Iterable[str]) -> tuple[list[str], _Cells]:
         raise UserError(f"{path} is empty; give a table with an object on a line for each clip.")
     header = list(first[1])
 
-    def cells() -> _Cells:
+    def cells() -> Cells:
         yield first
         for number, row in rows:
             yield number, {name: row.get(name) for name in header}
@@ -343,7 +355,7 @@ def _json_lines(path: Path, lines: Iterable[str]) -> tuple[list[str], _Cells]:
     return header, cells()
 
 
-def _parquet(path: Path) -> tuple[list[str], _Cells]:
+def _parquet(path: Path) -> tuple[list[str], Cells]:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -359,7 +371,7 @@ def _parquet(path: Path) -> tuple[list[str], _Cells]:
     header = list(file.schema_arrow.names)
     _check_header(path, header)
 
-    def cells() -> _Cells:
+    def cells() -> Cells:
         number = 0
         for batch in file.iter_batches(batch_size=10_000):
             for row in batch.to_pylist():

@@ -1,0 +1,156 @@
+"""Folders that ``save_to_disk`` of Hugging Face's ``datasets`` wrote; audio inside becomes files."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from mambadapter.data.own.rows import Row, Target, listed, split_named
+from mambadapter.data.own.tables import AUTO, NONE, Cells, rows_of
+from mambadapter.encoders.loading import first_line
+from mambadapter.errors import UserError
+from mambadapter.utils.files import whole_file
+
+# By one of these such a folder is known: of a dataset, and of a dictionary of some.
+SAVED = frozenset({"dataset_info.json", "state.json", "dataset_dict.json"})
+
+_ROWS = 64  # that are in memory at a time
+
+
+def read_saved(
+    folder: Path, target: Target, columns: Mapping[str, str], cache_folder: Path | None
+) -> tuple[list[Row], str, Path | None]:
+    """The clips of a ``Dataset`` or a ``DatasetDict``, whose keys are the splits.
+
+    Parameters
+    ----------
+    folder : Path
+        What ``save_to_disk`` wrote.
+    target : {"label", "text"}
+        What is learnt of a clip.
+    columns : Mapping[str, str]
+        As of `mambadapter.data.own.tables.read_rows`; the path is by default the only column of audio.
+    cache_folder : Path, optional
+        Audio that is inside of the dataset is written to ``clips`` there, each clip once, below its digest.
+
+    Returns
+    -------
+    tuple[list[Row], str, Path or None]
+        The clips, in words how they were read, and where their names start if not in the folder.
+
+    Raises
+    ------
+    UserError
+        If ``datasets`` is not installed, it cannot read the folder, or as of `read_rows`.
+    """
+    loaded = _load(folder)
+    import datasets  # is there: it has loaded the folder
+
+    parts = loaded.items() if isinstance(loaded, datasets.DatasetDict) else [("", loaded)]
+    clips = None if cache_folder is None else cache_folder / "clips"
+    base = folder if (given := columns.get("audio_folder", AUTO)) == AUTO else Path(given)
+    rows: list[Row] = []
+    said, written = [], False
+    for key, dataset in parts:
+        split = ""
+        if key and columns.get("split") != NONE:
+            if (named := split_named(key)) is None:
+                raise UserError(
+                    f"{folder}: '{key}' is no split; name its parts train, valid and test, or let new splits "
+                    "be made: --data.split none."
+                )
+            split = named
+        path = folder / key if key else folder
+        chosen = {**columns, "path": _audio_column(path, dataset, columns)}
+        if isinstance(dataset.features.get(chosen["path"]), datasets.Audio):
+            written = True
+        more, read = rows_of(
+            path, *_opened(path, dataset, chosen["path"], base.expanduser(), clips), target, chosen, split
+        )  # fmt: skip
+        rows += more
+        said.append(read)
+    return rows, "; ".join(said), clips if written else None
+
+
+def _load(folder: Path) -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise UserError(
+            f"{folder}: what save_to_disk wrote is read by datasets, which is not installed; "
+            "pip install 'mambadapter[datasets]'."
+        ) from error
+    try:
+        return datasets.load_from_disk(str(folder))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{folder} is no whole folder of datasets' save_to_disk ({first_line(error)}); write it again."
+        ) from error
+
+
+def _audio_column(path: Path, dataset: Any, columns: Mapping[str, str]) -> str:
+    """The column of clips: the one that was named, the only one of audio, or one that is called so."""
+    import datasets
+
+    if (given := columns.get("path", AUTO)) != AUTO:
+        return given
+    audio = [name for name, of in dataset.features.items() if isinstance(of, datasets.Audio)]
+    if len(audio) > 1:
+        raise UserError(
+            f"{path}: the columns {listed(audio)} are all audio; say which: --data.path {audio[0]}."
+        )
+    return audio[0] if audio else AUTO
+
+
+def _opened(
+    path: Path, dataset: Any, audio: str, base: Path, clips: Path | None
+) -> tuple[list[str], Cells]:
+    """Columns and cells, with a file's name for audio and a class's for its number."""
+    import datasets
+
+    # Of what would be decoded, such as pictures, only the audio is read; and as it is stored.
+    header = [n for n, of in dataset.features.items() if n == audio or not _is_media(of)]
+    is_audio = isinstance(dataset.features.get(audio), datasets.Audio)
+    if is_audio:
+        dataset = dataset.cast_column(audio, datasets.Audio(decode=False))
+    names = {
+        name: of.int2str
+        for name, of in dataset.features.items()
+        if isinstance(of, datasets.ClassLabel)
+    }
+
+    def cells() -> Cells:
+        line = 0
+        for batch in dataset.select_columns(header).with_format(None).iter(batch_size=_ROWS):
+            for values in zip(*batch.values(), strict=True):
+                line += 1
+                row = dict(zip(batch, values, strict=True))
+                for name, named in names.items():
+                    row[name] = "" if row[name] in (None, -1) else named(row[name])  # -1: no label
+                if is_audio:
+                    row[audio] = _file(path, row[audio], base, clips)
+                yield line, row
+
+    return header, cells()
+
+
+def _is_media(feature: Any) -> bool:
+    return hasattr(feature, "decode_example")
+
+
+def _file(path: Path, clip: Mapping[str, Any] | None, base: Path, clips: Path | None) -> str:
+    """The file of a clip, which is written where it has none: below `clips`, or an absolute path."""
+    if clip is None:
+        return ""
+    content, named = clip["bytes"], clip["path"] or ""
+    if content is None:
+        return str((base / named).absolute()) if named else ""
+    if clips is None:
+        raise UserError(f"{path}: its clips are inside of it; give cache_folder, to write them to.")
+    # A path may be of the machine, and of the system, on which the dataset was made.
+    name = PureWindowsPath(named).name.replace("\0", "") or "clip"
+    below = Path(hashlib.blake2b(content, digest_size=8).hexdigest(), name)
+    if not (clips / below).is_file():
+        with whole_file(clips / below) as partial:
+            partial.write_bytes(content)
+    return str(below)
