@@ -203,6 +203,8 @@ _ROWS = (
     Key("norm_lr_scale", NUMBER, read=False),
     Key("scan_lr_scale", NUMBER, read=False),
     Key("head_lstm", _whole(0), (CTC,)),
+    Key("token_type", _one_of("char", "unigram", "bpe"), (CTC,)),
+    Key("vocab_size", _whole(2, null=True), (CTC,)),
     Key("decoding", _one_of("greedy", "beam"), (CTC,)),
     Key("beam_size", _whole(1), (CTC,)),
     Key("language_model", PATH_OR_NULL, (CTC,)),

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mambadapter.data.audio import Clip, audio_pipeline, resampled
 from mambadapter.data.few_shot import draw_shots
+from mambadapter.data.tokens import Encode, Tokens
 from mambadapter.errors import UserError
 from mambadapter.text.vocabulary import Vocabulary
 from mambadapter.utils.files import read_json, shown
@@ -116,52 +117,67 @@ def transcription_datasets(
     sample_rate: int,
     frames: Callable[[Tensor], Tensor],
     channel: int | None = None,
+    tokens: Tokens | None = None,
 ) -> tuple[dict[str, DynamicItemDataset], Vocabulary]:
-    """Make SpeechBrain datasets of transcribed clips, and the vocabulary of their characters.
+    """Make SpeechBrain datasets of transcribed clips, and the vocabulary of the training texts.
 
     Left out of training is what CTC cannot align with the `frames` that (B,) samples make.
     """
     entries = _read_all(manifests, "text")
-    entries["train"] = alignable(entries["train"], sample_rate, frames)
-    vocabulary = Vocabulary.of(entry["text"] for entry in entries["train"].values())
-    return _text_datasets(entries, sample_rate, vocabulary.encode, channel), vocabulary
+    encode: Encode
+    if tokens is not None and tokens.has_pieces:
+        texts = [entry["text"] for entry in entries["train"].values()]
+        learnt = main_first(partial(tokens.pieces, texts))
+        vocabulary, encode = learnt.vocabulary, learnt.encode
+        entries["train"] = alignable(entries["train"], sample_rate, frames, encode)
+    else:
+        entries["train"] = alignable(entries["train"], sample_rate, frames)
+        vocabulary = Vocabulary.of(entry["text"] for entry in entries["train"].values())
+        encode = vocabulary.encode
+    return _text_datasets(entries, sample_rate, encode, channel), vocabulary
 
 
 def alignable(
-    entries: Mapping[str, Mapping[str, Any]], sample_rate: int, frames: Callable[[Tensor], Tensor]
+    entries: Mapping[str, Mapping[str, Any]],
+    sample_rate: int,
+    frames: Callable[[Tensor], Tensor],
+    encode: Callable[[str], Sequence] = str,
 ) -> dict[str, Mapping[str, Any]]:
-    """Leave out clips with fewer frames than CTC needs: one a character, and one between two alike."""
+    """Leave out clips with fewer frames than CTC needs: one a token, and one between two alike.
+
+    Without `encode` a token is a character.
+    """
     if not entries:
         return {}
     samples = [resampled(entry["duration"], sample_rate) for entry in entries.values()]
     there = dict(zip(entries, frames(torch.tensor(samples)).tolist(), strict=True))
-    short = [name for name, e in entries.items() if there[name] < frames_needed(e["text"])]
+    short = [name for name, e in entries.items() if there[name] < frames_needed(encode(e["text"]))]
     if short:
         logger.warning(
-            "train: left out %d clips with more characters than CTC has frames, such as %s",
+            "train: left out %d clips with more tokens than CTC has frames, such as %s",
             len(short), shown(short[0]),
         )  # fmt: skip
     kept = {name: entry for name, entry in entries.items() if name not in set(short)}
     if not kept:
-        raise UserError("No training clip has as many frames as characters; are the texts theirs?")
+        raise UserError("No training clip has as many frames as tokens; are the texts theirs?")
     return kept
 
 
-def frames_needed(text: str) -> int:
-    """How many frames CTC needs for a text: between two alike it puts a blank.
+def frames_needed(tokens: Sequence) -> int:
+    """How many frames CTC needs for tokens: between two alike it puts a blank.
 
     Example
     -------
     >>> frames_needed("yella")
     6
     """
-    return len(text) + sum(one == other for one, other in pairwise(text))
+    return len(tokens) + sum(one == other for one, other in pairwise(tokens))
 
 
 def text_datasets(
     manifests: Mapping[str, str | Path],
     sample_rate: int,
-    encode: Callable[[str], list[int]],
+    encode: Encode,
     channel: int | None = None,
 ) -> dict[str, DynamicItemDataset]:
     """Make SpeechBrain datasets of transcribed clips."""
@@ -171,7 +187,7 @@ def text_datasets(
 def _text_datasets(
     entries: Mapping[str, Any],
     sample_rate: int,
-    encode: Callable[[str], list[int]],
+    encode: Encode,
     channel: int | None,
 ) -> dict[str, DynamicItemDataset]:
     tokens = DynamicItem(["text"], partial(_tokens, encode=encode), ["tokens"])
@@ -180,7 +196,7 @@ def _text_datasets(
     return {split: DynamicItemDataset(e, items, keys) for split, e in entries.items()}
 
 
-def _tokens(text: str, encode: Callable[[str], list[int]]) -> Tensor:
+def _tokens(text: str, encode: Encode) -> Tensor:
     return torch.tensor(encode(text))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from mambadapter.decoding.timed import Pauses, Timed
 from mambadapter.encoders.loading import first_line
 from mambadapter.errors import UserError
-from mambadapter.text.vocabulary import UNKNOWN, Vocabulary
+from mambadapter.text.vocabulary import UNKNOWN, WORD_START, Vocabulary
 
 # Frames after which words that all texts of a beam begin with are given out: 1 s.
 _STEP = 50
@@ -96,7 +96,7 @@ class PrefixBeamSearch:
             ):  # else the model would be asked for a last word without letters
                 scores[(beam.full_text, True)] = scores.get((beam.full_text, False))
         best, *_ = search.finalize_decoding(beams, scores, {}, is_end=True)
-        yield from _timed(best.text.split(), best.text_frames)
+        yield from _timed(best.full_text.split(), best.text_frames)
 
     @staticmethod
     def _spaced(piece: Tensor, pauses: Pauses) -> Tensor:
@@ -128,7 +128,13 @@ class PrefixBeamSearch:
 
 
 class _Searcher(CTCPrefixBeamSearcher):
-    """SpeechBrain's; a doubled letter is in the word that the language model is asked for, too."""
+    """SpeechBrain's; a doubled letter is in the word that the language model is asked for, too.
+
+    Beams of pieces are told apart by their pieces: SpeechBrain looks for one that begins a word under a text
+    that none has, so that it would be there once for every frame.
+    """
+
+    space_index = -1  # of pieces, which have none
 
     def _get_new_beam(
         self,
@@ -141,11 +147,16 @@ class _Searcher(CTCPrefixBeamSearcher):
         previous_beam: CTCBeam,
     ) -> CTCBeam:
         known = len(beams)
+        begins = self.is_spm and new_token.startswith(WORD_START)
+        if self.is_spm:
+            # A mark that no piece has within it stands between those of a word.
+            written = " " + new_token[1:] if begins else WORD_START + new_token
+            new_prefix = previous_beam.text + written
         beam = super()._get_new_beam(
             frame_index, new_prefix, new_token, new_token_index, beams, p, previous_beam
         )
         doubled = new_token_index == previous_beam.last_token_index != self.space_index
-        if len(beams) > known and doubled:
+        if len(beams) > known and doubled and not begins:
             beam.partial_word += new_token
         return beam
 

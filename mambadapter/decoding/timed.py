@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from mambadapter.text.vocabulary import UNKNOWN, Vocabulary
+from mambadapter.text.vocabulary import Vocabulary
 
 # Frames of silence between words that end a segment, and frames that a segment has at most: 0.5 and 10 s.
 _PAUSE, _LONGEST = 25, 500
@@ -23,7 +23,8 @@ class Timed(NamedTuple):
 class Pauses:
     """Finds, piece by piece, the frames at which silence has lasted long enough to end a word.
 
-    A recogniser that is trained on single sentences need not write a space between two of them.
+    A recogniser that is trained on single sentences need not write a space between two of them. Pieces have
+    no spaces: the first of a sentence begins a word.
 
     Example
     -------
@@ -48,6 +49,8 @@ class Pauses:
 def words(vocabulary: Vocabulary, path: Iterable[int]) -> Iterator[Timed]:
     """The words of a path, which may be a stream; with spaces between them they are its text.
 
+    Pieces of SentencePiece make words, too.
+
     Example
     -------
     >>> vocabulary = Vocabulary(("<blank>", "<unk>", " ", "a", "b"))
@@ -55,16 +58,16 @@ def words(vocabulary: Vocabulary, path: Iterable[int]) -> Iterator[Timed]:
     [(1, 5, 'aa'), (6, 7, 'b')]
     """
     place, start, end, text = 0, 0, 0, ""
-    silent = (vocabulary.blank, vocabulary.tokens.index(UNKNOWN))
     for index, run in groupby(path):
         after = place + sum(1 for _ in run)
-        if vocabulary.tokens[index] == " ":
+        ends, written = vocabulary.spelled(index)
+        if ends:
             if text:
                 yield Timed(start, end, text)
             text = ""
-        elif index not in silent:
+        if written:
             start, end = start if text else place, after
-            text += vocabulary.tokens[index]
+            text += written
         place = after
     if text:
         yield Timed(start, end, text)
@@ -79,11 +82,11 @@ def letters(vocabulary: Vocabulary, path: Iterable[int]) -> Iterator[Timed]:
     >>> [tuple(one) for one in letters(vocabulary, [0, 3, 3, 0, 3, 2, 4])]
     [(1, 3, 'a'), (4, 5, 'a'), (6, 7, 'b')]
     """
-    place, silent = 0, (vocabulary.tokens[vocabulary.blank], UNKNOWN, " ")
+    place = 0
     for index, run in groupby(path):
-        after, token = place + sum(1 for _ in run), vocabulary.tokens[index]
-        if token not in silent:
-            yield Timed(place, after, token)
+        after, (_, written) = place + sum(1 for _ in run), vocabulary.spelled(index)
+        if written:
+            yield Timed(place, after, written)
         place = after
 
 

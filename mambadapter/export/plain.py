@@ -29,7 +29,7 @@ from mambadapter.errors import UserError
 from mambadapter.export.loaded import Loaded
 from mambadapter.heads import CTCHead, PooledClassifier
 from mambadapter.inference.package import CLASSIFICATION, MULTILABEL, SEQ2SEQ, TRANSCRIPTION
-from mambadapter.text.vocabulary import BLANK, UNKNOWN
+from mambadapter.text.vocabulary import BLANK, CHAR, UNKNOWN
 from mambadapter.utils.files import write_json
 
 # By task: what makes the model, and loads it again.
@@ -79,6 +79,8 @@ def check_head(loaded: Loaded) -> None:
     why = _ABSENT.get((AUTO_CLASSES[loaded.card["task"]], loaded.family))
     if isinstance(loaded.head, CTCHead) and loaded.head.lstm is not None:
         why = "its CTC models have no LSTM (head_lstm: 0 trains without)"
+    if (loaded.card.get("token_type") or CHAR) != CHAR:
+        why = "its tokenizer of CTC joins characters, not pieces (token_type: char trains those)"
     if isinstance(loaded.head, AdaptedDecoder) and loaded.encoder.frontend.ragged:
         why = (
             "its Whisper always reads the silence up to 30 s, which this one was trained without "

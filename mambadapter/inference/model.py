@@ -188,7 +188,7 @@ class TrainedModel:
         return tuple(self._readers)
 
     def labels(self, adapter: str | None = None) -> tuple[str, ...]:
-        """The classes, or characters, of an adapter, the first by default."""
+        """The classes, or tokens, of an adapter, the first by default."""
         return tuple(self._cards[self._named(adapter)[0]][1].get("labels", ()))
 
     def task(self, adapter: str | None = None) -> str:

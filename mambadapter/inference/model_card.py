@@ -9,6 +9,7 @@ from huggingface_hub import ModelCardData
 from mambadapter.inference.calibration import rates
 from mambadapter.inference.hub import CARD, README
 from mambadapter.inference.package import CLASSIFICATION, MULTILABEL, SEQ2SEQ, TRANSCRIPTION
+from mambadapter.text.vocabulary import CHAR
 from mambadapter.utils.files import read_json, whole_file
 
 _PIPELINES = {
@@ -76,7 +77,6 @@ def model_card(card: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     settings = {key: value for key, value in card["method"].items() if key != "name"}
     count, source = result["parameters"], str(card["encoder"])
     public = not Path(source).is_absolute()
-    labels = card.get("labels", [])
     data = ModelCardData(
         library_name="mambadapter",
         pipeline_tag=_PIPELINES[card["task"]],
@@ -96,7 +96,7 @@ def model_card(card: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         norms=count["layer_norm"],
         head=count["head"],
         kind="classes" if classifies else "writes",
-        known=", ".join(labels) if classifies else card.get("language") or "".join(labels[2:]),
+        known=card.get("language") or _known(card),
         metrics="\n".join(
             [
                 *(_metrics(result["metrics"].get("test", {})) or ["| test | not run |"]),
@@ -109,6 +109,15 @@ def model_card(card: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         command="predict" if classifies else "transcribe",
         bound=_BOUNDS.get(card["task"], "It writes something for every clip, whatever is in it."),
     )
+
+
+def _known(card: Mapping[str, Any]) -> str:
+    """Classes, characters, or how many pieces."""
+    labels = card.get("labels", [])
+    if card["task"] in _BOUNDS:
+        return ", ".join(labels)
+    kind = card.get("token_type") or CHAR
+    return "".join(labels[2:]) if kind == CHAR else f"{len(labels) - 2} pieces ({kind})"
 
 
 def _calibration(told: Mapping[str, Any] | None) -> list[str]:

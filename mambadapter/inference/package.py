@@ -34,6 +34,7 @@ from mambadapter.inference.hub import local_folder
 from mambadapter.methods import method_from_dict, method_to_dict
 from mambadapter.methods.base import Method
 from mambadapter.text import TextRules
+from mambadapter.text.vocabulary import CHAR, TOKEN_TYPES
 from mambadapter.utils.files import read_json, whole_file, write_json
 
 # The task that a package's card names, and the command that uses such a package.
@@ -47,8 +48,9 @@ _COMMANDS = {
 }
 _MEND = "copy the whole `adapter` folder again"
 
-# Of a card. It rises when an older program would read a newer card wrongly; the first cards had none.
-_VERSION = 1
+# Of a card. It rises when an older program would read a newer card wrongly: 2 has pieces for characters. The
+# first cards had none.
+_VERSION = 2
 
 
 def _is_text(value: Any) -> bool:
@@ -94,6 +96,7 @@ _KEYS_OF: dict[str, dict[str, Callable[[Any], bool]]] = {
         # Older ones have none of these.
         "decoding": lambda value: value is None or isinstance(value, dict),
         "longest_clip": lambda value: value is None or _are_seconds(value),
+        "token_type": lambda value: value is None or value in TOKEN_TYPES,
     },
     SEQ2SEQ: {
         "language": _is_text,
@@ -116,6 +119,7 @@ def save_package(
     calibration: Calibration | None = None,
     decoding: Decoding | None = None,
     longest_clip: float | None = None,
+    token_type: str = CHAR,
 ) -> Path:
     """Write an adapter package; only the main process does.
 
@@ -130,7 +134,7 @@ def save_package(
     method : Method
         The method that adapted it.
     labels : Sequence[str]
-        What the head's outputs stand for, in their order: class names, or characters.
+        What the head's outputs stand for, in their order: class names, or tokens.
     task : str
         ``classification``, ``multilabel`` or ``transcription``.
     audio_channel : int, optional
@@ -143,6 +147,8 @@ def save_package(
         Of ``transcription``: how texts were found in the test; default greedily.
     longest_clip : float, optional
         Of ``transcription``: seconds of the longest training clip, as long as which long recordings are read.
+    token_type : {"char", "unigram", "bpe"}
+        Of ``transcription``: what its labels are.
 
     Returns
     -------
@@ -160,7 +166,11 @@ def save_package(
     if task == CLASSIFICATION:
         about["calibration"] = calibration.to_dict() if calibration else None
     if task == TRANSCRIPTION:
-        about |= {"decoding": asdict(decoding or Decoding()), "longest_clip": longest_clip}
+        about |= {
+            "decoding": asdict(decoding or Decoding()),
+            "longest_clip": longest_clip,
+            "token_type": token_type,
+        }
     return _save(Path(folder), modules, source, method, about)
 
 
@@ -225,7 +235,7 @@ def _save(
         save_file(written_tensors(modules), str(partial))
     source, settings = split_source(source)
     card = {
-        "version": _VERSION,
+        "version": 1 if about.get("token_type", CHAR) == CHAR else _VERSION,
         # A folder must be found again from wherever the package is used.
         "encoder": str(Path(source).expanduser().resolve())
         if Path(source).expanduser().is_dir()

@@ -23,7 +23,7 @@ from mambadapter.inference.results import Segment, Transcript
 from mambadapter.inference.windows import Samples, hop_of, windows
 from mambadapter.methods.base import Method
 from mambadapter.text import TextRules
-from mambadapter.text.vocabulary import Vocabulary
+from mambadapter.text.vocabulary import CHAR, Vocabulary
 
 # Windows of a long recording are as long as the longest clip of the training, between these, in seconds.
 _SHORTEST_WINDOW, _LONGEST_WINDOW = 4.0, 30.0
@@ -35,7 +35,7 @@ _CORE, _CONTEXT = (
 
 @dataclass(frozen=True)
 class CTCTranscriber:
-    """A recogniser that scores characters on every frame.
+    """A recogniser that scores tokens on every frame.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class CTCTranscriber:
         check_held(folder, make_head)
         head = make_head()
         load_weights(folder, card, checkpoint.source, {"encoder": encoder, "head": head})
-        vocabulary = Vocabulary(tuple(card["labels"]))
+        vocabulary = Vocabulary(tuple(card["labels"]), card.get("token_type") or CHAR)
         return cls(encoder, head, vocabulary, decoding_of(folder, card), card.get("longest_clip"))
 
     def decoded(self, decoding: Mapping[str, Any]) -> "CTCTranscriber":

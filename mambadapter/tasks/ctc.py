@@ -1,4 +1,4 @@
-"""Recognition by CTC: adapt a frozen encoder and train a layer that scores characters on each frame."""
+"""Recognition by CTC: adapt a frozen encoder and train a layer that scores tokens on each frame."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,7 @@ from mambadapter.config.schema import CTC, contract
 from mambadapter.data.audio import channel_number
 from mambadapter.data.batching import batches_by_length
 from mambadapter.data.manifests import main_first, transcription_datasets
+from mambadapter.data.tokens import Tokens
 from mambadapter.decoding.ctc import Decoding
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.experiments.run import run
@@ -36,12 +37,15 @@ def train(experiment: Experiment, test: bool) -> None:
         count_norms=hparams["adapter_budget_norms"],
     )
     channel = channel_number(hparams["audio_channel"])
+    tokens = Tokens(
+        hparams["token_type"], hparams["vocab_size"], experiment.folder / "sentencepiece.model"
+    )
     manifests = main_first(hparams["prepare"])
 
     seed_everything(hparams["seed"], verbose=False)
     encoder = AdaptedEncoder.from_pretrained(hparams["source"], method)
     datasets, vocabulary = transcription_datasets(
-        manifests, encoder.sample_rate, encoder.frames, channel=channel
+        manifests, encoder.sample_rate, encoder.frames, channel=channel, tokens=tokens
     )
     head = CTCHead(encoder.width, len(vocabulary), lstm=hparams["head_lstm"])
     modules = {"encoder": encoder, "head": head}
@@ -78,6 +82,7 @@ def train(experiment: Experiment, test: bool) -> None:
         hparams["source"],
         method,
         labels=vocabulary.tokens,
+        token_type=vocabulary.token_type,
         task=TRANSCRIPTION,
         audio_channel=channel,
         decoding=Decoding.of(brain.hparams),

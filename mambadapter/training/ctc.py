@@ -1,4 +1,4 @@
-"""Train and test a recogniser of characters on an adapted encoder."""
+"""Train and test a recogniser by CTC on an adapted encoder."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from mambadapter.training.recognition import RecognitionBrain, token_lengths
 
 
 class CTCBrain(RecognitionBrain):
-    """Connectionist temporal classification (Graves et al. 2006) of characters.
+    """Connectionist temporal classification (Graves et al. 2006) of characters or pieces.
 
     Validation is by greedy decoding; the test is decoded as the YAML says.
     """
@@ -34,7 +34,7 @@ class CTCBrain(RecognitionBrain):
         return self.modules.head(hidden, frames).float().log_softmax(-1), frames
 
     def loss(self, predictions: tuple[Tensor, Tensor], batch: Any, stage: sb.Stage) -> Tensor:
-        """CTC, a mean over characters of a clip and then over clips.
+        """CTC, a mean over tokens of a clip and then over clips.
 
         A clip whose text does not fit its frames counts 0; outside training the texts are kept.
         """

@@ -114,4 +114,4 @@ def test_clips_with_too_few_frames_are_left_out(
     entries = {"a": {"duration": clip.seconds, "text": text}, "b": {"duration": 9.0, "text": "a"}}
     kept = alignable(entries, encoder.sample_rate, encoder.frames)
     assert ("a" in kept) == (spare >= 0)
-    assert ("left out 1 clips with more characters" in caplog.text) == (spare < 0)
+    assert ("left out 1 clips with more tokens" in caplog.text) == (spare < 0)

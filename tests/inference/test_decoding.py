@@ -253,10 +253,15 @@ def test_a_card_with_another_decoding_is_refused(recogniser, tmp_path, bad):
         load_adapter(edited(recogniser / "beam", tmp_path / "a", decoding=bad))
 
 
-@pytest.mark.parametrize("space", [" ", "d"], ids=["spaces", "no spaces"])
-def test_each_utterance_of_a_long_recording_is_read_by_itself(space):
+@pytest.mark.parametrize(
+    ("space", "token_type", "twice"),
+    [(" ", "char", "abab"), ("d", "char", "abab"), ("d", "bpe", "ab ab")],
+    ids=["spaces", "no spaces", "pieces"],
+)
+def test_each_utterance_of_a_long_recording_is_read_by_itself(space, token_type, twice):
     """With 0.2 s around it, after windows have found the rests; times are those of the recording."""
-    vocabulary = Vocabulary(tuple(space if one == " " else one for one in VOCABULARY.tokens))
+    written = {" ": space, "a": "▁a" if token_type == "bpe" else "a"}
+    vocabulary = Vocabulary(tuple(written.get(one, one) for one in TOKENS), token_type)
     silence, said = [{"<blank>": 1}], [{"a": 1}, {"<blank>": 1}, {"b": 1}]
     scores = heard(*silence * 100, *said, *silence * 900, *said, *said, *silence * 1000)
     samples = np.append(np.repeat(np.arange(len(scores), dtype=np.float32), 320), np.zeros(80))
@@ -267,5 +272,5 @@ def test_each_utterance_of_a_long_recording_is_read_by_itself(space):
     assert sorted(sizes)[:2] == [23, 26]
     assert [(one.start, one.end, one.text) for one in found.segments] == [
         (2.0, 2.06, "ab"),
-        (20.06, 20.18, "abab"),
+        (20.06, 20.18, twice),
     ]

@@ -13,6 +13,7 @@ from mambadapter.config import load_experiment
 from mambadapter.config.schema import contract
 from mambadapter.errors import UserError
 from mambadapter.inference import load_adapter
+from mambadapter.text.pieces import Pieces
 
 DOCUMENTS = [
     RECIPES.parent / "docs/your_own_data.md",
@@ -151,11 +152,14 @@ def test_sounds_from_inspect_to_predict(data, encoder_folders, tmp_path, capsys)
     assert re.match(r".*clip\.wav: (high|low) 0\.\d+, (high|low) 0\.\d+\n", capsys.readouterr().out)
 
 
-def test_speech_from_inspect_to_transcribe(data, encoder_folders, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "tokens", [(), ("--token_type", "bpe", "--vocab_size", 8)], ids=["characters", "pieces"]
+)
+def test_speech_from_inspect_to_transcribe(tokens, data, encoder_folders, tmp_path, capsys):
     done = run(
         "YourSpeech", "--data_folder", data / "my_speech", "--encoder", encoder_folders["wav2vec2"],
         "--number_of_epochs", 1, "--output_root", tmp_path, "--output_folder", tmp_path / "run",
-        "--adapter", "lora", hparams="hparams/quickstart.yaml",
+        "--adapter", "lora", *tokens, hparams="hparams/quickstart.yaml",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Rare" not in done.stderr
@@ -164,7 +168,12 @@ def test_speech_from_inspect_to_transcribe(data, encoder_folders, tmp_path, caps
     result = json.loads((tmp_path / "run/result.json").read_text())
     assert result["metrics"]["test"]["utterances"] == 4
     card = json.loads((tmp_path / "run/adapter/adapter.json").read_text())
-    assert card["labels"] == ["<blank>", "<unk>", " ", "a", "h", "o"]
+    if tokens:
+        kept = (tmp_path / "run/sentencepiece.model").read_bytes()
+        assert card["labels"] == [*Pieces(kept).vocabulary.tokens]
+        assert "▁oh" in card["labels"]
+    else:
+        assert card["labels"] == ["<blank>", "<unk>", " ", "a", "h", "o"]
     assert cli.main(["transcribe", str(tmp_path / "run"), str(data / "clip.wav")]) == 0
 
 
