@@ -49,10 +49,11 @@ def write_inspection(found: Inspection, path: Path) -> Path:
     ]
     if found.counts:
         rows = [
-            [label, str(sum(of.values())), *map(str, of.values())]
+            [label, str(sum(of.values())), *(str(count) for split, count in of.items() if split)]
             for label, of in found.counts.items()
         ]
-        parts += ["<h2>Classes</h2>", table(["class", "clips", "train", "valid", "test"], rows)]
+        splits = [split for split in next(iter(found.counts.values())) if split]
+        parts += ["<h2>Classes</h2>", table(["class", "clips", *splits], rows)]
     if found.letters:
         rows = [[f"{c} (U+{ord(c):04X})", str(count)] for c, count in found.letters.items()]
         parts += ["<h2>Characters</h2>", table(["character", "times"], rows)]

@@ -1,8 +1,10 @@
 """Folders and tables of one's own: layouts, splits, segments and manifests."""
 
 import csv
+import html
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -333,12 +335,28 @@ def test_inspection_finds_what_is_wrong(tmp_path):
         "1 clips are clipped, their samples cut at full scale",
         "1 recordings are there under several names",
         "1 recordings have more than one label",
-        "The splits cannot be made",
+        "No splits can be made",
         "1 classes are written in several ways",
     ]
     assert found.findings[3].examples == ["low/ann_0.wav = copy.wav"]
     assert found.findings[-1].examples == ["'High' (1), 'high' (11)"]
     assert "--skip_unusable_audio true" in found.command
+
+
+def test_where_no_splits_can_be_made_the_reason_is_training_s(tmp_path, capsys):
+    """And nothing else is said of splits, neither as text nor on the page."""
+    rows = [row for row in write_clips(tmp_path) if row["speaker"] in SPEAKERS[:2]]
+    table, page = write_csv(tmp_path / "clips.csv", rows), tmp_path / "page.html"
+    with pytest.raises(UserError, match="has 2 speakers or groups") as refused:
+        prepare_sounds(table, tmp_path / "m", tmp_path / "c", {})
+    assert cli.main(["inspect", str(table), "--output", str(page)]) == 0
+    printed, written = capsys.readouterr().out, html.unescape(page.read_text())
+    assert re.search(r"splits +none can be made\n", printed)
+    for said in (printed, written):
+        assert str(refused.value) in said
+        assert not re.search(r"train 0|valid|made so that|\.\.", said.replace(str(tmp_path), ""))
+    assert re.search(r"clips of each class +high 4, low 4\n", printed)
+    assert ">clips</th></tr>" in written
 
 
 def test_a_picture_of_clips_before_and_after(tmp_path, capsys):

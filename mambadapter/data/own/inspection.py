@@ -47,7 +47,7 @@ class Inspection:
     seconds: Sequence[float]  # of each clip that can be read
     counts: Mapping[
         str, Mapping[str, int]
-    ]  # for each class the clips of each split; of speech empty
+    ]  # for each class the usable clips of each split, or under "" where there are none; of speech empty
     letters: Mapping[str, int]  # how often each character occurs; of sounds empty
     findings: Sequence[Finding]
     command: str  # that trains on it
@@ -117,9 +117,9 @@ def inspect_data(
     if listing.target == "label":
         for row in listing.rows:
             for label in row.classes:
-                of_class = counts.setdefault(label, dict.fromkeys(SPLITS, 0))
-                if row.key in split_of:
-                    of_class[split_of[row.key]] += 1
+                of_class = counts.setdefault(label, dict.fromkeys(SPLITS if split_of else ("",), 0))
+                if row.key in heard:
+                    of_class[split_of.get(row.key, "")] += 1
     return Inspection(
         str(data_folder),
         _facts(listing, heard, split_of, texts),
@@ -192,7 +192,7 @@ def _splits(listing: Listing, usable: set[str]) -> tuple[dict[str, str], list[Fi
     try:
         split_of = split_rows(kept, labels)
     except UserError as error:
-        return {}, [Finding("The splits cannot be made", [], str(error))]
+        return {}, [Finding("No splits can be made", [], str(error).removesuffix("."))]
     findings = []
     for what, of_row in (("speakers or groups", lambda r: r.group), ("files", lambda r: r.name)):
         sides: dict[str, set[str]] = defaultdict(set)
@@ -354,8 +354,14 @@ def _facts(
     least, middle, most = np.quantile(seconds, [0, 0.5, 1])
     groups = {row.group for row in listing.rows if row.group}
     files = len({row.name for row in listing.rows})
-    splits = Counter(split_of.values())
-    given = any(row.split for row in listing.rows)
+    said = "none can be made"
+    if split_of:
+        splits = Counter(split_of.values())
+        said = ", ".join(f"{split} {splits[split]:,}" for split in SPLITS)
+        if any(row.split for row in listing.rows):
+            said += ", as given"
+        else:
+            said += f", made so that no {'speaker or group' if groups else 'file'} is in two"
     facts = {
         "layout": listing.read,
         "clips": f"{len(listing.rows):,}" + (f" in {files:,} files" if files < len(listing.rows) else ""),
@@ -364,9 +370,7 @@ def _facts(
         "sample rates": _counted(f"{one.rate:,} Hz" for one in heard.values()),
         "channels": _counted(str(one.channels) for one in heard.values()),
         "speakers or groups": f"{len(groups):,}" if groups else "not given",
-        "splits": ", ".join(f"{split} {splits[split]:,}" for split in SPLITS)
-        + (", as given" if given else ", made so that no "
-           + ("speaker or group" if groups else "file") + " is in two"),
+        "splits": said,
     }  # fmt: skip
     if listing.target == "label":
         facts["classes"] = f"{len({label for row in listing.rows for label in row.classes}):,}"
