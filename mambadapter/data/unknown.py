@@ -6,8 +6,8 @@ from pathlib import Path
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 from mambadapter.data.audio import audio_pipeline, inspect_clips
+from mambadapter.data.copies import copies_of
 from mambadapter.data.own.folders import audio_files
-from mambadapter.data.own.splits import same_audio
 from mambadapter.errors import UserError
 
 
@@ -35,10 +35,7 @@ def unknown_dataset(
             f"unknown_folder: there is no audio in {folder}; give clips of none of the classes."
         )
     used = {Path(entry["wav"]) for dataset in known.values() for entry in dataset.data.values()}
-    digests = same_audio([*paths, *used])
-    known_digests = {digests[path] for path in used if path in digests}
-    copies = (path for path in paths if path in used or digests.get(path) in known_digests)
-    if both := next(copies, None):
+    if both := next(iter(copies_of(paths, used)), None):
         raise UserError(
             f"unknown_folder: {both} is a clip of one of the classes; give a folder with clips of none."
         )

@@ -19,9 +19,12 @@ from mambadapter.errors import UserError
 OTHERS = ("bed", "cat")
 
 
-def write(path, seconds=0.1, seed=0):
+def write(path, seconds=0.1):
+    """Noise, of each path another."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    samples = np.random.default_rng(seed).normal(0, 0.1, int(16000 * seconds))
+    samples = np.random.default_rng([*"/".join(path.parts[-3:]).encode()]).normal(
+        0, 0.1, int(16000 * seconds)
+    )
     sf.write(path, samples, 16000, subtype="PCM_16")
 
 
@@ -97,6 +100,20 @@ def test_the_published_test_set_is_used_as_it_is(small, tmp_path):
     entry = read(manifests, "test")["speech_commands_test_set_v0.02/_silence_/x_nohash_0"]
     assert entry["wav"] == str(test / "_silence_/x_nohash_0.wav")
     assert counts(manifests, "train")["_silence_"] == 2
+
+
+def test_a_test_set_that_shares_clips_with_training_is_named(small, tmp_path, caplog):
+    """As copies under other names; by their bytes, since many clips are of one size."""
+    root, test = small
+    prepare_gsc(root, tmp_path / "clean", classes=12, test_folder=test)
+    assert "are in training" not in caplog.text
+    copied = tmp_path / "speech_commands_test_set_v0.02"
+    shutil.copytree(test, copied)
+    shutil.copy(root / "yes/a_nohash_1.wav", copied / "yes/renamed.wav")
+    caplog.clear()
+    prepare_gsc(root, tmp_path / "m", classes=12, test_folder=copied)
+    assert f"1 of the 13 clips of {copied} are in training or validation, too" in caplog.text
+    assert "validation, too: yes/renamed.wav = yes/a_nohash_1.wav. Results" in caplog.text
 
 
 def test_the_proportions_are_the_published_ones(tmp_path):

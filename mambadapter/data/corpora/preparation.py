@@ -12,12 +12,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mambadapter.data.audio import inspect_clips
+from mambadapter.data.copies import copies_of
 from mambadapter.data.corpora.prepared import SPLITS, Chosen, write_manifests
 from mambadapter.data.manifests import check_splits, manifest_entry
 from mambadapter.errors import UserError
 from mambadapter.utils.files import shown
 
 logger = logging.getLogger(__name__)
+
+_NAMED = 3  # clips in a warning
 
 SAMPLE_RATE = 16000  # of the encoders; here it only decides whether the log speaks of resampling
 
@@ -333,6 +336,7 @@ def write_splits(
         check_splits(
             {split: [e["label"] for e in of.values()] for split, of in entries.items()}, root
         )
+        _warn_of_copies(root, files)
         for split, of_split in entries.items():
             logger.info("%s: %d clips", split, len(of_split))
         return Chosen(entries, reasons)
@@ -344,6 +348,27 @@ def write_splits(
         "skip_unusable_audio": skip_unusable_audio,
     }
     return write_manifests(Path(manifest_folder), made_from, root, choose)
+
+
+def _warn_of_copies(root: Path, files: Sequence[LabelledFile]) -> None:
+    """Of a test in another folder than the corpus, say which of its clips are in training or validation."""
+    whole = [file for file in files if file.start is None]
+    given = [file.path(root) for file in whole if file.folder is not None]
+    if not given:
+        return
+    both = copies_of(given, (file.path(root) for file in whole if file.folder is None))
+    if both:
+        folder = next(file.folder for file in whole if file.folder is not None)
+        pairs = [
+            shown(f"{one.relative_to(folder)} = {other.relative_to(root)}")
+            for one, other in both.items()
+        ]
+        logger.warning(
+            "%d of the %d clips of %s are in training or validation, too: %s%s. Results will flatter; give a "
+            "test set that shares none.",
+            len(both), len(given), folder, ", ".join(pairs[:_NAMED]),
+            ", ..." if len(both) > _NAMED else "",
+        )  # fmt: skip
 
 
 def _check_names(files: Sequence[LabelledFile], root: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from mambadapter.data.copies import same_audio
 from mambadapter.data.corpora.prepared import SPLITS, Chosen, write_manifests
 from mambadapter.data.decoding import UnusableAudio, segment_seconds
 from mambadapter.data.durations import DurationCache, Measured
@@ -16,7 +17,7 @@ from mambadapter.data.manifests import check_splits
 from mambadapter.data.own.labels import likely_separator
 from mambadapter.data.own.layouts import read_data
 from mambadapter.data.own.rows import Listing, Row, listed
-from mambadapter.data.own.splits import check_leaks, same_audio, split_rows, write_splits_table
+from mambadapter.data.own.splits import check_leaks, split_rows, write_splits_table
 from mambadapter.errors import UserError
 from mambadapter.text import TextRules
 from mambadapter.utils.files import shown

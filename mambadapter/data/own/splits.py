@@ -1,17 +1,16 @@
 """Splits that can be trusted: the given ones checked, others made so that no source is on two sides."""
 
 import csv
-import hashlib
 import logging
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from mambadapter.data.copies import same_audio
 from mambadapter.data.corpora.preparation import split_of_folds, warn_of_overlap
 from mambadapter.data.corpora.prepared import SPLITS
 from mambadapter.data.own.rows import Listing, Row, listed
@@ -95,22 +94,6 @@ def sources(listing: Listing, rows: Iterable[Row]) -> tuple[list[str], str]:
         return [row.group for row in rows], "speakers or groups"
     cut = any(row.start is not None or row.end is not None for row in rows)
     return [row.name for row in rows], "source files" if cut else "clips"
-
-
-def same_audio(paths: Iterable[Path]) -> dict[Path, str]:
-    """A digest of each file that may be another's copy: those of equal size."""
-    by_size = defaultdict(list)
-    for path in dict.fromkeys(paths):
-        if path.is_file():
-            by_size[path.stat().st_size].append(path)
-    alike = [path for group in by_size.values() if len(group) > 1 for path in group]
-    with ThreadPoolExecutor() as pool:
-        return dict(zip(alike, pool.map(_digest, alike), strict=True))
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
 
 
 def check_leaks(listing: Listing, split_of: Mapping[str, str], copies: Mapping[Path, str]) -> None:
