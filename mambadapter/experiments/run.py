@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -11,6 +11,7 @@ from speechbrain.utils.distributed import ddp_barrier, if_main_process
 from mambadapter.config import Experiment, load_experiment, read_experiment, start_experiment
 from mambadapter.errors import DivergedError, UserError
 from mambadapter.experiments.trials import VALIDATE_ONLY
+from mambadapter.metrics.confusion import pooled
 from mambadapter.metrics.intervals import mean_and_half_width
 from mambadapter.metrics.names import headline
 from mambadapter.training.result import read_result
@@ -101,6 +102,7 @@ def _run_folds(
         "wall_time_s": round(sum(result["wall_time_s"] for result in results), 1),
         "folds": scores,
         "calibration": [result.get("calibration") for result in results],
+        **_confused(results),
         "learned": all(result.get("learned", True) for result in results),
     })  # fmt: skip
     shown = cast(str, headline(summary))
@@ -111,6 +113,12 @@ def _run_folds(
         "%d folds: test %s %.2f %%, std %.2f, 95 %% interval %.2f to %.2f",
         len(scores), shown, 100 * mean, 100 * std, 100 * low, 100 * high,
     )  # fmt: skip
+
+
+def _confused(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The worst pairs over folds, of a task that has some."""
+    lists = [result["worst_confused"] for result in results if "worst_confused" in result]
+    return {"worst_confused": pooled(lists)} if lists else {}
 
 
 def _spread(values: Sequence[float]) -> tuple[float, float, float, float]:

@@ -2,7 +2,7 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,40 @@ def worst_confused(
         }
         for (target, prediction), clips in ranked
     ]
+
+
+def pooled(runs: Iterable[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """The worst pairs over several runs, of which each names its own.
+
+    Returns
+    -------
+    list[dict[str, Any]]
+        As of `worst_confused`; ``clips`` and ``of`` are sums over the ``runs`` that name the pair, so that in
+        others it may have been confused, too, if less.
+
+    Example
+    -------
+    >>> first = worst_confused([0, 0, 1], [0, 1, 1], ["a", "b", "c"], ["dog", "fox"])
+    >>> pooled([first, first, []])
+    [{'class': 'dog', 'taken_for': 'fox', 'clips': 2, 'of': 4, 'names': ['b'], 'runs': 2}]
+    """
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for pairs in runs:
+        for pair in pairs:
+            found[pair["class"], pair["taken_for"]].append(pair)
+    merged: list[dict[str, Any]] = [
+        {
+            "class": target,
+            "taken_for": prediction,
+            "clips": sum(pair["clips"] for pair in pairs),
+            "of": sum(pair["of"] for pair in pairs),
+            "names": sorted({name for pair in pairs for name in pair["names"]})[:_CLIPS],
+            "runs": sum(pair.get("runs", 1) for pair in pairs),
+        }
+        for (target, prediction), pairs in found.items()
+    ]
+    ranked = sorted(merged, key=lambda pair: (-pair["clips"], pair["class"], pair["taken_for"]))
+    return ranked[:_WORST]
 
 
 def write_confusion(

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from mambadapter.experiments.sweep_file import Sweep
 from mambadapter.report.collect import Collection, collect
+from mambadapter.report.confusions import confusion_rows
 from mambadapter.report.figures import draw_all, letters, unnamed
 from mambadapter.report.html import document, embedded, table
 from mambadapter.report.significance import Comparison, compare
@@ -108,6 +109,13 @@ def _page(
             f"Holm's method for {corrected_for} comparisons{some}.</p>"
         )
         parts.append(table(*difference_rows(collection, differences)))
+    header, confused = confusion_rows(collection)
+    if confused:
+        parts.append(
+            "<h2>Most confused</h2><p>The pairs of classes that a setting's runs confuse most. Each run, or "
+            "fold, names its ten worst, and these are sums over those that name the pair.</p>"
+        )
+        parts.append(table(header, confused))
     return document(title, parts)
 
 

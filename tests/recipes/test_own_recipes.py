@@ -13,6 +13,7 @@ from mambadapter.config import load_experiment
 from mambadapter.config.schema import contract
 from mambadapter.errors import UserError
 from mambadapter.inference import load_adapter
+from mambadapter.metrics.confusion import pooled
 from mambadapter.text.pieces import Pieces
 
 DOCUMENTS = [
@@ -139,6 +140,8 @@ def test_sounds_from_inspect_to_predict(data, encoder_folders, tmp_path, capsys)
     wrong = {(one["class"], one["taken_for"]): one["clips"] for one in fold["worst_confused"]}
     assert wrong.get(("high", "low"), 0) == counts[0][1]
     assert (tmp_path / "run/fold1/confusion.png").is_file()
+    folds = [json.loads((tmp_path / f"run/fold{n}/result.json").read_text()) for n in (1, 2, 3)]
+    assert result["worst_confused"] == pooled(one["worst_confused"] for one in folds)
     clip = str(data / "clip.wav")
     kept = json.loads((tmp_path / "run/fold1/adapter/adapter.json").read_text())["calibration"]
     assert kept.items() <= fold["calibration"].items()

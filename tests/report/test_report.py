@@ -346,6 +346,34 @@ def test_word_and_character_errors_are_shown_together(tmp_path):
     assert to_latex(collection).count("textbf") == 2
 
 
+def test_the_page_has_what_is_confused_most(tmp_path, capsys):
+    """Summed over a setting's runs and folds; not of results that are a mean and tell of one fold."""
+
+    def pair(target, taken_for, clips, name, **more):
+        names = {"class": target, "taken_for": taken_for}
+        return {**names, "clips": clips, "of": 10, "names": [f"{name}.wav"], **more}
+
+    confused = [
+        ("lora", [pair("dog", "fox", 3, "a"), pair("cat", "dog", 2, "b")], None),
+        ("lora", [pair("cat", "dog", 4, "c")], None),
+        ("lora", [pair("dog", "fox", 8, "d", runs=2, of=50)], 5),
+        ("dora", [pair("fox", "cat", 9, "stale")], 5),
+    ]
+    for seed, (adapter, pairs, folds) in enumerate(confused):
+        one = {**result(adapter, seed, 0.5), "worst_confused": pairs}
+        if folds:
+            one["folds"] = [{}] * folds
+        write(tmp_path / f"{seed}", one)
+    assert cli.main(["report", str(tmp_path), "--output", str(tmp_path / "report")]) == 0
+    page = (tmp_path / "report/index.html").read_text()
+    rows = [re.sub("<.*?>", "|", row) for row in page.split("Most confused")[1].split("<tr>")[2:]]
+    rows = [re.sub(r"\|+", "|", row).removesuffix("\n") for row in rows]
+    assert rows == [
+        "|lora|dog|fox|11 of 60|3 of 7|a.wav, d.wav|",
+        "|lora|cat|dog|6 of 20|2 of 7|b.wav, c.wav|",
+    ]
+
+
 def test_nothing_to_report(tmp_path, capsys):
     with pytest.raises(UserError, match="no result of a tested run"):
         collect([])
