@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,12 +16,18 @@ _STYLE = """\
 }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--page); }
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; line-height: 1.25; } h1, li, dd { overflow-wrap: anywhere; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+h2 { margin: 1.8rem 0 .5rem; } ul { padding-left: 1.5rem; }
+dl { display: grid; grid-template-columns: fit-content(11rem) 1fr; gap: .2rem 1rem; font-size: .9rem; }
+dt { font-weight: 700; } dd { margin: 0; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; margin: 1rem 0; font-size: .9rem; }
 th, td { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
 th { border-bottom: 2px solid var(--text); } td { border-bottom: 1px solid var(--line); }
 .number { text-align: right; white-space: nowrap; } td.best { font-weight: 700; }
 figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; }
 img { width: 100%; max-width: 48rem; background: #fff; border-radius: 6px; } /* drawn for white */
+.narrow img { max-width: 30rem; }
 .missing { color: var(--problem); }
 """
 
@@ -46,6 +52,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return f'<div class="wide">{table}</div>'
+
+
+def facts(content: Mapping[str, str]) -> str:
+    """Names of things and what is said of each, a line each."""
+    lines = (
+        f"<dt>{html.escape(name)}</dt><dd>{html.escape(fact)}</dd>"
+        for name, fact in content.items()
+    )
+    return f"<dl>{''.join(lines)}</dl>"
 
 
 def _cell(text: str) -> str:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from mambadapter.data.own.inspection import Finding, Inspection
 from mambadapter.data.own.rows import listed
-from mambadapter.report.html import document, embedded, table
+from mambadapter.report.html import document, embedded, facts, table
 from mambadapter.utils.files import shown
 
 _IN_TEXT, _ON_PAGE = 3, 50  # examples of a finding
@@ -15,15 +15,15 @@ _IN_TEXT, _ON_PAGE = 3, 50  # examples of a finding
 
 def inspection_text(found: Inspection) -> str:
     """For a terminal."""
-    width = max(map(len, found.facts))
-    lines = [f"{what:<{width}}  {fact}" for what, fact in found.facts.items()]
+    said = dict(found.facts)
     if found.counts:
         largest = sorted(found.counts, key=lambda c: -sum(found.counts[c].values()))
         clips = [f"{label} {sum(found.counts[label].values())}" for label in largest]
-        lines.append(f"{'clips of each class':<{width}}  {listed(clips, 20)}")
+        said["clips of each class"] = listed(clips, 20)
     if found.letters:
-        lines.append(f"{'characters':<{width}}  {' '.join(found.letters)}")
-    lines.append("")
+        said["from the most frequent"] = " ".join(found.letters)
+    width = max(map(len, said))
+    lines = [*(f"{what:<{width}}  {fact}" for what, fact in said.items()), ""]
     for finding in found.findings:
         lines.append(f"! {finding.what}: {finding.mend}.")
         lines += [f"    {example}" for example in finding.examples[:_IN_TEXT]]
@@ -38,15 +38,19 @@ def write_inspection(found: Inspection, path: Path) -> Path:
     """Write the page."""
     parts = [
         f"<h1>{html.escape(found.source)}</h1>",
-        table(["", ""], [[what, fact] for what, fact in found.facts.items()]),
+        facts(found.facts),
         "<h2>What is wrong</h2>",
         *map(_finding, found.findings),
         "" if found.findings else "<p>Nothing that could be found.</p>",
         "<h2>Train on it</h2>",
         f"<pre>{html.escape(found.command)}</pre>",
-        "<h2>Lengths</h2>",
-        f'<figure><img alt="Lengths of the clips" src="{embedded(_lengths(found))}"></figure>',
     ]
+    if len({f"{seconds:.2f}" for seconds in found.seconds}) > 1:
+        picture = embedded(_lengths(found))
+        parts += [
+            "<h2>Lengths</h2>",
+            f'<figure class="narrow"><img alt="Lengths of the clips" src="{picture}"></figure>',
+        ]
     if found.counts:
         rows = [
             [label, str(sum(of.values())), *(str(count) for split, count in of.items() if split)]
@@ -74,8 +78,9 @@ def _finding(finding: Finding) -> str:
 
 
 def _lengths(found: Inspection) -> Figure:
-    figure = Figure(figsize=(6, 2.5), layout="constrained")
+    figure = Figure(figsize=(4.5, 2.4), layout="constrained")
     axes = figure.subplots()
     axes.hist(found.seconds, bins=40)
     axes.set(xlabel="seconds", ylabel="clips")
+    axes.spines[["top", "right"]].set_visible(False)
     return figure

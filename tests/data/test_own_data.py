@@ -330,13 +330,13 @@ def test_inspection_finds_what_is_wrong(tmp_path):
     found = inspect_data(write_csv(table, rows), {})
     said = [finding.what for finding in found.findings]
     assert said == [
-        "1 clips cannot be used, corrupt",
-        "1 clips are silent, below -60 dB",
-        "1 clips are clipped, their samples cut at full scale",
-        "1 recordings are there under several names",
-        "1 recordings have more than one label",
+        "1 clip cannot be used, corrupt",
+        "1 clip is silent, below -60 dB",
+        "1 clip is clipped: samples cut at full scale",
+        "1 recording is there under several names",
+        "1 recording has more than one label",
         "No splits can be made",
-        "1 classes are written in several ways",
+        "1 class is written in several ways",
     ]
     assert found.findings[3].examples == ["low/ann_0.wav = copy.wav"]
     assert found.findings[-1].examples == ["'High' (1), 'high' (11)"]

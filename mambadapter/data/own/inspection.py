@@ -194,7 +194,10 @@ def _splits(listing: Listing, usable: set[str]) -> tuple[dict[str, str], list[Fi
     except UserError as error:
         return {}, [Finding("No splits can be made", [], str(error).removesuffix("."))]
     findings = []
-    for what, of_row in (("speakers or groups", lambda r: r.group), ("files", lambda r: r.name)):
+    for one, several, of_row in (
+        ("speaker or group", "speakers or groups", lambda r: r.group),
+        ("file", "files", lambda r: r.name),
+    ):
         sides: dict[str, set[str]] = defaultdict(set)
         for row in rows:
             if of_row(row):
@@ -203,7 +206,7 @@ def _splits(listing: Listing, usable: set[str]) -> tuple[dict[str, str], list[Fi
         if both:
             findings.append(
                 Finding(
-                    f"{len(both)} {what} are in more than one split",
+                    f"{_count(both, f'{one} is', f'{several} are')} in more than one split",
                     [
                         f"{name}: {', '.join(s for s in SPLITS if s in sides[name])}"
                         for name in both
@@ -215,7 +218,11 @@ def _splits(listing: Listing, usable: set[str]) -> tuple[dict[str, str], list[Fi
         trained = {c for row in rows if split_of[row.key] == "train" for c in row.classes}
         if unseen := sorted({c for row in rows for c in row.classes} - trained):
             findings.append(
-                Finding(f"{len(unseen)} classes have no training clip", unseen, "give them some")
+                Finding(
+                    _count(unseen, "class has", "classes have") + " no training clip",
+                    unseen,
+                    "give them some",
+                )
             )
     return split_of, findings
 
@@ -228,7 +235,7 @@ def _unusable(listing: Listing, problems: Mapping[str, str]) -> list[Finding]:
         by_reason[problem.partition(":")[0]].append(f"{key}{at}: {problem}")
     return [
         Finding(
-            f"{len(examples)} clips cannot be used, {reason}", examples,
+            f"{_count(examples, 'clip', 'clips')} cannot be used, {reason}", examples,
             "mend them, or leave them out: --skip_unusable_audio true",
         )
         for reason, examples in by_reason.items()
@@ -240,11 +247,11 @@ def _bad_sound(listing: Listing, heard: Mapping[str, _Heard]) -> list[Finding]:
     clipped = [key for key, one in heard.items() if one.clipped > _CLIPPED]
     findings = []
     if silent:
-        what = f"{len(silent)} clips are silent, below -60 dB"
+        what = _count(silent, "clip is", "clips are") + " silent, below -60 dB"
         findings.append(Finding(what, silent, "listen to them; delete those that hold nothing"))
     if clipped:
         shown = [f"{key}: {100 * heard[key].clipped:.1f} % of its samples" for key in clipped]
-        what = f"{len(clipped)} clips are clipped, their samples cut at full scale"
+        what = _count(clipped, "clip is", "clips are") + " clipped: samples cut at full scale"
         findings.append(Finding(what, shown, "record them at a lower level, if you can"))
     return findings
 
@@ -261,23 +268,27 @@ def _copies(
     across = [keys for keys in groups if len({split_of.get(key) for key in keys}) > 1]
     differ = [keys for keys in groups if len({target[key] for key in keys}) > 1]
     findings = []
-    for found, what, mend in (
-        (groups, "are there under several names", "keep one of each"),
+    for found, (one_is, they_are), what, mend in (
+        (groups, ("is there", "are there"), "under several names", "keep one of each"),
         (
             across,
-            "are in more than one split",
+            ("is", "are"),
+            "in more than one split",
             "keep one of each; such a test is of what was trained",
         ),
         (
             differ,
-            f"have more than one {listing.target}",
+            ("has", "have"),
+            f"more than one {listing.target}",
             f"keep the one with the right {listing.target}",
         ),
     ):
         if found:
             findings.append(
                 Finding(
-                    f"{len(found)} recordings {what}", [" = ".join(keys) for keys in found], mend
+                    f"{_count(found, f'recording {one_is}', f'recordings {they_are}')} {what}",
+                    [" = ".join(keys) for keys in found],
+                    mend,
                 )
             )
     return findings
@@ -289,7 +300,7 @@ def _labels(listing: Listing) -> list[Finding]:
         cells = [*dict.fromkeys(row.target for row in listing.rows if mark in row.target)]
         findings.append(
             Finding(
-                f"{len(cells)} labels seem to be several, parted by '{mark}'", cells,
+                _count(cells, "label seems", "labels seem") + f" to be several, parted by '{mark}'", cells,
                 f"if a clip may have several, say so: --data.label_separator '{mark}'",
             )
         )  # fmt: skip
@@ -312,10 +323,10 @@ def _labels(listing: Listing) -> list[Finding]:
         return ", ".join(f"'{label}' ({counts[label]})" for label in labels)
 
     if cased:
-        what = f"{len(cased)} classes are written in several ways"
+        what = _count(cased, "class is", "classes are") + " written in several ways"
         findings.append(Finding(what, [*map(said, cased)], "write each in one way"))
     if typos:
-        what = f"{len(typos)} labels may be typing errors"
+        what = _count(typos, "label may be a typing error", "labels may be typing errors")
         findings.append(Finding(what, [*map(said, typos)], "look at their clips"))
     return findings
 
@@ -326,12 +337,19 @@ def _texts(
     findings = []
     if empty := [key for key, text in texts.items() if not text]:
         findings.append(
-            Finding(f"{len(empty)} transcripts have no word", empty, "they are left out")
+            Finding(
+                _count(empty, "transcript has", "transcripts have") + " no word",
+                empty,
+                "they are left out",
+            )
         )
     training = characters({k: t for k, t in texts.items() if split_of.get(k) == "train"})
     rare = [f"'{c}' ({count})" for c, count in training.most_common() if count < RARE]
     if rare:
-        what = f"{len(rare)} characters are rare in the training texts, and hardly learnt"
+        what = (
+            _count(rare, "character is", "characters are")
+            + " rare in the training texts, and hardly learnt"
+        )
         findings.append(
             Finding(what, rare, "mend their spelling, or give --language.rules.look_alikes")
         )
@@ -339,7 +357,11 @@ def _texts(
     if split_of and (unseen := sorted(everywhere.keys() - training.keys())):
         shown = [f"'{c}' ({everywhere[c]})" for c in unseen]
         findings.append(
-            Finding(f"{len(shown)} characters are never in the training texts", shown, "as above")
+            Finding(
+                _count(shown, "character is", "characters are") + " never in the training texts",
+                shown,
+                "as above",
+            )
         )
     return findings
 
@@ -351,7 +373,8 @@ def _facts(
     texts: Mapping[str, str],
 ) -> dict[str, str]:
     seconds = np.array([one.seconds for one in heard.values()] or [0.0])
-    least, middle, most = np.quantile(seconds, [0, 0.5, 1])
+    least, middle, most = (f"{one:.2f}" for one in np.quantile(seconds, [0, 0.5, 1]))
+    lengths = f"{least} to {most}, half of them up to {middle}" if least != most else least
     groups = {row.group for row in listing.rows if row.group}
     files = len({row.name for row in listing.rows})
     said = "none can be made"
@@ -366,7 +389,7 @@ def _facts(
         "layout": listing.read,
         "clips": f"{len(listing.rows):,}" + (f" in {files:,} files" if files < len(listing.rows) else ""),
         "hours": f"{seconds.sum() / 3600:.2f}",
-        "seconds of a clip": f"{least:.2f} to {most:.2f}, half of them up to {middle:.2f}",
+        "seconds of a clip": lengths,
         "sample rates": _counted(f"{one.rate:,} Hz" for one in heard.values()),
         "channels": _counted(str(one.channels) for one in heard.values()),
         "speakers or groups": f"{len(groups):,}" if groups else "not given",
@@ -385,6 +408,11 @@ def _facts(
         )
         facts["characters"] = f"{len(characters(texts)):,} different"
     return facts
+
+
+def _count(found: Sequence, one: str, several: str) -> str:
+    """How many, and what that is called."""
+    return f"{len(found)} {one if len(found) == 1 else several}"
 
 
 def _counted(values: Iterable[str]) -> str:
