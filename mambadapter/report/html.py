@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,10 @@ img { width: 100%; max-width: 48rem; background: #fff; border-radius: 6px; } /* 
 .narrow img { max-width: 30rem; }
 .missing { color: var(--problem); }
 """
+
+
+# A number, alone or with words behind it; what goes on without a space is a name, such as 1-100032-A-0.wav.
+_NUMBER = re.compile(r"[-+]?\d[\d.,]*(e[-+]?\d+)?( |%|$)")
 
 
 def document(title: str, parts: Iterable[str], style: str = "") -> str:
@@ -69,7 +74,7 @@ def _cell(text: str) -> str:
 
 
 def _kind(text: str) -> str:
-    return "number" if text[:1].isdigit() or text[:1] in "-+" else ""
+    return "number" if _NUMBER.match(text) else ""
 
 
 def embedded(figure: "Figure") -> str:

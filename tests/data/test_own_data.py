@@ -332,7 +332,7 @@ def test_inspection_finds_what_is_wrong(tmp_path):
     assert said == [
         "1 clip cannot be used, corrupt",
         "1 clip is silent, below -60 dB",
-        "1 clip is clipped: samples cut at full scale",
+        "1 clip is clipped, samples cut at full scale",
         "1 recording is there under several names",
         "1 recording has more than one label",
         "No splits can be made",

@@ -251,7 +251,7 @@ def _bad_sound(listing: Listing, heard: Mapping[str, _Heard]) -> list[Finding]:
         findings.append(Finding(what, silent, "listen to them; delete those that hold nothing"))
     if clipped:
         shown = [f"{key}: {100 * heard[key].clipped:.1f} % of its samples" for key in clipped]
-        what = _count(clipped, "clip is", "clips are") + " clipped: samples cut at full scale"
+        what = _count(clipped, "clip is", "clips are") + " clipped, samples cut at full scale"
         findings.append(Finding(what, shown, "record them at a lower level, if you can"))
     return findings
 
