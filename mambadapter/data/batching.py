@@ -24,7 +24,11 @@ def batches_by_length(
     return {
         split: {
             "batch_sampler": DynamicBatchSampler(
-                dataset, seconds, bucket_boundaries=boundaries, shuffle=split == "train"
+                dataset,
+                seconds,
+                bucket_boundaries=boundaries,
+                shuffle=split == "train",
+                lengths_list=[entry["duration"] for entry in dataset.data.values()],
             ),
             "collate_fn": PaddedBatch,
             **options,

@@ -35,7 +35,8 @@ def unknown_dataset(
             f"unknown_folder: there is no audio in {folder}; give clips of none of the classes."
         )
     used = {Path(entry["wav"]) for dataset in known.values() for entry in dataset.data.values()}
-    digests = same_audio([*paths, *used])
+    listed = [*paths, *used]
+    digests = {listed[n]: one for n, one in same_audio(len(listed), listed.__getitem__).items()}
     known_digests = {digests[path] for path in used if path in digests}
     copies = (path for path in paths if path in used or digests.get(path) in known_digests)
     if both := next(copies, None):

@@ -177,16 +177,19 @@ def _choose(
     ordered = sorted(utterances, key=lambda u: hashlib.sha256(f"{seed} {u.clip}".encode()).digest())
     for chunk in _chunks(ordered):
         measured = cache.measure([utterance.clip for utterance in chunk])
-        for utterance in chunk:
-            one = measured[utterance.clip]
-            problem = one.problem or _problem(utterance, one.seconds, longest_seconds, scored)
+        for place, (utterance, length) in enumerate(
+            zip(chunk, measured.seconds.tolist(), strict=True)
+        ):
+            problem = measured.problems.get(place) or _problem(
+                utterance, length, longest_seconds, scored
+            )
             if problem:
                 left_out[utterance.clip] = problem
-            elif seconds + one.seconds > 3600 * hours:
+            elif seconds + length > 3600 * hours:
                 return chosen, left_out
             else:
-                chosen.append((utterance, one.seconds))
-                seconds += one.seconds
+                chosen.append((utterance, length))
+                seconds += length
     return chosen, left_out
 
 

@@ -120,7 +120,7 @@ def inspect_data(
         _facts(listing, heard, split_of, texts),
         [one.seconds for one in heard.values()],
         dict(sorted(counts.items())),
-        dict(characters(texts).most_common()),
+        dict(characters(texts.values()).most_common()),
         findings,
         _command(data_folder, listing, bool(problems)),
     )
@@ -174,15 +174,15 @@ def _hear(path: Path, row: Row) -> _Heard | str:
 
 def _splits(listing: Listing, usable: set[str]) -> tuple[dict[str, str], list[Finding]]:
     """The split of each usable clip, as training will have it, and what is wrong with that."""
-    rows = [row for row in listing.rows if row.key in usable]
-    if not rows:
+    if not usable:
         return {}, []
-    labels = {row.key: row.classes for row in rows} if listing.target == "label" else None
-    kept = Listing(listing.layout, listing.target, listing.root, rows, listing.read, listing.flags)
+    used = np.array([key in usable for key in listing.rows.keys()])  # noqa: SIM118
     try:
-        split_of = split_rows(kept, labels)
+        numbers = split_rows(listing, used)
     except UserError as error:
         return {}, [Finding("The splits cannot be made", [], str(error))]
+    rows = [row for row, one in zip(listing.rows, used, strict=True) if one]
+    split_of = {row.key: SPLITS[n] for row, n in zip(rows, numbers[used], strict=True)}
     findings = []
     for what, of_row in (("speakers or groups", lambda r: r.group), ("files", lambda r: r.name)):
         sides: dict[str, set[str]] = defaultdict(set)
@@ -201,7 +201,7 @@ def _splits(listing: Listing, usable: set[str]) -> tuple[dict[str, str], list[Fi
                     "give each to one, or let new splits be made: --data.split none",
                 )
             )
-    if labels:
+    if listing.target == "label":
         trained = {c for row in rows if split_of[row.key] == "train" for c in row.classes}
         if unseen := sorted({c for row in rows for c in row.classes} - trained):
             findings.append(
@@ -318,14 +318,14 @@ def _texts(
         findings.append(
             Finding(f"{len(empty)} transcripts have no word", empty, "they are left out")
         )
-    training = characters({k: t for k, t in texts.items() if split_of.get(k) == "train"})
+    training = characters(t for k, t in texts.items() if split_of.get(k) == "train")
     rare = [f"'{c}' ({count})" for c, count in training.most_common() if count < RARE]
     if rare:
         what = f"{len(rare)} characters are rare in the training texts, and hardly learnt"
         findings.append(
             Finding(what, rare, "mend their spelling, or give --language.rules.look_alikes")
         )
-    everywhere = characters(texts)
+    everywhere = characters(texts.values())
     if split_of and (unseen := sorted(everywhere.keys() - training.keys())):
         shown = [f"'{c}' ({everywhere[c]})" for c in unseen]
         findings.append(
@@ -369,7 +369,7 @@ def _facts(
         facts["words"] = (
             f"{words:,}, {len({w for t in texts.values() for w in t.split()}):,} different"
         )
-        facts["characters"] = f"{len(characters(texts)):,} different"
+        facts["characters"] = f"{len(characters(texts.values())):,} different"
     return facts
 
 
