@@ -17,6 +17,7 @@ from mambadapter.data.audio import warn_of_cancelling
 from mambadapter.data.decoding import UnusableAudio, look
 from mambadapter.errors import UserError
 from mambadapter.utils.columns import CHUNK, Strings, chunks
+from mambadapter.utils.files import below
 
 logger = logging.getLogger(__name__)
 
@@ -92,10 +93,11 @@ class DurationCache:
     def _recall(self, names: Sequence[str], first: int, found: Lengths) -> list[int]:
         """Take what is known of some clips, the first of which has that place; gives those that are new."""
         new = []
-        folder = str(self.clips)
         known = self._names.find_all(names)
-        for place, (name, at) in enumerate(zip(names, known, strict=True), first):
-            now = stamp(os.path.join(folder, name))
+        for place, (path, at) in enumerate(
+            zip(below(self.clips, names), known, strict=True), first
+        ):
+            now = stamp(path)
             if not now:
                 found.problems[place] = "missing"
                 continue

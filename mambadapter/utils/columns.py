@@ -98,18 +98,22 @@ class Strings(Sequence[str]):
     def find_all(self, strings: Sequence[str]) -> list[int | None]:
         """The last place of each, as `find`; of many at once in less time."""
         known, order = self._index()
+        if not len(self):
+            return [None] * len(strings)
         hashes = np.fromiter(map(hash, strings), np.int64, len(strings))
-        ends = np.searchsorted(known, hashes, "right").tolist()
+        ends = np.searchsorted(known, hashes, "right")
+        likely = order[ends - 1].tolist()
         return [
-            self._later.get(string, self._among(string, code, end, known, order))
-            for string, code, end in zip(strings, hashes.tolist(), ends, strict=True)
-        ]
+            self._later[string]
+            if string in self._later
+            else place if there == string else self._among(string, int(end))
+            for string, place, there, end in zip(strings, likely, self.at(likely), ends, strict=True)
+        ]  # fmt: skip
 
-    def _among(
-        self, string: str, code: int, end: int, known: np.ndarray, order: np.ndarray
-    ) -> int | None:
-        """Its place among those of one hash, which end there; different strings may have one."""
-        while end and known[end - 1] == code:
+    def _among(self, string: str, end: int) -> int | None:
+        """Its place among those of its hash, which end there; different strings may have one."""
+        known, order = self._index()
+        while end and known[end - 1] == hash(string):
             end -= 1
             if self[int(order[end])] == string:
                 return int(order[end])

@@ -113,6 +113,22 @@ def read_items(path: Path, mend: str) -> Iterator[tuple[str, Any]]:
         raise UserError(f"{path} is no whole JSON file ({error}); {mend}.") from error
 
 
+def below(folder: str | Path, names: Iterable[str]) -> list[str]:
+    """Paths of names in a folder, as text; as ``folder / name``, of many in less time.
+
+    Example
+    -------
+    >>> below("clips", ["a.wav", "/b.wav", "./c//d.wav"])
+    ['clips/a.wav', '/b.wav', 'clips/c/d.wav']
+    """
+    before = "" if (root := str(folder)) == "." else root.rstrip("/") + "/"
+    paths = [name if name[:1] == "/" else before + name for name in names]
+    return [
+        str(Path(path)) if "//" in path or "/./" in path or path[:2] == "./" or path[-1] in "/." else path
+        for path in paths
+    ]  # fmt: skip
+
+
 def user_cache() -> Path | None:
     """Where a user's programs keep what can be computed again; None if there is no home, as in some jobs."""
     root = Path(os.environ.get("XDG_CACHE_HOME", ""))

@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+import multiprocessing
+import time
 
 import numpy as np
 import pytest
@@ -298,6 +300,38 @@ def test_lengths_are_appended_and_a_cut_line_is_measured_again(own, tmp_path, mo
     assert math.isclose(again.measure(names).seconds[5], 0.3)
     assert looked == [names[5].partition("/")[2]]
     assert len(again.path.read_text().splitlines()) == 6
+
+
+def test_lengths_that_were_found_outlive_a_kill(own, tmp_path, monkeypatch):
+    """Those of whole chunks; the rest is measured by the next run."""
+    folder, rows = own
+    names = [row["path"] for row in rows]
+    monkeypatch.setattr(durations, "_CHUNK", 4)
+    original = durations.look
+
+    def measure(slowly):
+        def look(path):
+            looked.append(path)
+            time.sleep(slowly)
+            return original(path)
+
+        looked = []
+        monkeypatch.setattr(durations, "look", look)
+        return durations.DurationCache(tmp_path / "lengths.json", folder).measure(names), looked
+
+    process = multiprocessing.get_context("fork").Process(target=measure, args=(0.1,))
+    process.start()
+    written = tmp_path / "lengths.jsonl"
+    while not written.is_file() or not written.read_bytes().endswith(b"\n"):
+        assert process.is_alive()
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    known = len(written.read_text().splitlines())
+    found, looked = measure(0)
+    assert known >= 4
+    assert len(looked) == len(names) - known
+    assert np.allclose(found.seconds, 0.3)
 
 
 def test_inspection_finds_what_is_wrong(tmp_path):

@@ -5,25 +5,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from mambadapter.data.decoding import SUFFIXES
 from mambadapter.data.own.rows import Row, Rows, clean, listed, split_named
 from mambadapter.errors import UserError
 
-# What libsndfile decodes, and what people have that it does not.
-AUDIO = (
-    ".wav",
-    ".flac",
-    ".mp3",
-    ".ogg",
-    ".oga",
-    ".opus",
-    ".aiff",
-    ".aif",
-    ".aifc",
-    ".au",
-    ".snd",
-    ".w64",
-    ".caf",
-)
+# What people have that libsndfile does not decode.
 _UNREAD = (".m4a", ".aac", ".mp4", ".wma", ".webm", ".amr", ".mka", ".mov", ".ape", ".wv")
 
 
@@ -51,7 +37,7 @@ def read_folders(root: Path) -> tuple[Rows, str]:
     rows = Rows("label")
     for split, folder in (splits or {"": root}).items():
         classes = class_folders(folder)
-        alone = [path for path in _files(folder) if path.suffix.lower() in AUDIO]
+        alone = [path for path in _files(folder) if path.suffix.lower() in SUFFIXES]
         if alone:
             raise UserError(
                 f"{alone[0]}: it is in no class's folder; put it in one, or list the clips in a table."
@@ -116,7 +102,7 @@ def _audio(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
             continue
         if entry.is_dir():
             yield from _audio(path, (*above, real))
-        elif path.suffix.lower() in AUDIO:
+        elif path.suffix.lower() in SUFFIXES:
             yield path
         elif path.suffix.lower() in _UNREAD:
             raise UserError(

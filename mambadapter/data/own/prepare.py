@@ -316,7 +316,7 @@ class _Entries:
         rows, resolve = self._listing.rows, _Resolved()
         for places in chunks(self._places.tolist()):
             columns = (
-                rows.keys_at(places), map(self._listing.file, rows.names.at(places)),
+                rows.keys_at(places), self._listing.files_at(places),
                 self._seconds[places].tolist(), self._about(places), *rows.times_at(places),
             )  # fmt: skip
             for key, path, seconds, about, start, end in zip(*columns, strict=True):
@@ -333,10 +333,11 @@ class _Resolved:
         self._folder = lru_cache(1024)(os.path.realpath)
 
     def __call__(self, path: str) -> str:
-        folder, name = os.path.split(path)
-        if name in ("", ".", "..") or os.path.islink(path):
+        folder, slash, name = path.rpartition("/")
+        if not slash or name in ("", ".", "..") or os.path.islink(path):
             return os.path.realpath(path)
-        return os.path.join(self._folder(folder), name)
+        real = self._folder(folder + slash)
+        return f"{real}/{name}" if real != slash else slash + name
 
 
 def _chosen(

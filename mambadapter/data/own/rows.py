@@ -1,7 +1,6 @@
 """What a folder or a table lists, and the one message that says which of its rows are broken."""
 
 import math
-import os
 import sys
 import unicodedata
 from array import array
@@ -15,7 +14,7 @@ import numpy as np
 
 from mambadapter.errors import UserError
 from mambadapter.utils.columns import CHUNK, Coded, Strings, chunks, order_of
-from mambadapter.utils.files import shown
+from mambadapter.utils.files import below, shown
 
 # What a task learns of a clip: its class, or what is said in it.
 Target = Literal["label", "text"]
@@ -239,11 +238,9 @@ class Listing:
         """The file of a row."""
         return self.root / row.name
 
-    def file(self, name: str) -> str:
-        """The file of a name; as `path`, of many in less time."""
-        path = os.path.join(self.root, name)
-        odd = "//" in path or "/./" in path or path[:2] == "./" or path[-1] in "/."
-        return str(Path(path)) if odd else path
+    def files_at(self, places: Sequence[int]) -> list[str]:
+        """The files of some rows."""
+        return below(self.root, self.rows.names.at(places))
 
 
 class Broken:

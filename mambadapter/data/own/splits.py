@@ -173,7 +173,7 @@ def copies_in(listing: Listing, places: np.ndarray) -> dict[int, str]:
     """Of some rows a digest of each whose file may be a copy of another's; of files that are there whole."""
     rows = listing.rows
     whole = places[rows.whole()[places]].tolist()
-    found = same_audio(len(whole), lambda number: listing.file(rows.names[whole[number]]))
+    found = same_audio(len(whole), lambda number: listing.files_at([whole[number]])[0])
     if not rows.cut:
         return {whole[number]: digest for number, digest in found.items()}
     digests = {rows.names[whole[number]]: digest for number, digest in found.items()}
@@ -219,7 +219,7 @@ def write_splits_table(path: Path, listing: Listing, split_of: np.ndarray) -> No
             )
             writer.writerows(
                 zip(
-                    map(absolute.file, names),
+                    absolute.files_at(places),
                     rows.targets.at(places),
                     [SPLITS[number] for number in split_of[places].tolist()],
                     [
