@@ -5,7 +5,6 @@ import logging
 import os
 import stat
 import time
-from array import array
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,8 +27,8 @@ _CHUNK = 4096  # clips that are measured before they are remembered
 class Lengths:
     """What decoding clips found."""
 
-    seconds: np.ndarray  # (N,), 0 where a clip cannot be used
-    sizes: np.ndarray  # (N,) bytes of its file, -1 where there is none
+    sizes: np.ndarray  # (N,) bytes of a clip's file, -1 where there is none
+    seconds: np.ndarray  # (N,), 0 where it cannot be used
     problems: dict[int, str]  # by its place why a clip cannot be used
 
 
@@ -38,12 +37,21 @@ class DurationCache:
 
     What is found is appended a line a clip, so that a run that was killed goes on. A clip is measured again
     if its size or its time has changed.
+
+    Parameters
+    ----------
+    path : Path
+        Of what is remembered; the suffix becomes ``.jsonl``.
+    clips : Path
+        The folder in which names start.
+    names : Strings
+        The clips that may be asked for.
     """
 
-    def __init__(self, path: Path, clips: Path) -> None:
-        self.path, self.clips = path.with_suffix(".jsonl"), clips
-        self._names = Strings()
-        self._sizes, self._times, self._seconds = array("q"), array("q"), array("d")
+    def __init__(self, path: Path, clips: Path, names: Strings) -> None:
+        self.path, self.clips, self.names = path.with_suffix(".jsonl"), clips, names
+        self._stamps = np.full((len(names), 2), -1)  # sizes and times
+        self._seconds = np.zeros(len(names))
         self._problems: dict[int, str] = {}
         try:
             if path.is_file():  # by an earlier version
@@ -68,61 +76,60 @@ class DurationCache:
 
     def _remember(self, found: Sequence[Sequence]) -> None:
         """Rows of name, size, time, seconds and problem."""
-        names, sizes, times, seconds, problems = zip(*found, strict=True) if found else [()] * 5
-        first = len(self._names)
-        self._names.extend(names)
-        self._sizes.extend(sizes)
-        self._times.extend(times)
-        self._seconds.extend(seconds)
-        self._problems |= {place: one for place, one in enumerate(problems, first) if one}
+        if not found:
+            return
+        names, sizes, times, seconds, problems = zip(*found, strict=True)
+        found_at = self.names.find_all(names)
+        known = np.array([at is not None for at in found_at])
+        places = [at for at in found_at if at is not None]
+        self._stamps[places] = np.array([sizes, times], np.int64).T[known]
+        self._seconds[places] = np.array(seconds, float)[known]
+        if self._problems or any(problems):
+            for place, problem in zip(found_at, problems, strict=True):
+                if place is not None:
+                    self._problems.pop(place, None)
+                    if problem:
+                        self._problems[place] = problem
 
-    def measure(self, names: Sequence[str]) -> Lengths:
-        """Measure clips; what is new is remembered at once."""
-        found = Lengths(np.zeros(len(names)), np.full(len(names), -1), {})
+    def measure(self, places: Sequence[int]) -> Lengths:
+        """Measure the clips at some places among the names; what is new is remembered at once."""
+        found = Lengths(np.full(len(places), -1), np.zeros(len(places)), {})
         new: list[int] = []
-        for start in range(0, len(names), CHUNK):
-            new += self._recall(names[start : start + CHUNK], start, found)
+        for start in range(0, len(places), CHUNK):
+            some = places[start : start + CHUNK]
+            now = [*map(stamp, below(self.clips, self.names.at(some)))]
+            known = self._stamps[some].tolist()
+            found.sizes[start : start + len(some)] = [one[0] if one else -1 for one in now]
+            new += [
+                p for p, one, before in zip(some, now, known, strict=True) if one and one != before
+            ]
         began = time.monotonic()
         for start in range(0, len(new), _CHUNK):
             if start:
                 left = (time.monotonic() - began) / start * (len(new) - start)
                 logger.info("Looked at %d of %d files; %.0f s are left.", start, len(new), left)
-            self._measure(names, new[start : start + _CHUNK], found)
+            self._measure(new[start : start + _CHUNK])
+        missing = found.sizes < 0
+        found.seconds[:] = np.where(missing, 0, self._seconds[places])
+        found.problems.update(dict.fromkeys(np.flatnonzero(missing).tolist(), "missing"))
+        if self._problems:
+            for number, place in enumerate(places):
+                if place in self._problems and not missing[number]:
+                    found.problems[number] = self._problems[place]
         return found
 
-    def _recall(self, names: Sequence[str], first: int, found: Lengths) -> list[int]:
-        """Take what is known of some clips, the first of which has that place; gives those that are new."""
-        new = []
-        known = self._names.find_all(names)
-        for place, (path, at) in enumerate(
-            zip(below(self.clips, names), known, strict=True), first
-        ):
-            now = stamp(path)
-            if not now:
-                found.problems[place] = "missing"
-                continue
-            found.sizes[place] = now[0]
-            if at is None or [self._sizes[at], self._times[at]] != now:
-                new.append(place)
-                continue
-            found.seconds[place] = self._seconds[at]
-            if at in self._problems:
-                found.problems[place] = self._problems[at]
-        return new
-
-    def _measure(self, names: Sequence[str], places: Sequence[int], found: Lengths) -> None:
-        paths = [self.clips / names[place] for place in places]
+    def _measure(self, places: Sequence[int]) -> None:
+        names = self.names.at(places)
+        paths = [self.clips / name for name in names]
         # Before they are read: one that changes meanwhile is measured again.
         stamps = [stamp(path) or [0, 0] for path in paths]
         with ThreadPoolExecutor() as pool:
             looked = list(pool.map(_measure, paths))
         warn_of_cancelling([p for p, (*_, cancels) in zip(paths, looked, strict=True) if cancels])
-        rows = []
-        for place, now, (seconds, problem, _) in zip(places, stamps, looked, strict=True):
-            rows.append([names[place], *now, seconds, problem])
-            found.seconds[place] = seconds
-            if problem:
-                found.problems[place] = problem
+        rows = [
+            [name, *now, seconds, problem]
+            for name, now, (seconds, problem, _) in zip(names, stamps, looked, strict=True)
+        ]
         self._remember(rows)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:

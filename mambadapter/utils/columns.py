@@ -54,6 +54,7 @@ class Strings(Sequence[str]):
         self._hashes: np.ndarray | None = None  # sorted
         self._places: np.ndarray | None = None  # of those
         self._later: dict[str, int] = {}  # places of those behind them
+        self._seen = 0  # how many are in either
         for chunk in chunks(strings):
             self.extend(chunk)
 
@@ -121,20 +122,20 @@ class Strings(Sequence[str]):
 
     def _index(self) -> tuple[np.ndarray, np.ndarray]:
         indexed = 0 if self._hashes is None else len(self._hashes)
-        start = indexed + len(self._later)
-        if start < len(self):
-            self._later.update(zip(self[start:], range(start, len(self)), strict=True))
-        if self._hashes is None or len(self._later) > max(CHUNK, indexed // 4):
+        if self._hashes is None or len(self) - indexed > max(CHUNK, indexed // 4):
             hashes = np.fromiter(map(hash, self), np.int64, len(self))
             self._places = np.argsort(hashes, kind="stable").astype(np.uint32)
             self._hashes = hashes[self._places]
             self._later = {}
+        elif self._seen < len(self):
+            self._later.update(zip(self[self._seen :], range(self._seen, len(self)), strict=True))
+        self._seen = len(self)
         assert self._places is not None
         return self._hashes, self._places
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the index: another process hashes in another way."""
-        return {**vars(self), "_hashes": None, "_places": None, "_later": {}}
+        return {**vars(self), "_hashes": None, "_places": None, "_later": {}, "_seen": 0}
 
 
 class Coded(Sequence[H], Generic[H]):

@@ -26,6 +26,7 @@ from mambadapter.data.own.rows import Listing, Row, Rows
 from mambadapter.data.own.splits import split_rows
 from mambadapter.errors import UserError
 from mambadapter.text import TextRules
+from mambadapter.utils.columns import Strings
 
 
 @pytest.fixture(scope="module")
@@ -287,17 +288,17 @@ def test_rare_characters_are_named_and_long_clips_left_out(own, tmp_path, caplog
 def test_lengths_are_appended_and_a_cut_line_is_measured_again(own, tmp_path, monkeypatch):
     folder, rows = own
     names = [row["path"] for row in rows[:6]]
-    cache = durations.DurationCache(tmp_path / "lengths.json", folder)
-    cache.measure(names[:3])
+    cache = durations.DurationCache(tmp_path / "lengths.json", folder, Strings(names))
+    cache.measure(range(3))
     before = cache.path.read_bytes()
-    cache.measure(names)
+    cache.measure(range(6))
     assert cache.path.read_bytes().startswith(before)
     cache.path.write_bytes(cache.path.read_bytes()[:-5])
     looked = []
     original = durations.look
     monkeypatch.setattr(durations, "look", lambda path: looked.append(path.name) or original(path))
-    again = durations.DurationCache(tmp_path / "lengths.json", folder)
-    assert math.isclose(again.measure(names).seconds[5], 0.3)
+    again = durations.DurationCache(tmp_path / "lengths.json", folder, Strings(names))
+    assert math.isclose(again.measure(range(6)).seconds[5], 0.3)
     assert looked == [names[5].partition("/")[2]]
     assert len(again.path.read_text().splitlines()) == 6
 
@@ -317,7 +318,8 @@ def test_lengths_that_were_found_outlive_a_kill(own, tmp_path, monkeypatch):
 
         looked = []
         monkeypatch.setattr(durations, "look", look)
-        return durations.DurationCache(tmp_path / "lengths.json", folder).measure(names), looked
+        cache = durations.DurationCache(tmp_path / "lengths.json", folder, Strings(names))
+        return cache.measure(range(len(names))), looked
 
     process = multiprocessing.get_context("fork").Process(target=measure, args=(0.1,))
     process.start()

@@ -6,6 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +24,7 @@ from mambadapter.data.own.rows import Listing, Row, listed
 from mambadapter.data.own.splits import check_leaks, copies_in, split_rows, write_splits_table
 from mambadapter.errors import UserError
 from mambadapter.text import TextRules
-from mambadapter.utils.columns import Coded, Strings, chunks
+from mambadapter.utils.columns import CHUNK, Coded, Strings, chunks
 from mambadapter.utils.files import shown
 
 logger = logging.getLogger(__name__)
@@ -194,13 +195,14 @@ def characters(texts: Iterable[str]) -> Counter[str]:
 def measured_rows(listing: Listing, cache_folder: str | Path) -> tuple[np.ndarray, dict[int, str]]:
     """(N,) seconds of each row's clip, 0 of those that cannot be used, and by their places why not."""
     place = hashlib.sha256(str(listing.root.resolve()).encode()).hexdigest()[:16]
-    cache = DurationCache(Path(cache_folder) / f"own-{place}-durations.json", listing.root)
-    rows = listing.rows
+    path, rows = Path(cache_folder) / f"own-{place}-durations.json", listing.rows
     if not rows.cut:  # each has a file of its own
-        lengths = cache.measure(rows.names)
+        names = copy(rows.names)  # whose index goes with it
+        lengths = DurationCache(path, listing.root, names).measure(range(len(names)))
         return lengths.seconds, lengths.problems
     files = Coded(rows.names)
-    lengths = cache.measure(files.names)
+    names = Strings(files.names)
+    lengths = DurationCache(path, listing.root, names).measure(range(len(names)))
     seconds = lengths.seconds[files.codes]
     of_file = enumerate(files.codes.tolist())
     problems = {at: lengths.problems[code] for at, code in of_file if code in lengths.problems}
@@ -237,7 +239,10 @@ def _usable(
         raise UserError(f"{listing.root}: no clip can be used; is it the right folder?")
     places = sorted(problems)
     left_out = dict(zip(rows.keys_at(places), map(problems.__getitem__, places), strict=True))
-    return np.fromiter((round(one, 4) for one in seconds.tolist()), float, len(rows)), left_out
+    for start in range(0, len(rows), CHUNK):
+        some = seconds[start : start + CHUNK]
+        some[:] = [round(one, 4) for one in some.tolist()]  # as Python does, which NumPy does not
+    return seconds, left_out
 
 
 def _written(

@@ -109,7 +109,7 @@ class _Sources:
 def _sources(listing: Listing, places: np.ndarray) -> _Sources:
     """Of rows that are in the order of their keys."""
     rows = listing.rows
-    alone = np.arange(len(places))
+    alone = np.arange(len(places), dtype=np.int32)
     if listing.flags.get("group") == "none":
         return _Sources(alone, "clips", lambda number: rows.keys_at([places[number]])[0])
     if any(rows.groups.names[code] for code in np.unique(rows.groups.codes[places])):
@@ -260,7 +260,7 @@ def _made(
     sets, set_of = _classes(listing, places)
     fewest = _check_classes(listing, sets, set_of, sources, folds or len(parts) + 1, folds)
     number_of = folds or min(FOLDS, fewest)  # so that every class is in every one
-    units = np.unique(sources.numbers, return_inverse=True)[1]
+    units = np.unique(sources.numbers, return_inverse=True)[1].astype(np.int32)
     places_of = _fold_of(sets, set_of, units, number_of, seed)
     role = split_of_folds(1 if fold == "all" else int(fold), number_of)
     splits = [SPLITS.index(role[one + 1]) for one in range(number_of)]
@@ -274,7 +274,7 @@ def _classes(listing: Listing, places: np.ndarray) -> tuple[list[tuple[str, ...]
         return [("",)], np.zeros(len(places), int)
     codes, set_of = np.unique(targets.codes[places], return_inverse=True)
     names = [targets.names[code] for code in codes]
-    return [listing.rows.labels.get(name, (name,)) for name in names], set_of
+    return [listing.rows.labels.get(name, (name,)) for name in names], set_of.astype(np.int32)
 
 
 def _joined(units: np.ndarray, places: np.ndarray, copies: Mapping[int, str]) -> np.ndarray:
@@ -300,10 +300,12 @@ def _joined(units: np.ndarray, places: np.ndarray, copies: Mapping[int, str]) ->
 def _members(sets: Sequence[Sequence[str]], set_of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(M,) numbers of rows and of their classes, in the order of the rows; a row has one or several."""
     number = {label: place for place, label in enumerate(_labels(sets))}
-    flat = np.array([number[label] for of_set in sets for label in of_set])
+    flat = np.array([number[label] for of_set in sets for label in of_set], np.int32)
     counts = np.array([len(of_set) for of_set in sets])
+    if len(flat) == len(sets):  # one each
+        return np.arange(len(set_of), dtype=np.int32), flat[set_of]
     begins = np.cumsum(counts) - counts
-    rows = np.repeat(np.arange(len(set_of)), counts[set_of])
+    rows = np.repeat(np.arange(len(set_of), dtype=np.int32), counts[set_of])
     before = np.cumsum(counts[set_of]) - counts[set_of]
     return rows, flat[np.arange(len(rows)) + (begins[set_of] - before)[rows]]
 
@@ -323,8 +325,9 @@ def _check_classes(
     """Refuse a class of too few sources; returns how many the smallest has."""
     what, units = sources.what, sources.numbers
     rows, members = _members(sets, set_of)
-    pairs = np.unique(members * (units.max() + 1) + units[rows])
-    of_class, of_unit = np.divmod(pairs, units.max() + 1)
+    width = int(units.max()) + 1
+    pairs = np.unique(members.astype(np.int64) * width + units[rows])
+    of_class, of_unit = np.divmod(pairs, width)
     counts = np.bincount(of_class)
     place = int(counts.argmin())  # the first of equally small ones
     label, fewest = _labels(sets)[place], int(counts[place])
@@ -359,7 +362,7 @@ def _fold_of(
     rarest = [
         min((number[label] for label in of_set), key=lambda c: (counts[c], c)) for of_set in sets
     ]
-    strata = np.array(rarest)[set_of]
+    strata = np.array(rarest, np.int32)[set_of]
     alone = units.max() + 1 == len(units)
     best, best_score = None, (np.inf, np.inf)
     for attempt in range(1 if alone and len(rows) == len(set_of) else _TRIES):
@@ -372,7 +375,9 @@ def _fold_of(
             )  # a class of fewer clips than folds was looked at
             for fold, (_, inside) in enumerate(splitter.split(strata, strata, units)):
                 place[inside] = fold
-        table = np.bincount(members * folds + place[rows], minlength=len(counts) * folds)
+        table = np.bincount(
+            members.astype(np.int64) * folds + place[rows], minlength=len(counts) * folds
+        )
         table = table.reshape(len(counts), folds)
         shares = table / table.sum(1, keepdims=True)
         score = (int((table == 0).sum()), float(np.abs(shares - 1 / folds).max()))
