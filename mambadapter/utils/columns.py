@@ -122,7 +122,7 @@ class Strings(Sequence[str]):
 
     def _index(self) -> tuple[np.ndarray, np.ndarray]:
         indexed = 0 if self._hashes is None else len(self._hashes)
-        if self._hashes is None or len(self) - indexed > max(CHUNK, indexed // 4):
+        if not indexed or len(self) - indexed > max(CHUNK, indexed // 4):
             hashes = np.fromiter(map(hash, self), np.int64, len(self))
             self._places = np.argsort(hashes, kind="stable").astype(np.uint32)
             self._hashes = hashes[self._places]
@@ -130,6 +130,7 @@ class Strings(Sequence[str]):
         elif self._seen < len(self):
             self._later.update(zip(self[self._seen :], range(self._seen, len(self)), strict=True))
         self._seen = len(self)
+        assert self._hashes is not None
         assert self._places is not None
         return self._hashes, self._places
 

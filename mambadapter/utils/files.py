@@ -94,7 +94,7 @@ def read_items(path: Path, mend: str) -> Iterator[tuple[str, Any]]:
                 block = file.read(_BLOCK)
                 text += block
                 end = text.rfind(',\n"') if block else len(text)
-                if end < wanted:
+                if block and end < wanted:
                     continue
                 try:
                     content = json.loads(begin + text[:end] + ("}" if block else ""))
