@@ -45,7 +45,7 @@ class DurationCache:
     clips : Path
         The folder in which names start.
     names : Strings
-        The clips that may be asked for.
+        The clips that may be asked for, each once.
     """
 
     def __init__(self, path: Path, clips: Path, names: Strings) -> None:
@@ -99,10 +99,13 @@ class DurationCache:
             some = places[start : start + CHUNK]
             now = [*map(stamp, below(self.clips, self.names.at(some)))]
             known = self._stamps[some].tolist()
-            found.sizes[start : start + len(some)] = [one[0] if one else -1 for one in now]
+            lengths = self._seconds[some].tolist()
             new += [
-                p for p, one, before in zip(some, now, known, strict=True) if one and one != before
+                place
+                for place, one, before, length in zip(some, now, known, lengths, strict=True)
+                if one and (one != before or not (length > 0 or place in self._problems))
             ]
+            found.sizes[start : start + len(some)] = [one[0] if one else -1 for one in now]
         began = time.monotonic()
         for start in range(0, len(new), _CHUNK):
             if start:

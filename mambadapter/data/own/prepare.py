@@ -196,7 +196,7 @@ def measured_rows(listing: Listing, cache_folder: str | Path) -> tuple[np.ndarra
     """(N,) seconds of each row's clip, 0 of those that cannot be used, and by their places why not."""
     place = hashlib.sha256(str(listing.root.resolve()).encode()).hexdigest()[:16]
     path, rows = Path(cache_folder) / f"own-{place}-durations.json", listing.rows
-    if not rows.cut:  # each has a file of its own
+    if not rows.cut and not rows.twice:  # each has a file of its own
         names = copy(rows.names)  # whose index goes with it
         lengths = DurationCache(path, listing.root, names).measure(range(len(names)))
         return lengths.seconds, lengths.problems
