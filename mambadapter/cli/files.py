@@ -141,10 +141,9 @@ def find_audio(words: Iterable[str], recursive: bool) -> tuple[list[str], list[s
 
 
 def _is_audio(path: str) -> bool:
-    import soundfile
+    from mambadapter.data.decoding import SUFFIXES
 
-    suffixes = {*map(str.lower, soundfile.available_formats()), "mp3", "opus", "aif", "oga"}
-    return os.path.isfile(path) and path.rpartition(".")[2].lower() in suffixes
+    return os.path.isfile(path) and Path(path).suffix.lower() in SUFFIXES
 
 
 def _packages(arguments: argparse.Namespace) -> tuple[dict[str, str], list[str]]:

@@ -42,7 +42,7 @@ def balanced_sampler(dataset: DynamicItemDataset, seed: int) -> ReproducibleWeig
         raise UserError(
             "sampler: balanced is for clips of one label each; take class_weights: balanced."
         )
-    labels = [dataset.data[name]["label"] for name in dataset.data_ids]
+    labels = [entry["label"] for entry in dataset.data.values()]
     counts = Counter(labels)
     weights = [1 / counts[label] for label in labels]
     return ReproducibleWeightedRandomSampler(weights, len(labels), replacement=True, seed=seed)

@@ -1,43 +1,70 @@
 """Files that hold the same audio under several names."""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 
-def same_audio(paths: Iterable[Path]) -> dict[Path, str]:
-    """A digest of each file that may be another's copy: those of equal size."""
-    alike = [path for group in _by_size(paths).values() if len(group) > 1 for path in group]
+from mambadapter.data.durations import stamp
+from mambadapter.utils.columns import chunks
+
+_BEGINNING = 4096  # bytes, of which copies have the same
+
+
+def same_audio(count: int, path: Callable[[int], str | Path]) -> dict[int, str]:
+    """A digest of each file that may be another's copy: those of one size, and of one beginning.
+
+    Parameters
+    ----------
+    count : int
+        How many there are.
+    path : Callable
+        Where the one of a number is, from 0.
+
+    Returns
+    -------
+    dict[int, str]
+        By its number.
+    """
+    sizes = np.fromiter(((stamp(path(number)) or [-1])[0] for number in range(count)), int, count)
+    alike = _again(np.flatnonzero(sizes >= 0), sizes[sizes >= 0])
+    digests = _digests(path, alike, _BEGINNING)
+    # Eight bytes, so that of millions they take little; what they take for alike is read to its end.
+    alike = _again(alike, np.fromiter((int(one[:15], 16) for one in digests), int, len(alike)))
+    return dict(zip(alike.tolist(), _digests(path, alike), strict=True))
+
+
+def _again(numbers: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """Those whose value another has, too."""
+    _, inverse, counts = np.unique(of, return_inverse=True, return_counts=True)
+    return numbers[counts[inverse] > 1]
+
+
+def _digests(
+    path: Callable[[int], str | Path], numbers: np.ndarray, much: int | None = None
+) -> Iterator[str]:
+    """Of so many bytes of some files, or of all."""
     with ThreadPoolExecutor() as pool:
-        return dict(zip(alike, pool.map(_digest, alike), strict=True))
+        for some in chunks(map(path, numbers.tolist())):
+            yield from pool.map(partial(_digest, much=much), some)
+
+
+def _digest(path: str | Path, much: int | None) -> str:
+    with open(path, "rb") as file:
+        if much is not None:
+            return hashlib.blake2b(file.read(much)).hexdigest()[:32]
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
 
 
 def copies_of(paths: Iterable[Path], others: Iterable[Path]) -> dict[Path, Path]:
     """Of each file that is also among the others, as a copy or itself, that one."""
-    here, there = _by_size(paths), _by_size(others)
-    digests = same_audio(
-        path for size in here.keys() & there for path in (*here[size], *there[size])
-    )
-    same = {path: path for group in there.values() for path in group}
-    held = {digests[path]: path for path in same if path in digests}
-    found = (
-        (path, same.get(path) or held.get(digests.get(path, "")))
-        for group in here.values()
-        for path in group
-    )
+    here, there = [*dict.fromkeys(paths)], [*dict.fromkeys(others)]
+    both = [*here, *there]
+    digests = {both[n]: one for n, one in same_audio(len(both), both.__getitem__).items()}
+    same = {path: path for path in there}
+    held = {digests[path]: path for path in there if path in digests}
+    found = ((path, same.get(path) or held.get(digests.get(path, ""))) for path in here)
     return {path: other for path, other in found if other is not None}
-
-
-def _by_size(paths: Iterable[Path]) -> dict[int, list[Path]]:
-    by_size = defaultdict(list)
-    for path in dict.fromkeys(paths):
-        if path.is_file():
-            by_size[path.stat().st_size].append(path)
-    return by_size
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]

@@ -13,6 +13,11 @@ from mambadapter.data.containers import find_samples, with_size
 
 # One frame of wav2vec2, HuBERT and WavLM: 400 samples at 16 kHz.
 SHORTEST_SECONDS = 0.025
+# What files are called that libsndfile may decode. Raw samples say neither their rate nor their type.
+SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"} | {
+    ".mp3", ".opus", ".oga", ".aif", ".aifc", ".snd",
+}  # fmt: skip
+
 SLOWEST, FASTEST = 1_000, 768_000  # Hz; beyond, a header lies
 
 # Formats of samples whose values are always finite, and whose number the header says.

@@ -5,14 +5,18 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from mambadapter.data.audio import warn_of_cancelling
 from mambadapter.data.decoding import UnusableAudio, look
 from mambadapter.errors import UserError
+from mambadapter.utils.columns import CHUNK, Strings, chunks
+from mambadapter.utils.files import below
 
 logger = logging.getLogger(__name__)
 
@@ -20,11 +24,12 @@ _CHUNK = 4096  # clips that are measured before they are remembered
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What decoding a clip found."""
+class Lengths:
+    """What decoding clips found."""
 
-    seconds: float  # its length; 0 where it cannot be read
-    problem: str = ""  # why it cannot be used; empty if it can
+    sizes: np.ndarray  # (N,) bytes of a clip's file, -1 where there is none
+    seconds: np.ndarray  # (N,), 0 where it cannot be used
+    problems: dict[int, str]  # by its place why a clip cannot be used
 
 
 class DurationCache:
@@ -32,18 +37,29 @@ class DurationCache:
 
     What is found is appended a line a clip, so that a run that was killed goes on. A clip is measured again
     if its size or its time has changed.
+
+    Parameters
+    ----------
+    path : Path
+        Of what is remembered; the suffix becomes ``.jsonl``.
+    clips : Path
+        The folder in which names start.
+    names : Strings
+        The clips that may be asked for, each once.
     """
 
-    def __init__(self, path: Path, clips: Path) -> None:
-        self.path, self.clips = path.with_suffix(".jsonl"), clips
-        self._known: dict[str, list] = {}
+    def __init__(self, path: Path, clips: Path, names: Strings) -> None:
+        self.path, self.clips, self.names = path.with_suffix(".jsonl"), clips, names
+        self._stamps = np.full((len(names), 2), -1)  # sizes and times
+        self._seconds = np.zeros(len(names))
+        self._problems: dict[int, str] = {}
         try:
             if path.is_file():  # by an earlier version
-                self._known = dict(json.loads(path.read_text(encoding="utf-8")))
-            for line in self._whole_lines():
-                name, *found = json.loads(line)
-                self._known[name] = found
-        except (ValueError, TypeError) as error:
+                known = json.loads(path.read_text(encoding="utf-8"))
+                self._remember([[name, *found] for name, found in known.items()])
+            for lines in chunks(self._whole_lines()):
+                self._remember(json.loads(b"[" + b",".join(lines) + b"]"))
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise UserError(f"{path} is not whole ({error}); delete it.") from error
 
     def _whole_lines(self) -> Iterator[bytes]:
@@ -58,50 +74,84 @@ class DurationCache:
                     yield line
         os.truncate(self.path, whole)
 
-    def measure(self, names: Sequence[str]) -> dict[str, Measured]:
-        """Measure clips; what is new is remembered at once."""
-        stamps = {name: stamp(self.clips / name) for name in names}
-        new = [name for name in names if stamps[name] and self._known_stamp(name) != stamps[name]]
+    def _remember(self, found: Sequence[Sequence]) -> None:
+        """Rows of name, size, time, seconds and problem."""
+        if not found:
+            return
+        names, sizes, times, seconds, problems = zip(*found, strict=True)
+        found_at = self.names.find_all(names)
+        known = np.array([at is not None for at in found_at])
+        places = [at for at in found_at if at is not None]
+        self._stamps[places] = np.array([sizes, times], np.int64).T[known]
+        self._seconds[places] = np.array(seconds, float)[known]
+        if self._problems or any(problems):
+            for place, problem in zip(found_at, problems, strict=True):
+                if place is not None:
+                    self._problems.pop(place, None)
+                    if problem:
+                        self._problems[place] = problem
+
+    def measure(self, places: Sequence[int]) -> Lengths:
+        """Measure the clips at some places among the names; what is new is remembered at once."""
+        found = Lengths(np.full(len(places), -1), np.zeros(len(places)), {})
+        new: list[int] = []
+        for start in range(0, len(places), CHUNK):
+            some = places[start : start + CHUNK]
+            now = [*map(stamp, below(self.clips, self.names.at(some)))]
+            known = self._stamps[some].tolist()
+            lengths = self._seconds[some].tolist()
+            new += [
+                place
+                for place, one, before, length in zip(some, now, known, lengths, strict=True)
+                if one and (one != before or not (length > 0 or place in self._problems))
+            ]
+            found.sizes[start : start + len(some)] = [one[0] if one else -1 for one in now]
         began = time.monotonic()
         for start in range(0, len(new), _CHUNK):
             if start:
                 left = (time.monotonic() - began) / start * (len(new) - start)
                 logger.info("Looked at %d of %d files; %.0f s are left.", start, len(new), left)
-            self._measure(new[start : start + _CHUNK], stamps)
-        return {
-            name: Measured(*self._known[name][2:]) if stamps[name] else Measured(0.0, "missing")
-            for name in names
-        }
+            self._measure(new[start : start + _CHUNK])
+        missing = found.sizes < 0
+        found.seconds[:] = np.where(missing, 0, self._seconds[places])
+        found.problems.update(dict.fromkeys(np.flatnonzero(missing).tolist(), "missing"))
+        if self._problems:
+            for number, place in enumerate(places):
+                if place in self._problems and not missing[number]:
+                    found.problems[number] = self._problems[place]
+        return found
 
-    def _measure(self, names: Sequence[str], stamps: Mapping[str, list[int]]) -> None:
+    def _measure(self, places: Sequence[int]) -> None:
+        names = self.names.at(places)
+        paths = [self.clips / name for name in names]
+        # Before they are read: one that changes meanwhile is measured again.
+        stamps = [stamp(path) or [0, 0] for path in paths]
         with ThreadPoolExecutor() as pool:
-            found = list(pool.map(lambda name: _measure(self.clips / name), names))
-        warn_of_cancelling(
-            [self.clips / n for n, (_, cancels) in zip(names, found, strict=True) if cancels]
-        )
+            looked = list(pool.map(_measure, paths))
+        warn_of_cancelling([p for p, (*_, cancels) in zip(paths, looked, strict=True) if cancels])
+        rows = [
+            [name, *now, seconds, problem]
+            for name, now, (seconds, problem, _) in zip(names, stamps, looked, strict=True)
+        ]
+        self._remember(rows)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
-            for name, (one, _) in zip(names, found, strict=True):
-                self._known[name] = [*stamps[name], one.seconds, one.problem]
-                file.write(json.dumps([name, *self._known[name]]) + "\n")
-
-    def _known_stamp(self, name: str) -> list[int]:
-        return self._known.get(name, [])[:2]
+            file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def stamp(path: Path) -> list[int]:
+def stamp(path: str | Path) -> list[int]:
     """Size and time of a file, by which a change is noticed; empty where there is none."""
     try:
-        found = path.stat()
+        found = os.stat(path)
     except (OSError, ValueError):  # a table may name anything
         return []
     return [found.st_size, found.st_mtime_ns] if stat.S_ISREG(found.st_mode) else []
 
 
-def _measure(path: Path) -> tuple[Measured, bool]:
-    """What `look` finds, and whether the channels cancel each other."""
+def _measure(path: Path) -> tuple[float, str, bool]:
+    """Seconds, or what is wrong; and whether the channels cancel each other."""
     try:
         found = look(path)
     except UnusableAudio as error:
-        return Measured(0.0, str(error)), False
-    return Measured(found.seconds), found.cancels
+        return 0.0, str(error), False
+    return found.seconds, "", found.cancels

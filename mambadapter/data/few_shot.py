@@ -13,18 +13,16 @@ logger = logging.getLogger(__name__)
 
 
 def draw_shots(
-    entries: Mapping[str, Mapping[str, Any]], shots_per_class: int | None, seed: int
+    entries: Mapping[str, Mapping[str, Any]], shots_per_class: int, seed: int
 ) -> dict[str, Mapping[str, Any]]:
     """Keep so many clips of each class.
 
     The draw depends on the seed and the names of a class's clips alone, not on their order or on other
     classes, and a smaller one is part of a larger one.
     """
-    if shots_per_class is None:
-        return dict(entries)
     names = defaultdict(list)
-    for name in sorted(entries):
-        names[entries[name]["label"]].append(name)
+    for name, entry in sorted(entries.items(), key=lambda item: item[0]):
+        names[entry["label"]].append(name)
     label, fewest = min(names.items(), key=lambda item: len(item[1]))
     if len(fewest) < shots_per_class:
         raise UserError(

@@ -11,12 +11,14 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import speechbrain as sb
 import torch
+from speechbrain.dataio.sampler import DistributedSamplerWrapper
 from speechbrain.utils.distributed import main_process_only
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mambadapter.budget.count import ParameterCount, count_parameters
 from mambadapter.data.augmentation import Change, add_spec_augment, waveform_changes
+from mambadapter.data.batching import ProcessShare
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.frozen_features import FrozenFeatures
 from mambadapter.encoders.padding import refuse_short
@@ -189,6 +191,14 @@ class EncoderBrain(sb.Brain):
         if stage == sb.Stage.TRAIN:
             self._plan(loader)
         return loader
+
+    def _train_loader_specifics(self, dataset: Any, loader_kwargs: Any) -> Any:
+        """As SpeechBrain's, with a share of the batches for each process that may be a single one."""
+        options = super()._train_loader_specifics(dataset, loader_kwargs)
+        for name in ("sampler", "batch_sampler"):
+            if isinstance(whole := options.get(name), DistributedSamplerWrapper):
+                options[name] = self.train_sampler = ProcessShare.of(whole)
+        return options
 
     def _plan(self, loader: DataLoader) -> None:
         """Learn how many optimiser steps the run will take; the schedule depends on it."""

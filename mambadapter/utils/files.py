@@ -6,12 +6,14 @@ import os
 import secrets
 import shutil
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from mambadapter.errors import UserError
+
+_BLOCK = 2**20  # characters that are read at a time
 
 
 @contextmanager
@@ -65,6 +67,66 @@ def read_json(path: Path, mend: str, kind: type = dict) -> Any:
     if not isinstance(content, kind):
         raise UserError(f"{path} holds no {kind.__name__}; {mend}.")
     return content
+
+
+def write_items(path: str | Path, items: Iterable[tuple[str, Any]]) -> Path:
+    """Write a JSON object, whole or not at all: an item a line, so that no more is in memory."""
+    path = Path(path)
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+        before = "{\n"
+        for name, value in items:
+            file.write(f"{before}{encode(name)}: {encode(value)}")
+            before = ",\n"
+        file.write("{}" if before == "{\n" else "\n}")
+    return path
+
+
+def read_items(path: Path, mend: str) -> Iterator[tuple[str, Any]]:
+    """The items of a JSON object, as `read_json` but one after the other.
+
+    Written by `write_items`, no more than some lines are in memory; laid out in another way, all of it.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            text, begin, wanted = "", "", 0
+            while True:
+                block = file.read(_BLOCK)
+                text += block
+                end = text.rfind(',\n"') if block else len(text)
+                if block and end < wanted:
+                    continue
+                try:
+                    content = json.loads(begin + text[:end] + ("}" if block else ""))
+                except ValueError:
+                    if not block:
+                        raise
+                    wanted = 2 * len(text)  # it was not between two items
+                    continue
+                if not isinstance(content, dict):
+                    raise UserError(f"{path} holds no dict; {mend}.")
+                yield from content.items()
+                if not block:
+                    return
+                text, begin, wanted = text[end + 1 :], "{", 0
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is no whole JSON file ({error}); {mend}.") from error
+
+
+def below(folder: str | Path, names: Iterable[str]) -> list[str]:
+    """Paths of names in a folder, as text; as ``folder / name``, of many in less time.
+
+    Example
+    -------
+    >>> below("clips", ["a.wav", "/b.wav", "./c//d.wav"])
+    ['clips/a.wav', '/b.wav', 'clips/c/d.wav']
+    """
+    before = "" if (root := str(folder)) == "." else root.rstrip("/") + "/"
+    paths = [name if name[:1] == "/" else before + name for name in names]
+    return [
+        str(Path(path)) if "//" in path or "/./" in path or path[:2] == "./" or path[-1] in "/." else path
+        for path in paths
+    ]  # fmt: skip
 
 
 def user_cache() -> Path | None:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from mambadapter.data.audio import inspect_clips, read_clip
+from mambadapter.data.clips import Clips
 from mambadapter.data.manifests import (
     alignable,
     classification_datasets,
@@ -112,6 +113,7 @@ def test_clips_with_too_few_frames_are_left_out(
     text = ("ab" * there)[: there - spare]
     (clip,), _ = inspect_clips([tmp_path / "a.wav"], 16000)
     entries = {"a": {"duration": clip.seconds, "text": text}, "b": {"duration": 9.0, "text": "a"}}
-    kept = alignable(entries, encoder.sample_rate, encoder.frames)
+    clips = Clips((name, {"wav": "/a.wav", **entry}) for name, entry in entries.items())
+    kept = alignable(clips, encoder.sample_rate, encoder.frames)
     assert ("a" in kept) == (spare >= 0)
     assert ("left out 1 clips with more tokens" in caplog.text) == (spare < 0)

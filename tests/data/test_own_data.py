@@ -4,7 +4,9 @@ import csv
 import html
 import json
 import math
+import multiprocessing
 import re
+import time
 
 import numpy as np
 import pytest
@@ -17,14 +19,16 @@ from support.small_own import CLASSES, SPEAKERS, write_clips, write_csv, write_t
 from mambadapter import cli
 from mambadapter.data import durations
 from mambadapter.data.audio import read_clip
+from mambadapter.data.corpora.prepared import SPLITS
 from mambadapter.data.manifests import classification_datasets
 from mambadapter.data.own.inspection import inspect_data
 from mambadapter.data.own.layouts import read_data
 from mambadapter.data.own.prepare import prepare_sounds, prepare_speech
-from mambadapter.data.own.rows import Listing, Row
+from mambadapter.data.own.rows import Listing, Row, Rows
 from mambadapter.data.own.splits import split_rows
 from mambadapter.errors import UserError
 from mambadapter.text import TextRules
+from mambadapter.utils.columns import Strings
 
 
 @pytest.fixture(scope="module")
@@ -213,23 +217,23 @@ def test_folds_test_each_clip_once_and_share_no_group(clips, folds, seed):
         Row(f"{number}.wav", f"c{label}", "t", number + 1, group=f"g{group}")
         for number, (label, group) in enumerate(clips)
     ]
-    listing = Listing("table", "label", _nowhere(), rows, "")
-    labels = {row.key: (row.target,) for row in rows}
+    listing = Listing("table", "label", _nowhere(), Rows("label", rows), "")
     groups = {
-        label: {row.group for row in rows if row.target == label} for (label,) in labels.values()
+        label: {row.group for row in rows if row.target == label}
+        for label in {row.target for row in rows}
     }
     if min(map(len, groups.values())) < folds:
         with pytest.raises(UserError, match="fewer than the . folds"):
-            split_rows(listing, labels, 1, folds, seed)
+            split_rows(listing, None, 1, folds, seed)
         return
     tested = []
     for fold in range(1, folds + 1):
-        split_of = split_rows(listing, labels, fold, folds, seed)
-        assert split_of.keys() == labels.keys()
-        tested += [key for key, split in split_of.items() if split == "test"]
-        sides = {(row.group, split_of[row.key]) for row in rows}
+        split_of = split_rows(listing, None, fold, folds, seed).tolist()
+        assert {*split_of} <= {0, 1, 2}
+        tested += [place for place, split in enumerate(split_of) if SPLITS[split] == "test"]
+        sides = {(row.group, split) for row, split in zip(rows, split_of, strict=True)}
         assert len(sides) == len({row.group for row in rows})
-    assert sorted(tested) == sorted(labels)
+    assert sorted(tested) == [*range(len(rows))]
 
 
 def _nowhere():
@@ -248,11 +252,12 @@ def test_copies_stay_on_one_side(tmp_path):
                     seed=number,
                     hertz=300 + 700 * (label == "low"),
                 )
-    split_of = split_rows(read_data(tmp_path, "label", {}))
+    listing = read_data(tmp_path, "label", {})
+    split_of = dict(zip(listing.rows.keys(), split_rows(listing).tolist(), strict=True))
     for label in CLASSES:
         for number in range(6):
             assert len({split_of[f"{label}/{number}{copy}.wav"] for copy in "ab"}) == 1
-    assert {*split_of.values()} == {"train", "valid", "test"}
+    assert {*split_of.values()} == {0, 1, 2}
 
 
 def test_given_splits_are_kept_a_leak_is_said_and_a_missing_validation_is_cut(
@@ -294,19 +299,52 @@ def test_rare_characters_are_named_and_long_clips_left_out(own, tmp_path, caplog
 def test_lengths_are_appended_and_a_cut_line_is_measured_again(own, tmp_path, monkeypatch):
     folder, rows = own
     names = [row["path"] for row in rows[:6]]
-    cache = durations.DurationCache(tmp_path / "lengths.json", folder)
-    cache.measure(names[:3])
+    cache = durations.DurationCache(tmp_path / "lengths.json", folder, Strings(names))
+    cache.measure(range(3))
     before = cache.path.read_bytes()
-    cache.measure(names)
+    cache.measure(range(6))
     assert cache.path.read_bytes().startswith(before)
     cache.path.write_bytes(cache.path.read_bytes()[:-5])
     looked = []
     original = durations.look
     monkeypatch.setattr(durations, "look", lambda path: looked.append(path.name) or original(path))
-    again = durations.DurationCache(tmp_path / "lengths.json", folder)
-    assert math.isclose(again.measure(names)[names[5]].seconds, 0.3)
+    again = durations.DurationCache(tmp_path / "lengths.json", folder, Strings(names))
+    assert math.isclose(again.measure(range(6)).seconds[5], 0.3)
     assert looked == [names[5].partition("/")[2]]
     assert len(again.path.read_text().splitlines()) == 6
+
+
+def test_lengths_that_were_found_outlive_a_kill(own, tmp_path, monkeypatch):
+    """Those of whole chunks; the rest is measured by the next run."""
+    folder, rows = own
+    names = [row["path"] for row in rows]
+    monkeypatch.setattr(durations, "_CHUNK", 4)
+    original = durations.look
+
+    def measure(slowly):
+        def look(path):
+            looked.append(path)
+            time.sleep(slowly)
+            return original(path)
+
+        looked = []
+        monkeypatch.setattr(durations, "look", look)
+        cache = durations.DurationCache(tmp_path / "lengths.json", folder, Strings(names))
+        return cache.measure(range(len(names))), looked
+
+    process = multiprocessing.get_context("fork").Process(target=measure, args=(0.1,))
+    process.start()
+    written = tmp_path / "lengths.jsonl"
+    while not written.is_file() or not written.read_bytes().endswith(b"\n"):
+        assert process.is_alive()
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    known = len(written.read_text().splitlines())
+    found, looked = measure(0)
+    assert known >= 4
+    assert len(looked) == len(names) - known
+    assert np.allclose(found.seconds, 0.3)
 
 
 def test_inspection_finds_what_is_wrong(tmp_path):

@@ -9,12 +9,13 @@ import torch
 from support.small_own import write_clips, write_csv
 
 from mambadapter.data.balance import balanced_sampler, positive_weights
+from mambadapter.data.corpora.prepared import SPLITS
 from mambadapter.data.manifests import classification_datasets
 from mambadapter.data.own.inspection import inspect_data
 from mambadapter.data.own.labels import likely_separator
 from mambadapter.data.own.layouts import read_data
 from mambadapter.data.own.prepare import prepare_sounds
-from mambadapter.data.own.rows import Listing, Row
+from mambadapter.data.own.rows import Listing, Row, Rows
 from mambadapter.data.own.splits import split_rows
 from mambadapter.errors import UserError
 
@@ -38,7 +39,7 @@ def test_a_cell_and_columns_say_the_same(own, tmp_path):
     table = written(folder, rows, ("path", "labels", "label", "take", "speaker"))
     of_cell = read_data(table, "label", {"label": "labels", **PARTED})
     of_columns = read_data(table, "label", {"label": "label,take"})
-    assert of_cell.rows == of_columns.rows
+    assert [*of_cell.rows] == [*of_columns.rows]
     assert of_cell.rows[0].labels == ("high", "take 0")
     assert of_cell.flags == {"label": "labels", **PARTED}
     one = read_data(table, "label", {"label": "labels"})
@@ -81,7 +82,14 @@ def listing_of(sets, groups):
         Row(f"{n}.wav", ";".join(labels), "t", n + 1, group=group, labels=tuple(sorted(labels)))
         for n, (labels, group) in enumerate(zip(sets, groups, strict=True))
     ]
-    return Listing("table", "label", Path("/nowhere"), rows, "")
+    return Listing("table", "label", Path("/nowhere"), Rows("label", rows), "")
+
+
+def by_key(listing):
+    return {
+        key: SPLITS[number]
+        for key, number in zip(listing.rows.keys(), split_rows(listing), strict=True)
+    }
 
 
 @pytest.mark.parametrize("grouped", [False, True])
@@ -95,9 +103,9 @@ def test_splits_share_out_every_label_and_no_group(grouped, seed):
     groups = [f"g{n // 3}" if grouped else "" for n in range(300)]
     listing = listing_of(sets, groups)
     labels = {row.key: row.classes for row in listing.rows}
-    split_of = split_rows(listing, labels)
-    backwards = Listing("table", "label", listing.root, listing.rows[::-1], "")
-    assert split_rows(backwards, labels) == split_of
+    split_of = by_key(listing)
+    backwards = Listing("table", "label", listing.root, Rows("label", listing.rows[::-1]), "")
+    assert by_key(backwards) == split_of
     for label in ("c0", "c1", "c2", "c3", "c4"):
         of_label = [split_of[key] for key, classes in labels.items() if label in classes]
         for split, share in (("train", 0.6), ("valid", 0.2), ("test", 0.2)):
@@ -110,7 +118,7 @@ def test_splits_share_out_every_label_and_no_group(grouped, seed):
 def test_a_label_of_too_few_speakers_is_refused():
     listing = listing_of([["a"], ["a", "b"], ["a"]] * 3, ["x", "y", "z"] * 3)
     with pytest.raises(UserError, match="class 'b' has 1 speakers or groups"):
-        split_rows(listing, {row.key: row.classes for row in listing.rows})
+        split_rows(listing)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from mambadapter.data.corpora.prepared import Chosen, write_manifests
 from mambadapter.data.durations import DurationCache
 from mambadapter.errors import UserError
 from mambadapter.text import TextRules
+from mambadapter.utils.columns import Strings
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +107,7 @@ def prepare_common_voice(
         cache = DurationCache(
             Path(cache_folder) / f"{root.resolve().parent.name}-{language}-durations.json",
             root / "clips",
+            Strings(utterance.clip for utterances in listed.values() for utterance in utterances),
         )
         scored = {utterance.text for split in ("valid", "test") for utterance in listed[split]}
         left_out: dict[str, dict[str, str]] = {}
@@ -176,17 +178,21 @@ def _choose(
     seconds = 0.0
     ordered = sorted(utterances, key=lambda u: hashlib.sha256(f"{seed} {u.clip}".encode()).digest())
     for chunk in _chunks(ordered):
-        measured = cache.measure([utterance.clip for utterance in chunk])
-        for utterance in chunk:
-            one = measured[utterance.clip]
-            problem = one.problem or _problem(utterance, one.seconds, longest_seconds, scored)
+        places = cache.names.find_all([utterance.clip for utterance in chunk])
+        measured = cache.measure([place for place in places if place is not None])
+        for place, (utterance, length) in enumerate(
+            zip(chunk, measured.seconds.tolist(), strict=True)
+        ):
+            problem = measured.problems.get(place) or _problem(
+                utterance, length, longest_seconds, scored
+            )
             if problem:
                 left_out[utterance.clip] = problem
-            elif seconds + one.seconds > 3600 * hours:
+            elif seconds + length > 3600 * hours:
                 return chosen, left_out
             else:
-                chosen.append((utterance, one.seconds))
-                seconds += one.seconds
+                chosen.append((utterance, length))
+                seconds += length
     return chosen, left_out
 
 

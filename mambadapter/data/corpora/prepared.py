@@ -3,14 +3,17 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mambadapter.data.durations import stamp
 from mambadapter.errors import UserError
-from mambadapter.utils.files import read_json, write_json
+from mambadapter.utils.columns import Strings, chunks
+from mambadapter.utils.files import read_items, read_json, write_items, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -18,12 +21,19 @@ SPLITS = ("train", "valid", "test")
 _DONE, _LEFT_OUT = "prepared.json", "left_out.json"
 
 
+class Entries(Protocol):
+    """The clips of a split: a mapping, or what can be gone through like one."""
+
+    def items(self) -> Iterable[tuple[str, dict[str, Any]]]:
+        """Ids, and of each its ``wav`` (path), ``duration`` (s), and ``label`` or ``text``."""
+
+
 @dataclass(frozen=True)
 class Chosen:
     """What a preparation found."""
 
-    # For each split from a clip's id to its ``wav`` (path), ``duration`` (s), and ``label`` or ``text``.
-    entries: Mapping[str, Mapping[str, dict[str, Any]]]
+    # For each split its clips.
+    entries: Mapping[str, Entries]
     # For each split the clips that were looked at and not used, each with the reason.
     left_out: Mapping[str, Mapping[str, str]]
 
@@ -55,13 +65,22 @@ def write_manifests(
         If the folder holds manifests of other clips, texts or labels, which a run may have learnt from.
     """
     manifests = {split: folder / f"{split}.json" for split in SPLITS}
-    before = _read(folder, manifests)
-    if before is not None:
-        known, then = before
-        if known == {"made_from": made_from, "audio": _digest(then, audio)}:
+    mend = f"delete {folder}; it is made again"
+    known = _read(folder, manifests, mend)
+    if known is None:
+        chosen = choose()
+    else:
+        left_out = folder / _LEFT_OUT
+        then = _Stamps(audio)
+        for path in manifests.values():
+            then.add(entry["wav"] for _, entry in read_items(path, mend))
+        if known == {
+            "made_from": made_from,
+            "audio": then.digest(read_json(left_out, mend) if left_out.is_file() else {}),
+        }:
             return manifests
-        now = _with_sizes(choose())
-        if differences := _differences(then.entries, now.entries):
+        chosen = choose()
+        if differences := _differences(manifests, chosen, mend):
             changed = [
                 key for key, value in made_from.items() if known["made_from"].get(key) != value
             ]
@@ -71,71 +90,82 @@ def write_manifests(
                 "Give another --output_folder, or delete that one."
             )
         logger.info("The corpus moved or its files have new times: the manifests are made again.")
-    else:
-        now = _with_sizes(choose())
-    for split, entries in now.entries.items():
-        write_json(manifests[split], entries)
-    write_json(folder / _LEFT_OUT, now.left_out)
-    write_json(folder / _DONE, {"made_from": made_from, "audio": _digest(now, audio)})
+    now = _Stamps(audio)
+    for split, entries in chosen.entries.items():
+        write_items(manifests[split], _with_sizes(entries, now))
+    write_json(folder / _LEFT_OUT, chosen.left_out)
+    write_json(folder / _DONE, {"made_from": made_from, "audio": now.digest(chosen.left_out)})
     return manifests
 
 
-def _read(folder: Path, manifests: Mapping[str, Path]) -> tuple[Mapping[str, Any], Chosen] | None:
-    """What was written before, if all of it was."""
+def _read(folder: Path, manifests: Mapping[str, Path], mend: str) -> dict[str, Any] | None:
+    """What the manifests there were made from, if all are."""
     if not all(path.is_file() for path in (*manifests.values(), folder / _DONE)):
         return None
-    mend = f"delete {folder}; it is made again"
     known = read_json(folder / _DONE, mend)
-    if "made_from" not in known:  # by an older version
-        known = {"made_from": known, "audio": ""}
-    left_out = folder / _LEFT_OUT
-    return known, Chosen(
-        {split: read_json(path, mend) for split, path in manifests.items()},
-        read_json(left_out, mend) if left_out.is_file() else {},
-    )
+    return (
+        known if "made_from" in known else {"made_from": known, "audio": ""}
+    )  # of an older version
 
 
-def _digest(chosen: Chosen, audio: Path) -> str:
-    """Of the size and time of each file that was looked at."""
-    paths = [
-        Path(entry["wav"]) for entries in chosen.entries.values() for entry in entries.values()
-    ]
-    paths += [audio / name for names in chosen.left_out.values() for name in names]
-    return hashlib.sha256(json.dumps([stamp(path) for path in paths]).encode()).hexdigest()
+class _Stamps:
+    """Sizes and times of the files that are looked at, one after the other."""
+
+    def __init__(self, audio: Path) -> None:
+        self._audio, self._hash = audio, hashlib.sha256()
+        self._before = "["
+        self._stamp = lru_cache(1024)(stamp)  # segments of a file come one after the other
+
+    def add(self, paths: Iterable[str | Path]) -> None:
+        """Look at some files."""
+        for some in chunks(paths):
+            self.look(some)
+
+    def look(self, paths: Sequence[str | Path]) -> list[list[int]]:
+        """The size and time of each of some files, empty where there is none."""
+        found = [*map(self._stamp, paths)]
+        self._hash.update((self._before + json.dumps(found)[1:-1]).encode())
+        self._before = ", "
+        return found
+
+    def digest(self, left_out: Mapping[str, Mapping[str, str]]) -> str:
+        """Of all of them, and of what was left out."""
+        self.add(self._audio / name for names in left_out.values() for name in names)
+        self._hash.update(b"]" if self._before == ", " else b"[]")
+        return self._hash.hexdigest()
 
 
-def _with_sizes(chosen: Chosen) -> Chosen:
+def _with_sizes(entries: Entries, stamps: _Stamps) -> Iterator[tuple[str, dict[str, Any]]]:
     """With each file's size, by which another recording of the same length is noticed."""
-    sized = {
-        split: {
-            name: {**entry, "size": (stamp(Path(entry["wav"])) or [0])[0]}
-            for name, entry in entries.items()
-        }
-        for split, entries in chosen.entries.items()
-    }
-    return Chosen(sized, chosen.left_out)
+    for some in chunks(entries.items()):
+        found = stamps.look([entry["wav"] for _, entry in some])
+        for (name, entry), one in zip(some, found, strict=True):
+            yield name, {**entry, "size": one[0] if one else 0}
 
 
-def _differences(
-    then: Mapping[str, Mapping[str, dict]], now: Mapping[str, Mapping[str, dict]]
-) -> list[str]:
+def _differences(manifests: Mapping[str, Path], now: Chosen, mend: str) -> list[str]:
     """What is another in the manifests, wherever the files are."""
     found = []
-    for split in SPLITS:
-        old, new = then[split], now[split]
-        both = old.keys() & new.keys()
-        fields = {field for name in both for field in old[name].keys() & new[name].keys()} - {"wav"}
-        counts = {
-            "more": len(new.keys() - old.keys()),
-            "fewer": len(old.keys() - new.keys()),
-            **{
-                f"with another {field}": sum(
-                    old[name].get(field) != new[name].get(field)
-                    for name in both
-                    if field in old[name]
-                )
-                for field in sorted(fields)
-            },
+    for split, path in manifests.items():
+        names, old = Strings(), Strings()
+        for some in chunks(read_items(path, mend)):
+            names.extend([name for name, _ in some])
+            old.extend([json.dumps(entry) for _, entry in some])
+        counts: Counter[str] = Counter()
+        fields, both, count = set[str](), 0, 0
+        for some in chunks(_with_sizes(now.entries[split], _Stamps(path))):
+            count += len(some)
+            for (_, entry), place in zip(some, names.find_all([n for n, _ in some]), strict=True):
+                if place is None:
+                    continue
+                both += 1
+                then = json.loads(old[place])
+                fields |= then.keys() & entry.keys()
+                counts.update(key for key in then if then[key] != entry.get(key))
+        told = {
+            "more": count - both,
+            "fewer": len(names) - both,
+            **{f"with another {field}": counts[field] for field in sorted(fields - {"wav"})},
         }
-        found += [f"{split}: {count} clips {what}" for what, count in counts.items() if count]
+        found += [f"{split}: {count} clips {what}" for what, count in told.items() if count]
     return found

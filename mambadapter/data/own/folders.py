@@ -2,29 +2,14 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
-from mambadapter.data.own.rows import Row, clean, listed, split_named
+from mambadapter.data.decoding import SUFFIXES
+from mambadapter.data.own.rows import Row, Rows, clean, listed, split_named
 from mambadapter.errors import UserError
 
-# What libsndfile decodes, and what people have that it does not.
-AUDIO = (
-    ".wav",
-    ".flac",
-    ".mp3",
-    ".ogg",
-    ".oga",
-    ".opus",
-    ".aiff",
-    ".aif",
-    ".aifc",
-    ".au",
-    ".snd",
-    ".w64",
-    ".caf",
-)
+# What people have that libsndfile does not decode.
 _UNREAD = (".m4a", ".aac", ".mp4", ".wma", ".webm", ".amr", ".mka", ".mov", ".ape", ".wv")
 
 
@@ -46,13 +31,13 @@ def split_folders(root: Path) -> dict[str, Path]:
     return splits
 
 
-def read_folders(root: Path) -> tuple[list[Row], str]:
+def read_folders(root: Path) -> tuple[Rows, str]:
     """The clips of a folder for each class, and in words how they were read."""
     splits = split_folders(root)
-    rows = []
+    rows = Rows("label")
     for split, folder in (splits or {"": root}).items():
         classes = class_folders(folder)
-        alone = [path for path in _files(folder) if path.suffix.lower() in AUDIO]
+        alone = [path for path in _files(folder) if path.suffix.lower() in SUFFIXES]
         if alone:
             raise UserError(
                 f"{alone[0]}: it is in no class's folder; put it in one, or list the clips in a table."
@@ -60,16 +45,18 @@ def read_folders(root: Path) -> tuple[list[Row], str]:
         if not classes:
             raise UserError(f"{folder} has no folder with audio for each class; make one for each.")
         for path in classes:
-            rows += [
-                Row(file.relative_to(root).as_posix(), clean(path.name), root.name, 0, split)
-                for file in _audio(path, (root.resolve(),))
-            ]
+            files = _audio(path, (root.resolve(),))
+            label = clean(path.name)
+            rows.add(Rows("label", (
+                Row(file.relative_to(root).as_posix(), label, root.name, 0, split)
+                for file in files
+            )))  # fmt: skip
     below = f" below {listed([path.name for path in splits.values()])}" if splits else ""
     return rows, f"a folder for each class{below}"
 
 
-def with_groups(rows: Sequence[Row], pattern: str) -> list[Row]:
-    """Rows with the group that a pattern finds in the names of their files."""
+def groups_in(rows: Rows, pattern: str) -> Iterator[str]:
+    """The group that a pattern finds in the name of each row's file."""
     try:
         compiled = re.compile(pattern)
     except re.error as error:
@@ -81,16 +68,14 @@ def with_groups(rows: Sequence[Row], pattern: str) -> list[Row]:
             f"--data.group_pattern: '{pattern}' has {compiled.groups} groups; put the speaker's part in "
             "the only (...)."
         )
-    found = []
-    for row in rows:
-        match = compiled.search(Path(row.name).name)
+    for place, name in enumerate(rows.names):
+        match = compiled.search(Path(name).name)
         if match is None or not match[1]:
             raise UserError(
-                f"{row.where}: --data.group_pattern '{pattern}' finds nothing in {Path(row.name).name}; "
+                f"{rows[place].where}: --data.group_pattern '{pattern}' finds nothing in {Path(name).name}; "
                 "mend it, or give the speakers in a table."
             )
-        found.append(replace(row, group=clean(match[1])))
-    return found
+        yield clean(match[1])
 
 
 def audio_files(folder: Path) -> list[Path]:
@@ -117,7 +102,7 @@ def _audio(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
             continue
         if entry.is_dir():
             yield from _audio(path, (*above, real))
-        elif path.suffix.lower() in AUDIO:
+        elif path.suffix.lower() in SUFFIXES:
             yield path
         elif path.suffix.lower() in _UNREAD:
             raise UserError(

@@ -5,7 +5,7 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import combinations
 from pathlib import Path
@@ -125,7 +125,7 @@ def inspect_data(
         _facts(listing, heard, split_of, texts),
         [one.seconds for one in heard.values()],
         dict(sorted(counts.items())),
-        dict(characters(texts).most_common()),
+        dict(characters(texts.values()).most_common()),
         findings,
         _command(data_folder, listing, bool(problems)),
     )
@@ -184,15 +184,15 @@ def _hear(path: Path, row: Row) -> _Heard | str:
 
 def _splits(listing: Listing, usable: set[str]) -> tuple[dict[str, str], list[Finding]]:
     """The split of each usable clip, as training will have it, and what is wrong with that."""
-    rows = [row for row in listing.rows if row.key in usable]
-    if not rows:
+    if not usable:
         return {}, []
-    labels = {row.key: row.classes for row in rows} if listing.target == "label" else None
-    kept = replace(listing, rows=rows)
+    used = np.array([key in usable for key in listing.rows.keys()])  # noqa: SIM118
     try:
-        split_of = split_rows(kept, labels)
+        numbers = split_rows(listing, used)
     except UserError as error:
         return {}, [Finding("No splits can be made", [], str(error).removesuffix("."))]
+    rows = [row for row, one in zip(listing.rows, used, strict=True) if one]
+    split_of = {row.key: SPLITS[n] for row, n in zip(rows, numbers[used], strict=True)}
     findings = []
     for one, several, of_row in (
         ("speaker or group", "speakers or groups", lambda r: r.group),
@@ -214,7 +214,7 @@ def _splits(listing: Listing, usable: set[str]) -> tuple[dict[str, str], list[Fi
                     "give each to one, or let new splits be made: --data.split none",
                 )
             )
-    if labels:
+    if listing.target == "label":
         trained = {c for row in rows if split_of[row.key] == "train" for c in row.classes}
         if unseen := sorted({c for row in rows for c in row.classes} - trained):
             findings.append(
@@ -343,7 +343,7 @@ def _texts(
                 "they are left out",
             )
         )
-    training = characters({k: t for k, t in texts.items() if split_of.get(k) == "train"})
+    training = characters(t for k, t in texts.items() if split_of.get(k) == "train")
     rare = [f"'{c}' ({count})" for c, count in training.most_common() if count < RARE]
     if rare:
         what = (
@@ -353,7 +353,7 @@ def _texts(
         findings.append(
             Finding(what, rare, "mend their spelling, or give --language.rules.look_alikes")
         )
-    everywhere = characters(texts)
+    everywhere = characters(texts.values())
     if split_of and (unseen := sorted(everywhere.keys() - training.keys())):
         shown = [f"'{c}' ({everywhere[c]})" for c in unseen]
         findings.append(
@@ -406,7 +406,7 @@ def _facts(
         facts["words"] = (
             f"{words:,}, {len({w for t in texts.values() for w in t.split()}):,} different"
         )
-        facts["characters"] = f"{len(characters(texts)):,} different"
+        facts["characters"] = f"{len(characters(texts.values())):,} different"
     return facts
 
 

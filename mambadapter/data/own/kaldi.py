@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from mambadapter.data.own.rows import Broken, Row, clean
+from mambadapter.data.own.rows import Broken, Row, Rows, clean
 from mambadapter.errors import UserError
 
 RECORDINGS = "wav.scp"
 
 
-def read_kaldi(folder: Path, split: str = "") -> list[Row]:
+def read_kaldi(folder: Path, split: str = "") -> Rows:
     """The utterances of a folder, in the order of ``text``.
 
     Raises
@@ -17,10 +17,18 @@ def read_kaldi(folder: Path, split: str = "") -> list[Row]:
     UserError
         One line that names the file, its line and the mend.
     """
+    broken = Broken()
+    rows = Rows("text", _rows(folder, split, broken))
+    broken.refuse()
+    if not rows:
+        raise UserError(f"{folder / 'text'} is empty; write an utterance on each line.")
+    return rows
+
+
+def _rows(folder: Path, split: str, broken: Broken) -> Iterator[Row]:
     recordings = dict(_pairs(folder, RECORDINGS))
     segments = dict(_pairs(folder, "segments", optional=True))
     speakers = dict(_pairs(folder, "utt2spk", optional=True))
-    rows, broken = [], Broken()
     for utterance, (line, text) in _pairs(folder, "text"):
         where = f"text, line {line}"
         recording, start, end = utterance, None, None
@@ -64,11 +72,7 @@ def read_kaldi(folder: Path, split: str = "") -> list[Row]:
             broken.add(where, f"{utterance} is not in utt2spk", "add its line there")
             continue
         speaker = clean(speakers[utterance][1]) if speakers else ""
-        rows.append(Row(path, text, "text", line, split, speaker, start, end))
-    broken.refuse()
-    if not rows:
-        raise UserError(f"{folder / 'text'} is empty; write an utterance on each line.")
-    return rows
+        yield Row(path, text, "text", line, split, speaker, start, end)
 
 
 def _pairs(

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from mambadapter.data.own.rows import Broken, clean
+from mambadapter.data.own.rows import BrokenCell, clean
 from mambadapter.errors import UserError
 
 NO_SEPARATOR = "none"
@@ -30,15 +30,19 @@ def checked_separator(given: str) -> str:
     return given
 
 
-def parted(cell: str, separator: str, where: str, broken: Broken) -> tuple[str, ...] | None:
-    """The labels in a cell, sorted; None, and a note of what is wrong with it, if they cannot be."""
+def parted(cell: str, separator: str) -> tuple[str, ...]:
+    """The labels in a cell, sorted.
+
+    Raises
+    ------
+    BrokenCell
+        If one is empty, or there twice.
+    """
     labels = [clean(part) for part in cell.split(separator)]
     if "" in labels:
-        broken.add(where, f"an empty label in '{cell}'", f"write one '{separator}' between two")
-        return None
+        raise BrokenCell(f"an empty label in '{cell}'", f"write one '{separator}' between two")
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        broken.add(where, f"'{twice[0]}' twice in '{cell}'", "write each label once")
-        return None
+        raise BrokenCell(f"'{twice[0]}' twice in '{cell}'", "write each label once")
     return tuple(sorted(labels))
 
 

@@ -1,16 +1,17 @@
 """Which layout a folder or a file has: recognised where it can be only one, or named by a flag."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 
-from mambadapter.data.own.folders import class_folders, read_folders, split_folders, with_groups
+from mambadapter.data.own.folders import class_folders, groups_in, read_folders, split_folders
 from mambadapter.data.own.kaldi import RECORDINGS, read_kaldi
 from mambadapter.data.own.labels import NO_SEPARATOR, checked_separator
-from mambadapter.data.own.rows import Listing, NoTarget, Row, Target, listed, split_named
+from mambadapter.data.own.rows import Listing, NoTarget, Rows, Target, listed, split_named
 from mambadapter.data.own.saved import SAVED, read_saved
 from mambadapter.data.own.tables import AUTO, NONE, SUFFIXES, read_rows
 from mambadapter.errors import UserError, did_you_mean
+from mambadapter.utils.columns import Coded
 
 TABLE, FOLDERS, AUDIOFOLDER, KALDI, DATASETS = (
     "table", "folders", "audiofolder", "kaldi", "datasets",
@@ -76,13 +77,13 @@ def read_data(
         readers = {TABLE: _tables, AUDIOFOLDER: _audiofolder, FOLDERS: _folders, KALDI: _kaldi}
         root, rows, read = readers[layout](given, target, settings)
     if settings.get("split") == NONE:
-        rows = [replace(row, split="") for row in rows]
+        rows.splits = Coded(repeat("", len(rows)))
     if (folder := settings.get("audio_folder", AUTO)) != AUTO:
         root = Path(folder).expanduser()
         if not root.is_dir():
             raise UserError(f"--data.audio_folder: there is no folder {root}.")
     if (pattern := settings.get("group_pattern", AUTO)) != AUTO:
-        rows = with_groups(rows, pattern)
+        rows.groups = Coded(groups_in(rows, pattern))
         read += f"; group from names by '{pattern}'"
     flags = {key: value for key, value in settings.items() if value != AUTO}
     if not separator:
@@ -130,7 +131,7 @@ def _recognise(given: Path) -> str:
     return fits[0]
 
 
-_Read = tuple[Path, list[Row], str]
+_Read = tuple[Path, Rows, str]
 
 
 def _tables(given: Path, target: Target, settings: Mapping[str, str]) -> _Read:
@@ -147,10 +148,10 @@ def _tables(given: Path, target: Target, settings: Mapping[str, str]) -> _Read:
             f"{given} has {found}; give one table: --data_folder "
             f"{tables[0] if tables else given / 'clips.csv'}."
         )
-    rows, said = [], []
+    rows, said = Rows(target), []
     for path, split in splits.items():
         more, read = read_rows(path, target, settings, settings.get("delimiter", AUTO), str(split))
-        rows += more
+        rows.add(more)
         said.append(read)
     return given, rows, "; ".join(said)
 
@@ -159,8 +160,7 @@ def _audiofolder(given: Path, target: Target, settings: Mapping[str, str]) -> _R
     """Hugging Face's: metadata with ``file_name``, at the root or in each split's folder."""
     folders = [given] if _metadata(given) else []
     folders = folders or sorted(p for p in given.iterdir() if p.is_dir() and _metadata(p))
-    rows: list[Row] = []
-    said = []
+    rows, said = Rows(target), []
     for folder in folders:
         found = _metadata(folder)
         if len(found) > 1:
@@ -169,11 +169,9 @@ def _audiofolder(given: Path, target: Target, settings: Mapping[str, str]) -> _R
         if split is None:
             raise UserError(f"{folder} is named after no split; call it train, valid or test.")
         more, read = read_rows(found[0], target, settings, settings.get("delimiter", AUTO), split)
-        before = "" if folder == given else f"{folder.name}/"
-        rows += [
-            replace(row, name=str(Path(before, row.name)), table=before + row.table) for row in more
-        ]
-        said.append(before + read)
+        below = "" if folder == given else folder.name
+        rows.add(more, below)
+        said.append(f"{below}/{read}" if below else read)
     if not folders:
         raise UserError(f"{given} has no metadata.csv or metadata.jsonl; write one.")
     return given, rows, "; ".join(said)
@@ -198,15 +196,12 @@ def _kaldi(given: Path, target: Target, settings: Mapping[str, str]) -> _Read:
         )
     if (given / RECORDINGS).is_file():
         return given, read_kaldi(given), "a Kaldi folder"
-    rows: list[Row] = []
+    rows = Rows(target)
     splits = {p: split_named(p.name) for p in given.iterdir() if (p / RECORDINGS).is_file()}
     for folder, split in sorted(splits.items()):
         if split is None:
             raise UserError(f"{folder} is named after no split; call it train, valid or test.")
-        rows += [
-            replace(row, name=str(Path(folder.name, row.name)), table=f"{folder.name}/{row.table}")
-            for row in read_kaldi(folder, split)
-        ]
+        rows.add(read_kaldi(folder, split), folder.name)
     if not rows:
         raise UserError(f"{given} has no {RECORDINGS}; a Kaldi folder has {RECORDINGS} and text.")
     return given, rows, f"Kaldi folders {listed([p.name for p in splits])}"

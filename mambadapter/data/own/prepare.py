@@ -3,23 +3,28 @@
 import hashlib
 import json
 import logging
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mambadapter.data.copies import same_audio
+import numpy as np
+
 from mambadapter.data.corpora.prepared import SPLITS, Chosen, write_manifests
 from mambadapter.data.decoding import UnusableAudio, segment_seconds
-from mambadapter.data.durations import DurationCache, Measured
+from mambadapter.data.durations import DurationCache
 from mambadapter.data.manifests import check_splits
 from mambadapter.data.own.labels import likely_separator
 from mambadapter.data.own.layouts import read_data
 from mambadapter.data.own.rows import Listing, Row, listed
-from mambadapter.data.own.splits import check_leaks, split_rows, write_splits_table
+from mambadapter.data.own.splits import check_leaks, copies_in, split_rows, write_splits_table
 from mambadapter.errors import UserError
 from mambadapter.text import TextRules
+from mambadapter.utils.columns import CHUNK, Coded, Strings, chunks
 from mambadapter.utils.files import shown
 
 logger = logging.getLogger(__name__)
@@ -77,7 +82,9 @@ def prepare_sounds(
     'train.json'
     """
     listing = read_data(data_folder, "label", reading, Path(cache_folder))
-    if not listing.several and (mark := likely_separator(row.target for row in listing.rows)):
+    rows = listing.rows
+    assert isinstance(rows.targets, Coded)  # of labels
+    if not listing.several and (mark := likely_separator(rows.targets.names)):
         logger.warning(
             "Labels seem to be parted by '%s', and are read as one each; if a clip may have several: "
             "--data.label_separator '%s'", mark, mark,
@@ -85,14 +92,16 @@ def prepare_sounds(
     cut = {"folds": folds, "test_fold": test_fold, "split_seed": split_seed}
 
     def choose() -> Chosen:
-        usable, seconds, left_out = _usable(listing, cache_folder, skip_unusable_audio)
-        labels = {row.key: row.classes for row in usable.rows}
-        return _chosen(
-            usable, seconds, left_out,
-            split_rows(usable, labels, test_fold, folds, split_seed),
-            lambda row: {"labels": [*row.labels]} if row.labels else {"label": row.target},
-            Path(manifest_folder),
-        )  # fmt: skip
+        seconds, left_out = _usable(listing, cache_folder, skip_unusable_audio)
+        split_of = split_rows(listing, seconds > 0, test_fold, folds, split_seed)
+
+        def about(places: Sequence[int]) -> Iterator[dict[str, Any]]:
+            for target in rows.targets.at(places):
+                labels = rows.labels.get(target)
+                yield {"labels": [*labels]} if labels else {"label": target}
+
+        folder = Path(manifest_folder)
+        return _chosen(listing, seconds, left_out, split_of, about, folder)
 
     return write_manifests(
         Path(manifest_folder),
@@ -150,28 +159,21 @@ def prepare_speech(
     }
 
     def choose() -> Chosen:
-        found, seconds, left_out = _usable(listing, cache_folder, skip_unusable_audio)
-        written = {row.key: rules.normalise(row.target) for row in found.rows}
-        for row in found.rows:
-            text = written[row.key]
-            if seconds[row.key] > longest_seconds:
-                left_out[row.key] = f"longer than {longest_seconds:g} s"
-            elif not text.text:
-                left_out[row.key] = "no words in its transcript"
-            elif text.outside:
-                left_out[row.key] = f"outside of the alphabet: {text.outside}"
-        usable = replace(found, rows=[row for row in found.rows if row.key not in left_out])
-        if not usable.rows:
+        seconds, left_out = _usable(listing, cache_folder, skip_unusable_audio)
+        texts = _written(listing, rules, longest_seconds, seconds, left_out)
+        if not (seconds > 0).any():
             raise UserError(f"{listing.root}: nothing is left: {_counted(left_out)}.")
         if left_out:
             logger.warning("Left out %s", _counted(left_out))
-        split_of = split_rows(usable, None, seed=split_seed)
-        _name_rare({row.key: written[row.key].text for row in usable.rows}, split_of)
-        return _chosen(
-            usable, seconds, left_out, split_of,
-            lambda row: {"text": written[row.key].text, "sentence": row.target},
-            Path(manifest_folder),
-        )  # fmt: skip
+        split_of = split_rows(listing, seconds > 0, seed=split_seed)
+        _name_rare(texts, split_of)
+
+        def about(places: Sequence[int]) -> Iterator[dict[str, Any]]:
+            for text, target in zip(texts.at(places), listing.rows.targets.at(places), strict=True):
+                yield {"text": text, "sentence": target}
+
+        folder = Path(manifest_folder)
+        return _chosen(listing, seconds, left_out, split_of, about, folder)
 
     return write_manifests(
         Path(manifest_folder),
@@ -181,57 +183,93 @@ def prepare_speech(
     )
 
 
-def characters(texts: Mapping[str, str]) -> Counter[str]:
+def characters(texts: Iterable[str]) -> Counter[str]:
     """How often each character occurs, spaces left out."""
-    return Counter(c for text in texts.values() for c in text if c != " ")
+    counts: Counter[str] = Counter()
+    for some in chunks(texts):
+        counts.update("".join(some))
+    del counts[" "]
+    return counts
 
 
-def measured_rows(listing: Listing, cache_folder: str | Path) -> Iterator[tuple[Row, Measured]]:
-    """Each row with the seconds of its clip, or what is wrong with it."""
+def measured_rows(listing: Listing, cache_folder: str | Path) -> tuple[np.ndarray, dict[int, str]]:
+    """(N,) seconds of each row's clip, 0 of those that cannot be used, and by their places why not."""
     place = hashlib.sha256(str(listing.audio.resolve()).encode()).hexdigest()[:16]
-    cache = DurationCache(Path(cache_folder) / f"own-{place}-durations.json", listing.audio)
-    names = [*dict.fromkeys(row.name for row in listing.rows)]
-    files = cache.measure(names)
-    for row in listing.rows:
-        file = files[row.name]
-        if file.problem or (row.start is None and row.end is None):
-            yield row, file
-            continue
-        try:
-            yield row, Measured(segment_seconds(file.seconds, row.start, row.end))
-        except UnusableAudio as error:
-            yield row, Measured(0.0, str(error))
+    path, rows = Path(cache_folder) / f"own-{place}-durations.json", listing.rows
+    if not rows.cut and not rows.twice:  # each has a file of its own
+        names = copy(rows.names)  # whose index goes with it
+        lengths = DurationCache(path, listing.audio, names).measure(range(len(names)))
+        return lengths.seconds, lengths.problems
+    files = Coded(rows.names)
+    names = Strings(files.names)
+    lengths = DurationCache(path, listing.audio, names).measure(range(len(names)))
+    seconds = lengths.seconds[files.codes]
+    of_file = enumerate(files.codes.tolist())
+    problems = {at: lengths.problems[code] for at, code in of_file if code in lengths.problems}
+    for places in chunks(np.flatnonzero(~rows.whole()).tolist()):
+        for at, start, end in zip(places, *rows.times_at(places), strict=True):
+            if at in problems:
+                continue
+            try:
+                seconds[at] = segment_seconds(float(seconds[at]), start, end)
+            except UnusableAudio as error:
+                seconds[at], problems[at] = 0.0, str(error)
+    return seconds, problems
 
 
 def _usable(
     listing: Listing, cache_folder: str | Path, skip: bool
-) -> tuple[Listing, dict[str, float], dict[str, str]]:
-    """The rows whose clips can be used, their seconds, and why not the others."""
-    rows, seconds, left_out = [], {}, {}
-    broken: list[tuple[Row, str]] = []
-    for row, one in measured_rows(listing, cache_folder):
-        if one.problem:
-            broken.append((row, one.problem))
-            left_out[row.key] = one.problem
-        else:
-            rows.append(row)
-            seconds[row.key] = round(one.seconds, 4)
-    if broken:
-        row, problem = broken[0]
+) -> tuple[np.ndarray, dict[str, str]]:
+    """(N,) seconds of the rows, 0 of those whose clips cannot be used; by their keys why not."""
+    rows = listing.rows
+    seconds, problems = measured_rows(listing, cache_folder)
+    if problems:
+        first = min(problems)
+        row, problem = rows[first], problems[first]
         name = "" if row.where == row.name else f"{row.name}: "
         said = f"{row.where}: {name}{problem}"
         if not skip:
             mend = "mend it, or leave such clips out: --skip_unusable_audio true"
             if problem == "missing":
                 mend = _mend_missing(listing, row)
-            others = f" {len(broken) - 1} more clips cannot be used." if len(broken) > 1 else ""
+            others = f" {len(problems) - 1} more clips cannot be used." if len(problems) > 1 else ""
             raise UserError(shown(f"{said}; {mend}.{others}"))
-        logger.warning(
-            "Left out %d of %d clips: %s, ...", len(broken), len(listing.rows), shown(said)
-        )
-    if not rows:
+        logger.warning("Left out %d of %d clips: %s, ...", len(problems), len(rows), shown(said))
+    if len(problems) == len(rows):
         raise UserError(f"{listing.root}: no clip can be used; is it the right folder?")
-    return replace(listing, rows=rows), seconds, left_out
+    places = sorted(problems)
+    left_out = dict(zip(rows.keys_at(places), map(problems.__getitem__, places), strict=True))
+    for start in range(0, len(rows), CHUNK):
+        some = seconds[start : start + CHUNK]
+        some[:] = [round(one, 4) for one in some.tolist()]  # as Python does, which NumPy does not
+    return seconds, left_out
+
+
+def _written(
+    listing: Listing,
+    rules: TextRules,
+    longest_seconds: float,
+    seconds: np.ndarray,
+    left_out: dict[str, str],
+) -> Strings:
+    """The texts of all rows by the rules; those that cannot be used are left out, and have 0 seconds."""
+    texts, rows = Strings(), listing.rows
+    for places in chunks(range(len(rows))):
+        written = [rules.normalise(target) for target in rows.targets.at(places)]
+        texts.extend([one.text for one in written])
+        for place, one, length in zip(places, written, seconds[places].tolist(), strict=True):
+            if not length:
+                continue
+            if length > longest_seconds:
+                reason = f"longer than {longest_seconds:g} s"
+            elif not one.text:
+                reason = "no words in its transcript"
+            elif one.outside:
+                reason = f"outside of the alphabet: {one.outside}"
+            else:
+                continue
+            left_out[rows.keys_at([place])[0]], seconds[place] = reason, 0
+    return texts
 
 
 def _mend_missing(listing: Listing, row: Row) -> str:
@@ -253,9 +291,10 @@ def _made_from(
     cut: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    for row in sorted(listing.rows, key=lambda row: row.key):
-        digest.update(json.dumps([row.key, row.target, row.split, row.group]).encode())
+    digest, rows = hashlib.sha256(), listing.rows
+    for places in chunks(rows.by_key.tolist()):
+        columns = [one.at(places) for one in (rows.targets, rows.splits, rows.groups)]
+        digest.update(json.dumps([rows.keys_at(places), *columns]).encode())
     return {
         "data_folder": str(listing.root.resolve()),
         "list of clips": digest.hexdigest(),
@@ -265,47 +304,95 @@ def _made_from(
     }
 
 
+class _Entries:
+    """The clips of a split, made as they are gone through."""
+
+    def __init__(
+        self,
+        listing: Listing,
+        places: np.ndarray,
+        seconds: np.ndarray,
+        about: Callable[[Sequence[int]], Iterator[dict[str, Any]]],
+    ) -> None:
+        self._listing, self._places, self._seconds, self._about = listing, places, seconds, about
+
+    def items(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Keys, in their order, and entries of a manifest."""
+        rows, resolve = self._listing.rows, _Resolved()
+        for places in chunks(self._places.tolist()):
+            columns = (
+                rows.keys_at(places), self._listing.files_at(places),
+                self._seconds[places].tolist(), self._about(places), *rows.times_at(places),
+            )  # fmt: skip
+            for key, path, seconds, about, start, end in zip(*columns, strict=True):
+                entry = {"wav": resolve(path), "duration": seconds, **about}
+                if start is not None or end is not None:
+                    entry |= {"start": start, "end": end}
+                yield key, entry
+
+
+class _Resolved:
+    """Resolves links in paths, of a folder once."""
+
+    def __init__(self) -> None:
+        self._folder = lru_cache(1024)(os.path.realpath)
+
+    def __call__(self, path: str) -> str:
+        folder, slash, name = path.rpartition("/")
+        if not slash or name in ("", ".", "..") or os.path.islink(path):
+            return os.path.realpath(path)
+        real = self._folder(folder + slash)
+        return f"{real}/{name}" if real != slash else slash + name
+
+
 def _chosen(
     listing: Listing,
-    seconds: Mapping[str, float],
+    seconds: np.ndarray,
     left_out: Mapping[str, str],
-    split_of: Mapping[str, str],
-    about: Callable[[Row], dict[str, Any]],
+    split_of: np.ndarray,
+    about: Callable[[Sequence[int]], Iterator[dict[str, Any]]],
     folder: Path,
 ) -> Chosen:
     logger.info("%s", listing.read)
-    if any(row.split for row in listing.rows):
-        whole = [r for r in listing.rows if r.start is None and r.end is None]
-        check_leaks(listing, split_of, same_audio(listing.path(row) for row in whole))
-    entries: dict[str, dict[str, dict[str, Any]]] = {split: {} for split in SPLITS}
-    for row in sorted(listing.rows, key=lambda row: row.key):
-        entry: dict[str, Any] = {
-            "wav": str(listing.path(row).resolve()),
-            "duration": seconds[row.key],
-            **about(row),
-        }
-        if row.start is not None or row.end is not None:
-            entry |= {"start": row.start, "end": row.end}
-        entries[split_of[row.key]][row.key] = entry
-    if listing.target == "label":
-        classes = {row.key: row.classes for row in listing.rows}
+    rows = listing.rows
+    used = np.flatnonzero(split_of >= 0)
+    if any(rows.splits.names[code] for code in np.unique(rows.splits.codes[used])):
+        check_leaks(listing, split_of, copies_in(listing, used))
+    of_split = {
+        split: rows.by_key[split_of[rows.by_key] == number] for number, split in enumerate(SPLITS)
+    }
+    if isinstance(rows.targets, Coded):
+        codes, names = rows.targets.codes, rows.targets.names
         labels = {
-            split: [label for key in of for label in classes[key]] for split, of in entries.items()
+            split: {
+                label
+                for code in np.unique(codes[places])
+                for label in rows.labels.get(names[code], (names[code],))
+            }
+            for split, places in of_split.items()
         }
         check_splits(labels, listing.root)
         for split in ("valid", "test"):
-            if absent := sorted(set(labels["train"]) - set(labels[split])):
+            if absent := sorted(labels["train"] - labels[split]):
                 logger.warning("The %s split has no clip of %s.", split, listed(absent))
-    for split, of_split in entries.items():
-        hours = sum(entry["duration"] for entry in of_split.values()) / 3600
-        logger.info("%s: %d clips, %.2f hours", split, len(of_split), hours)
+    for split, places in of_split.items():
+        hours = seconds[places].sum() / 3600
+        logger.info("%s: %d clips, %.2f hours", split, len(places), hours)
     write_splits_table(folder / "splits.csv", listing, split_of)
-    return Chosen(entries, {"all": dict(left_out)})
+    return Chosen(
+        {s: _Entries(listing, places, seconds, about) for s, places in of_split.items()},
+        {"all": dict(left_out)},
+    )
 
 
-def _name_rare(texts: Mapping[str, str], split_of: Mapping[str, str]) -> None:
-    training = characters({key: text for key, text in texts.items() if split_of[key] == "train"})
-    scored = characters({key: text for key, text in texts.items() if split_of[key] != "train"})
+def _name_rare(texts: Strings, split_of: np.ndarray) -> None:
+    in_training = split_of == SPLITS.index("train")
+    training, scored = (
+        characters(
+            text for some in chunks(np.flatnonzero(these).tolist()) for text in texts.at(some)
+        )
+        for these in (in_training, (split_of >= 0) & ~in_training)
+    )
     rare = sorted(c for c, count in training.items() if count < RARE)
     if rare:
         named = listed([f"'{c}' ({training[c]})" for c in rare], 20)

@@ -1,14 +1,20 @@
 """What a folder or a table lists, and the one message that says which of its rows are broken."""
 
+import math
 import sys
 import unicodedata
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, overload
+
+import numpy as np
 
 from mambadapter.errors import UserError
-from mambadapter.utils.files import shown
+from mambadapter.utils.columns import CHUNK, Coded, Strings, chunks, order_of
+from mambadapter.utils.files import below, shown
 
 # What a task learns of a clip: its class, or what is said in it.
 Target = Literal["label", "text"]
@@ -25,6 +31,14 @@ _MOST_LINES = 5
 
 class NoTarget(UserError):
     """Nothing says what is to be learnt of the clips."""
+
+
+class BrokenCell(ValueError):
+    """What is wrong with a cell of a table, and what mends it."""
+
+    def __init__(self, problem: str, mend: str) -> None:
+        super().__init__(problem)
+        self.problem, self.mend = problem, mend
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +58,7 @@ class Row:
     @property
     def key(self) -> str:
         """Its name in manifests; a segment's is that of W3C Media Fragments."""
-        if self.start is None and self.end is None:
-            return self.name
-        end = "" if self.end is None else f"{self.end:g}"
-        return f"{self.name}#t={self.start or 0:g},{end}"
+        return key_of(self.name, self.start, self.end)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -60,6 +71,153 @@ class Row:
         return f"{self.table}, line {self.line}" if self.line else self.name
 
 
+def key_of(name: str, start: float | None, end: float | None) -> str:
+    """As `Row.key`."""
+    if start is None and end is None:
+        return name
+    return f"{name}#t={start or 0:g},{'' if end is None else f'{end:g}'}"
+
+
+class Rows(Sequence[Row]):
+    """Rows in columns, in the order in which they were listed: some hundred bytes each.
+
+    Attributes
+    ----------
+    names, targets, splits, groups
+        Columns of what `Row` calls so.
+    labels : dict[str, tuple[str, ...]]
+        Of each target that joins several labels.
+    cut : bool
+        Some are segments.
+    """
+
+    def __init__(self, target: Target, rows: Iterable[Row] = ()) -> None:
+        self.names = Strings()
+        self.targets: Coded | Strings = Coded() if target == "label" else Strings()
+        self.splits: Coded[str] = Coded()
+        self.groups: Coded[str] = Coded()
+        self._tables: Coded[str] = Coded()
+        self.labels: dict[str, tuple[str, ...]] = {}
+        self.cut = False
+        self._lines = array("i")
+        self._starts, self._ends = array("d"), array("d")  # NaN: None; empty while nothing is cut
+        for chunk in chunks(rows):
+            of = {name: [getattr(row, name) for row in chunk] for name in Row.__slots__}
+            self.labels |= {row.target: row.labels for row in chunk if row.labels}
+            self.extend(
+                of["name"], of["target"], of["table"], of["line"], of["split"], of["group"],
+                of["start"], of["end"],
+            )  # fmt: skip
+
+    def extend(
+        self,
+        names: Sequence[str],
+        targets: Sequence[str],
+        tables: Sequence[str],
+        lines: Sequence[int],
+        splits: Sequence[str],
+        groups: Sequence[str],
+        starts: Sequence[float | None],
+        ends: Sequence[float | None],
+    ) -> None:
+        """Add rows, a column after the other."""
+        times = (self._starts, starts), (self._ends, ends)
+        if not self.cut and any(time is not None for _, column in times for time in column):
+            self.cut = True
+            for known, _ in times:
+                known.extend([math.nan] * len(self))
+        if self.cut:
+            for known, column in times:
+                known.extend([math.nan if time is None else time for time in column])
+        self.names.extend(names)
+        self.targets.extend(targets)
+        self._tables.extend(tables)
+        self._lines.extend(lines)
+        self.splits.extend(splits)
+        self.groups.extend(groups)
+        vars(self).pop("_order", None)
+
+    def add(self, other: "Rows", folder: str = "") -> None:
+        """Add another's rows, of which the names start in a folder."""
+        self.labels |= other.labels
+        for places in chunks(range(len(other))):
+            names, tables = other.names.at(places), other._tables.at(places)
+            if folder:
+                names = [str(Path(folder, name)) for name in names]
+                tables = [f"{folder}/{table}" for table in tables]
+            self.extend(
+                names, other.targets.at(places), tables, other._lines[places[0] : places[-1] + 1],
+                other.splits.at(places), other.groups.at(places), *other.times_at(places),
+            )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, place: int) -> Row: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Row]: ...
+    def __getitem__(self, place: int | slice) -> Row | list[Row]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        target = self.targets[place]
+        (start,), (end,) = self.times_at([place])
+        return Row(
+            self.names[place], target, self._tables[place], self._lines[place], self.splits[place],
+            self.groups[place], start, end, self.labels.get(target, ()),
+        )  # fmt: skip
+
+    @property
+    def starts(self) -> np.ndarray:
+        """(N,) seconds, NaN: from the beginning; empty where nothing is cut."""
+        return np.array(self._starts)
+
+    @property
+    def ends(self) -> np.ndarray:
+        """(N,) seconds, NaN: to the end; empty where nothing is cut."""
+        return np.array(self._ends)
+
+    def times_at(
+        self, places: Sequence[int]
+    ) -> tuple[Sequence[float | None], Sequence[float | None]]:
+        """Start and end of some rows."""
+        if not self.cut:
+            return (nothing := [None] * len(places)), nothing
+        both = ([column[place] for place in places] for column in (self._starts, self._ends))
+        starts, ends = ([None if t != t else t for t in times] for times in both)
+        return starts, ends
+
+    def keys_at(self, places: Sequence[int]) -> list[str]:
+        """The keys of some rows."""
+        names = self.names.at(places)
+        return [*map(key_of, names, *self.times_at(places))] if self.cut else names
+
+    def keys(self) -> Iterator[str]:
+        """The keys of all rows, in their order."""
+        for places in chunks(range(len(self))):
+            yield from self.keys_at(places)
+
+    def whole(self) -> np.ndarray:
+        """(N,) whether a row is all of a file."""
+        if not self.cut:
+            return np.ones(len(self), bool)
+        return np.isnan(self._starts) & np.isnan(self._ends)
+
+    @cached_property
+    def _order(self) -> tuple[np.ndarray, list[tuple[int, int]]]:
+        return order_of(len(self), self.keys_at)
+
+    @property
+    def by_key(self) -> np.ndarray:
+        """(N,) places of the rows, in the order of their keys."""
+        return self._order[0]
+
+    @property
+    def twice(self) -> list[tuple[int, int]]:
+        """Of rows whose key another has, the first that has it and the row."""
+        return self._order[1]
+
+
 @dataclass(frozen=True)
 class Listing:
     """All that a folder or a table lists."""
@@ -67,7 +225,7 @@ class Listing:
     layout: str  # such as ``table``
     target: Target
     root: Path  # where relative names start, for messages
-    rows: list[Row]
+    rows: Rows
     read: str  # how it was read, in words
     flags: dict[str, str] = field(default_factory=dict)  # settings that were needed to read it
     written: Path | None = None  # where relative names start of clips that had no file of their own
@@ -75,7 +233,7 @@ class Listing:
     @property
     def several(self) -> bool:
         """Whether a clip may have several labels."""
-        return any(row.labels for row in self.rows)
+        return bool(self.rows.labels)
 
     @property
     def audio(self) -> Path:
@@ -86,28 +244,40 @@ class Listing:
         """The file of a row."""
         return self.audio / row.name
 
+    def files_at(self, places: Sequence[int]) -> list[str]:
+        """The files of some rows."""
+        return below(self.audio, self.rows.names.at(places))
+
 
 class Broken:
-    """Collects what is wrong with rows, to say it at once."""
+    """Collects what is wrong with rows, to say it at once: the first of them, and where others are."""
 
     def __init__(self) -> None:
-        self._first = ""
-        self._others: list[str] = []
+        self._count = 0
+        self._found: list[tuple[int, str, str]] = []
 
-    def add(self, where: str, problem: str, mend: str) -> None:
-        """One more broken row."""
-        if self._first:
-            self._others.append(where)
-        else:
-            self._first = f"{where}: {problem}; {mend}."
+    def add(self, where: str, problem: str, mend: str, line: int = 0) -> None:
+        """One more broken row; those of one table may come in any order of their lines."""
+        self._count += 1
+        self._found.append((line, where, f"{where}: {problem}; {mend}."))
+        if len(self._found) > CHUNK:  # of millions the first few are enough
+            self._sort()
+            del self._found[_MOST_LINES + 1 :]
+
+    def _sort(self) -> None:
+        self._found.sort(key=lambda one: one[0])
 
     def refuse(self) -> None:
         """Raise one line, if anything is wrong."""
-        if self._first:
-            some = ", ".join(self._others[:_MOST_LINES])
-            more = ", ..." if len(self._others) > _MOST_LINES else ""
-            others = f" {len(self._others)} more are broken: {some}{more}." if some else ""
-            raise UserError(shown(self._first + others))
+        if not self._found:
+            return
+        self._sort()
+        (_, _, said), *others = self._found
+        if others:
+            some = ", ".join(where for _, where, _ in others[:_MOST_LINES])
+            more = ", ..." if self._count - 1 > _MOST_LINES else ""
+            said += f" {self._count - 1} more are broken: {some}{more}."
+        raise UserError(shown(said))
 
 
 def clean(text: str) -> str:

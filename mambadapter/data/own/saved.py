@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from mambadapter.data.own.rows import Row, Target, listed, split_named
+from mambadapter.data.own.rows import Rows, Target, listed, split_named
 from mambadapter.data.own.tables import AUTO, NONE, Cells, rows_of
 from mambadapter.encoders.loading import first_line
 from mambadapter.errors import UserError
@@ -19,7 +19,7 @@ _ROWS = 64  # that are in memory at a time
 
 def read_saved(
     folder: Path, target: Target, columns: Mapping[str, str], cache_folder: Path | None
-) -> tuple[list[Row], str, Path | None]:
+) -> tuple[Rows, str, Path | None]:
     """The clips of a ``Dataset`` or a ``DatasetDict``, whose keys are the splits.
 
     Parameters
@@ -35,7 +35,7 @@ def read_saved(
 
     Returns
     -------
-    tuple[list[Row], str, Path or None]
+    tuple[Rows, str, Path or None]
         The clips, in words how they were read, and where their names start if not in the folder.
 
     Raises
@@ -49,7 +49,7 @@ def read_saved(
     parts = loaded.items() if isinstance(loaded, datasets.DatasetDict) else [("", loaded)]
     clips = None if cache_folder is None else cache_folder / "clips"
     base = folder if (given := columns.get("audio_folder", AUTO)) == AUTO else Path(given)
-    rows: list[Row] = []
+    rows = Rows(target)
     said, written = [], False
     for key, dataset in parts:
         split = ""
@@ -67,7 +67,7 @@ def read_saved(
         more, read = rows_of(
             path, *_opened(path, dataset, chosen["path"], base.expanduser(), clips), target, chosen, split
         )  # fmt: skip
-        rows += more
+        rows.add(more)
         said.append(read)
     return rows, "; ".join(said), clips if written else None
 
@@ -129,7 +129,7 @@ def _opened(
                     row[name] = "" if row[name] in (None, -1) else named(row[name])  # -1: no label
                 if is_audio:
                     row[audio] = _file(path, row[audio], base, clips)
-                yield line, row
+                yield line, [row[name] for name in header]
 
     return header, cells()
 

@@ -3,9 +3,8 @@
 import csv
 import logging
 import warnings
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,9 @@ import numpy as np
 from mambadapter.data.copies import same_audio
 from mambadapter.data.corpora.preparation import split_of_folds, warn_of_overlap
 from mambadapter.data.corpora.prepared import SPLITS
-from mambadapter.data.own.rows import Listing, Row, listed
+from mambadapter.data.own.rows import Listing, Rows, listed
 from mambadapter.errors import UserError
+from mambadapter.utils.columns import Coded, chunks
 from mambadapter.utils.files import whole_file
 
 logger = logging.getLogger(__name__)
@@ -30,19 +30,21 @@ _EVEN = 0.02  # of a class's share in a fold: close enough to an even one
 
 def split_rows(
     listing: Listing,
-    labels: Mapping[str, Sequence[str]] | None = None,
+    used: np.ndarray | None = None,
     fold: int | str = "all",
     folds: int = 0,
     seed: int = 1986,
-) -> dict[str, str]:
-    """The split of each row, by its key: the given one, or one that is made.
+) -> np.ndarray:
+    """The split of each row: the given one, or one that is made.
+
+    Where rows have classes, every split has all of them in the same proportions.
 
     Parameters
     ----------
     listing : Listing
         What is to be split.
-    labels : Mapping[str, Sequence[str]], optional
-        The classes of each row by its key: every split then has all in the same proportions.
+    used : numpy.ndarray, optional
+        (N,) whether a row is; None: all are.
     fold : int or str
         The one that tests, from 1; ``all`` where there are no folds.
     folds : int
@@ -52,8 +54,8 @@ def split_rows(
 
     Returns
     -------
-    dict[str, str]
-        ``train``, ``valid`` or ``test``.
+    numpy.ndarray
+        (N,) places in `SPLITS`, -1 of rows that are not used.
 
     Raises
     ------
@@ -61,72 +63,130 @@ def split_rows(
         If what is asked for cannot be: a class of too few speakers, fewer sources than folds, given splits
         without a test.
     """
-    rows = sorted(listing.rows, key=lambda row: row.key)
-    _check_twice(rows)
-    given = {row.key: row.split for row in rows}
-    if not any(given.values()):
-        return _made(listing, rows, labels, fold, folds, seed)
+    rows = listing.rows
+    places = rows.by_key if used is None else rows.by_key[used[rows.by_key]]
+    _check_twice(rows, used)
+    number = {split: place for place, split in enumerate(SPLITS)}
+    split_of = np.full(len(rows), -1, np.int8)
+    given = np.array([number.get(name, -1) for name in rows.splits.names], np.int8)
+    split_of[places] = given[rows.splits.codes[places]]
+    present = {*np.unique(split_of[places]).tolist()}
+    if present == {-1}:
+        split_of[places] = _made(listing, places, fold, folds, seed)
+        return split_of
     if folds:
         raise UserError(
             f"--folds {folds}: {listing.root} says which clips train and test; leave it out, or let new "
             "splits be made: --data.split none."
         )
-    missing = [split for split in SPLITS if split not in given.values()]
-    if "valid" in missing and len(missing) == 1:
-        training = [row for row in rows if row.split == "train"]
-        cut = _made(listing, training, labels, 1, 0, seed, parts=("valid",))
-        given |= {key: "valid" if split == "test" else "train" for key, split in cut.items()}
+    missing = [split for split in SPLITS if number[split] not in present]
+    if missing == ["valid"]:
+        training = places[split_of[places] == number["train"]]
+        cut = _made(listing, training, 1, 0, seed, parts=("valid",))
+        split_of[training[cut == number["test"]]] = number["valid"]
         logger.info("There is no validation split: a fifth of the training clips is taken for it.")
     elif missing:
         raise UserError(
             f"{listing.root} has no {missing[-1]} split; name its clips, or let new splits be made: "
             "--data.split none."
         )
-    return given
+    return split_of
 
 
-def sources(listing: Listing, rows: Iterable[Row]) -> tuple[list[str], str]:
-    """What of each row may not be on two sides, and what that is called."""
-    rows = [*rows]
+@dataclass(frozen=True)
+class _Sources:
+    """What of each row may not be on two sides."""
+
+    numbers: np.ndarray  # (N,), in the order of their names
+    what: str  # they are called
+    name: Callable[[int], str]  # of a number
+
+
+def _sources(listing: Listing, places: np.ndarray) -> _Sources:
+    """Of rows that are in the order of their keys."""
+    rows = listing.rows
+    alone = np.arange(len(places), dtype=np.int32)
     if listing.flags.get("group") == "none":
-        return [row.key for row in rows], "clips"
-    if any(row.group for row in rows):
-        return [row.group for row in rows], "speakers or groups"
-    cut = any(row.start is not None or row.end is not None for row in rows)
-    return [row.name for row in rows], "source files" if cut else "clips"
+        return _Sources(alone, "clips", lambda number: rows.keys_at([places[number]])[0])
+    if any(rows.groups.names[code] for code in np.unique(rows.groups.codes[places])):
+        groups = rows.groups
+        return _Sources(
+            groups.ranks()[places], "speakers or groups", sorted(groups.names).__getitem__
+        )
+    if not rows.cut:
+        return _Sources(alone, "clips", lambda number: rows.names[places[number]])
+    what = "clips" if rows.whole()[places].all() else "source files"
+    files = Coded(name for some in chunks(places) for name in rows.names.at(some))
+    return _Sources(files.ranks(), what, sorted(files.names).__getitem__)
 
 
-def check_leaks(listing: Listing, split_of: Mapping[str, str], copies: Mapping[Path, str]) -> None:
+def copies_in(listing: Listing, places: np.ndarray) -> dict[int, str]:
+    """Of some rows a digest of each whose file may be a copy of another's; of files that are there whole."""
+    rows = listing.rows
+    whole = places[rows.whole()[places]].tolist()
+    found = same_audio(len(whole), lambda number: listing.files_at([whole[number]])[0])
+    if not rows.cut:
+        return {whole[number]: digest for number, digest in found.items()}
+    digests = {rows.names[whole[number]]: digest for number, digest in found.items()}
+    return {
+        place: digests[name] for place in places.tolist() if (name := rows.names[place]) in digests
+    }
+
+
+def check_leaks(listing: Listing, split_of: np.ndarray, copies: Mapping[int, str]) -> None:
     """Warn of speakers, files or recordings that are on two sides of the splits."""
-    for what, of_row in (
-        ("speakers or groups", lambda row: row.group),
-        ("source files", lambda row: row.name),
-        ("recordings under two names", lambda row: copies.get(listing.path(row), "")),
-    ):
-        found: dict[str, set[str]] = {split: set() for split in SPLITS}
-        for row in listing.rows:
-            if row.key in split_of and (source := of_row(row)):
-                found[split_of[row.key]].add(source)
-        warn_of_overlap(found, what, mend="let others be made: --data.split none")
+    rows = listing.rows
+    sides = {split: np.flatnonzero(split_of == number) for number, split in enumerate(SPLITS)}
+    groups, named = rows.groups.codes, np.array([bool(name) for name in rows.groups.names])
+    found = {
+        split: {code for code in np.unique(groups[at]).tolist() if named[code]}
+        for split, at in sides.items()
+    }
+    mend = "let others be made: --data.split none"
+    warn_of_overlap(found, "speakers or groups", mend)
+    if rows.cut:  # else no two rows have one file
+        files = Coded(rows.names).codes
+        found = {split: {*np.unique(files[at]).tolist()} for split, at in sides.items()}
+        warn_of_overlap(found, "source files", mend)
+    recordings = {
+        split: {digest for place, digest in copies.items() if split_of[place] == number}
+        for number, split in enumerate(SPLITS)
+    }
+    warn_of_overlap(recordings, "recordings under two names", mend)
 
 
-def write_splits_table(path: Path, listing: Listing, split_of: Mapping[str, str]) -> None:
+def write_splits_table(path: Path, listing: Listing, split_of: np.ndarray) -> None:
     """Write down the split of each clip, as a table that can be read as data again."""
+    rows = listing.rows
+    absolute = replace(listing, root=listing.audio.absolute(), written=None)
     with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", listing.target, "split", "group", "start", "end"])
-        for row in sorted(listing.rows, key=lambda row: row.key):
-            if row.key in split_of:
-                times = ["" if time is None else f"{time:g}" for time in (row.start, row.end)]
-                where = listing.path(row).absolute()
-                writer.writerow(
-                    [where, row.target, split_of[row.key], row.group or row.name, *times]
+        for places in chunks(rows.by_key[split_of[rows.by_key] >= 0].tolist()):
+            names = rows.names.at(places)
+            times = (
+                ["" if time is None else f"{time:g}" for time in column]
+                for column in rows.times_at(places)
+            )
+            writer.writerows(
+                zip(
+                    absolute.files_at(places),
+                    rows.targets.at(places),
+                    [SPLITS[number] for number in split_of[places].tolist()],
+                    [
+                        group or name
+                        for group, name in zip(rows.groups.at(places), names, strict=True)
+                    ],
+                    *times,
+                    strict=True,
                 )
+            )
 
 
-def _check_twice(rows: Sequence[Row]) -> None:
-    for one, other in pairwise(rows):
-        if one.key == other.key:
+def _check_twice(rows: Rows, used: np.ndarray | None) -> None:
+    for before, place in rows.twice:
+        if used is None or (used[before] and used[place]):
+            one, other = rows[before], rows[place]
             raise UserError(
                 f"{other.where}: {other.key} is in {one.where} too; keep one of the two rows."
             )
@@ -134,76 +194,111 @@ def _check_twice(rows: Sequence[Row]) -> None:
 
 def _made(
     listing: Listing,
-    rows: Sequence[Row],
-    labels: Mapping[str, Sequence[str]] | None,
+    places: np.ndarray,
     fold: int | str,
     folds: int,
     seed: int,
     parts: Sequence[str] = ("valid", "test"),
-) -> dict[str, str]:
+) -> np.ndarray:
+    """Places in `SPLITS` of rows, which are in the order of their keys."""
     if 0 < folds < _FEWEST:
         raise UserError(
             f"--folds {folds}: give at least {_FEWEST}, since one tests, the next validates, the rest train."
         )
-    units, what = sources(listing, rows)
-    copies = same_audio(listing.path(row) for row in rows if row.start is None and row.end is None)
-    units = _joined(units, [copies.get(listing.path(row), "") for row in rows])
-    classes = [(labels[row.key] if labels is not None else ("",)) for row in rows]
-    fewest = _check_classes(listing, classes, units, what, folds or len(parts) + 1, folds)
-    numbers = np.unique(units, return_inverse=True)[1]
+    sources = _sources(listing, places)
+    copies = copies_in(listing, places)
+    sources = replace(sources, numbers=_joined(sources.numbers, places, copies))
+    sets, set_of = _classes(listing, places)
+    fewest = _check_classes(listing, sets, set_of, sources, folds or len(parts) + 1, folds)
     number_of = folds or min(FOLDS, fewest)  # so that every class is in every one
-    places = _fold_of(classes, numbers, number_of, seed)
+    units = np.unique(sources.numbers, return_inverse=True)[1].astype(np.int32)
+    places_of = _fold_of(sets, set_of, units, number_of, seed)
     role = split_of_folds(1 if fold == "all" else int(fold), number_of)
-    return {row.key: role[int(place) + 1] for row, place in zip(rows, places, strict=True)}
+    splits = [SPLITS.index(role[one + 1]) for one in range(number_of)]
+    return np.array(splits, np.int8)[places_of]
 
 
-def _joined(units: Sequence[str], copies: Sequence[str]) -> list[str]:
-    """Units with those that hold the same recording made one."""
-    parent: dict[str, str] = {}
+def _classes(listing: Listing, places: np.ndarray) -> tuple[list[tuple[str, ...]], np.ndarray]:
+    """The different sets of classes of some rows, and (N,) the place of each row's among them."""
+    targets = listing.rows.targets
+    if not isinstance(targets, Coded):
+        return [("",)], np.zeros(len(places), int)
+    codes, set_of = np.unique(targets.codes[places], return_inverse=True)
+    names = [targets.names[code] for code in codes]
+    return [listing.rows.labels.get(name, (name,)) for name in names], set_of.astype(np.int32)
 
-    def root(unit: str) -> str:
+
+def _joined(units: np.ndarray, places: np.ndarray, copies: Mapping[int, str]) -> np.ndarray:
+    """Units with those that hold the same recording made one: the first of them."""
+    if not copies:
+        return units
+    parent: dict[int, int] = {}
+
+    def root(unit: int) -> int:
         while parent.get(unit, unit) != unit:
             unit = parent[unit]
         return unit
 
-    first: dict[str, str] = {}
-    for unit, copy in zip(units, copies, strict=True):
-        if copy:
-            one, other = sorted((root(unit), root(first.setdefault(copy, unit))))
+    first: dict[str, int] = {}
+    for place, unit in zip(places.tolist(), units.tolist(), strict=True):
+        if place in copies:
+            one, other = sorted((root(unit), root(first.setdefault(copies[place], unit))))
             parent[other] = one
-    return [root(unit) for unit in units]
+    changed = {unit: root(unit) for unit in parent}
+    return np.array([changed.get(unit, unit) for unit in units.tolist()])
+
+
+def _members(sets: Sequence[Sequence[str]], set_of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(M,) numbers of rows and of their classes, in the order of the rows; a row has one or several."""
+    number = {label: place for place, label in enumerate(_labels(sets))}
+    flat = np.array([number[label] for of_set in sets for label in of_set], np.int32)
+    counts = np.array([len(of_set) for of_set in sets])
+    if len(flat) == len(sets):  # one each
+        return np.arange(len(set_of), dtype=np.int32), flat[set_of]
+    begins = np.cumsum(counts) - counts
+    rows = np.repeat(np.arange(len(set_of), dtype=np.int32), counts[set_of])
+    before = np.cumsum(counts[set_of]) - counts[set_of]
+    return rows, flat[np.arange(len(rows)) + (begins[set_of] - before)[rows]]
+
+
+def _labels(sets: Sequence[Sequence[str]]) -> list[str]:
+    return sorted({label for of_set in sets for label in of_set})
 
 
 def _check_classes(
     listing: Listing,
-    classes: Sequence[Sequence[str]],
-    units: Sequence[str],
-    what: str,
+    sets: Sequence[Sequence[str]],
+    set_of: np.ndarray,
+    sources: _Sources,
     needed: int,
     folds: int,
 ) -> int:
     """Refuse a class of too few sources; returns how many the smallest has."""
-    of_class: dict[str, set[str]] = defaultdict(set)
-    for of_row, unit in zip(classes, units, strict=True):
-        for label in of_row:
-            of_class[label].add(unit)
-    label, fewest = min(of_class.items(), key=lambda item: (len(item[1]), item[0]))
-    if len(fewest) >= needed:
-        return len(fewest)
+    what, units = sources.what, sources.numbers
+    rows, members = _members(sets, set_of)
+    width = int(units.max()) + 1
+    pairs = np.unique(members.astype(np.int64) * width + units[rows])
+    of_class, of_unit = np.divmod(pairs, width)
+    counts = np.bincount(of_class)
+    place = int(counts.argmin())  # the first of equally small ones
+    label, fewest = _labels(sets)[place], int(counts[place])
+    if fewest >= needed:
+        return fewest
     whose = f"class '{label}' has" if label else "there are"
-    names = f" ({listed(sorted(fewest), 2)})" if what != "clips" else ""
+    named = [sources.name(unit) for unit in of_unit[of_class == place][:3].tolist()]
+    names = f" ({listed(named, 2)})" if what != "clips" else ""
     why = f"fewer than the {folds} folds" if folds else f"and {needed} splits need one each"
-    mends = [f"--folds {len(fewest)}"] if folds > len(fewest) >= _FEWEST else []
+    mends = [f"--folds {fewest}"] if folds > fewest >= _FEWEST else []
     mends.append("record more" + (", or leave the class out" if label else ""))
     if what != "clips":
         mends.append(f"let clips of one of the {what} be on two sides: --data.group none")
     raise UserError(
-        f"{listing.root}: {whose} {len(fewest)} {what}{names}, {why}; {', or '.join(mends)}."
+        f"{listing.root}: {whose} {fewest} {what}{names}, {why}; {', or '.join(mends)}."
     )
 
 
 def _fold_of(
-    classes: Sequence[Sequence[str]], units: np.ndarray, folds: int, seed: int
+    sets: Sequence[Sequence[str]], set_of: np.ndarray, units: np.ndarray, folds: int, seed: int
 ) -> np.ndarray:
     """The fold of each row, from 0: no unit in two, each class shared out as evenly as can be.
 
@@ -212,25 +307,29 @@ def _fold_of(
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    counts = Counter(label for of_row in classes for label in of_row)
-    number = {label: place for place, label in enumerate(sorted(counts))}
-    strata = np.array([number[min(of_row, key=lambda c: (counts[c], c))] for of_row in classes])
-    rows = np.repeat(np.arange(len(classes)), [len(of_row) for of_row in classes])
-    members = np.array([number[label] for of_row in classes for label in of_row])
+    rows, members = _members(sets, set_of)
+    counts = np.bincount(members)
+    number = {label: place for place, label in enumerate(_labels(sets))}
+    rarest = [
+        min((number[label] for label in of_set), key=lambda c: (counts[c], c)) for of_set in sets
+    ]
+    strata = np.array(rarest, np.int32)[set_of]
     alone = units.max() + 1 == len(units)
     best, best_score = None, (np.inf, np.inf)
-    for attempt in range(1 if alone and len(rows) == len(classes) else _TRIES):
+    for attempt in range(1 if alone and len(rows) == len(set_of) else _TRIES):
         kind = StratifiedKFold if alone else StratifiedGroupKFold
         splitter = kind(folds, shuffle=True, random_state=(seed + attempt) % 2**32)
-        place = np.zeros(len(units), dtype=int)
+        place = np.zeros(len(units), dtype=np.int8 if folds < 128 else int)
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore", UserWarning
             )  # a class of fewer clips than folds was looked at
             for fold, (_, inside) in enumerate(splitter.split(strata, strata, units)):
                 place[inside] = fold
-        table = np.zeros((len(counts), folds))
-        np.add.at(table, (members, place[rows]), 1)
+        table = np.bincount(
+            members.astype(np.int64) * folds + place[rows], minlength=len(counts) * folds
+        )
+        table = table.reshape(len(counts), folds)
         shares = table / table.sum(1, keepdims=True)
         score = (int((table == 0).sum()), float(np.abs(shares - 1 / folds).max()))
         if score < best_score:

@@ -4,13 +4,23 @@ import csv
 import json
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mambadapter.data.own.labels import JOINED, NO_SEPARATOR, checked_separator, parted
-from mambadapter.data.own.rows import SPLIT_NAMES, Broken, NoTarget, Row, Target, clean, split_named
+from mambadapter.data.own.rows import (
+    SPLIT_NAMES,
+    Broken,
+    BrokenCell,
+    NoTarget,
+    Rows,
+    Target,
+    clean,
+    split_named,
+)
 from mambadapter.errors import UserError, did_you_mean
+from mambadapter.utils.columns import chunks
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +39,12 @@ _KNOWN = {
 }
 AUTO, NONE = "auto", "none"
 
-Cells = Iterator[tuple[int, Mapping[str, Any]]]
+Cells = Iterator[tuple[int, Sequence[Any]]]  # the line, and its cells in the order of the header
 
 
 def read_rows(
     path: Path, target: Target, columns: Mapping[str, str], delimiter: str = AUTO, split: str = ""
-) -> tuple[list[Row], str]:
+) -> tuple[Rows, str]:
     """The rows of a table, and in words from which columns.
 
     Parameters
@@ -54,7 +64,7 @@ def read_rows(
 
     Returns
     -------
-    tuple[list[Row], str]
+    tuple[Rows, str]
         The rows, and a sentence.
 
     Raises
@@ -73,22 +83,18 @@ def rows_of(
     target: Target,
     columns: Mapping[str, str],
     split: str = "",
-) -> tuple[list[Row], str]:
+) -> tuple[Rows, str]:
     """As `read_rows`, of a table that is open: its columns, and the cells of each line."""
     chosen = _choose(path, header, {**columns, **({"split": NONE} if split else {})}, target)
     separator = checked_separator(columns.get("label_separator", NO_SEPARATOR))
-    rows, broken = [], Broken()
-    first: dict[str, int] = {}
-    for line, cell in cells:
-        where = f"{path.name}, line {line}"
-        row = _row(path, line, where, cell, chosen, target, split, broken, separator)
-        if row is None:
-            continue
-        if (before := first.setdefault(row.key, line)) != line:
-            broken.add(where, f"{row.key} again, as in line {before}", "keep one of the two rows")
-        else:
-            rows.append(row)
-    broken.refuse()
+    reader = _Reader(path.name, header, chosen, target, split, separator)
+    for chunk in chunks(cells):
+        reader.read(*map(list, zip(*chunk, strict=True)))
+    rows = reader.rows
+    for before, place in rows.twice:
+        problem = f"{rows[place].key} again, as in line {rows[before].line}"
+        reader.note(rows[place].line, problem, "keep one of the two rows")
+    reader.broken.refuse()
     if not rows:
         raise UserError(f"{path} has a header and no rows; give a table of clips.")
     unread = [name for name in header if not any(name in names for names in chosen.values())]
@@ -96,69 +102,174 @@ def rows_of(
     return rows, f"{path.name}: {said}" + (f"; not read: {', '.join(unread)}" if unread else "")
 
 
-def _row(
-    path: Path,
-    line: int,
-    where: str,
-    cells: Mapping[str, Any],
-    chosen: Mapping[str, tuple[str, ...]],
-    target: Target,
-    split: str,
-    broken: Broken,
-    separator: str,
-) -> Row | None:
-    texts = {}
-    for what, names in chosen.items():
-        parts = [_text(cells[column], what, column, where, broken) for column in names]
-        if None in parts:
-            return None
-        filled = [*filter(None, parts)]
-        if len(names) > 1 and not separator and any(JOINED in part for part in filled):
-            mend = f"say what parts labels, if not '{JOINED}' another: --data.label_separator '{JOINED}'"
-            broken.add(where, f"a '{JOINED}' in its labels", mend)
-            return None
-        texts[what] = (separator or JOINED).join(filled)
-    for what in ("path", target):
-        if not texts[what]:
-            broken.add(where, f"no {' or '.join(chosen[what])}", "fill the cell, or delete the row")
-            return None
-    name, problem = texts["path"], ""
-    if "\\" in name:
-        problem = f"'{name}' has the backslashes of Windows"
-    elif "\0" in name:
-        problem = f"{name!a} is no path"
-    if problem:
-        broken.add(where, problem, "write the path with /, from the table's folder")
-        return None
-    if "split" in texts:
-        given = split_named(texts["split"])
-        if given is None:
+class _Reader:
+    """Takes the rows of a table, many at a time, and notes which are broken, and by what first."""
+
+    def __init__(
+        self,
+        table: str,
+        header: Sequence[str],
+        chosen: Mapping[str, tuple[str, ...]],
+        target: Target,
+        split: str,
+        separator: str,
+    ) -> None:
+        self.rows, self.broken = Rows(target), Broken()
+        self._table, self._chosen, self._target = table, chosen, target
+        self._split, self._separator = split, separator
+        self._place = {name: place for place, name in enumerate(header)}
+        # Cells that are the same in many rows are looked at once.
+        self._cleaned: dict[str, str] = {}
+        self._targets: dict[str, str | BrokenCell] = {}
+        self._problems: dict[int, BrokenCell] = {}
+
+    def note(self, line: int, problem: str, mend: str) -> None:
+        """One more broken row."""
+        self.broken.add(f"{self._table}, line {line}", problem, mend, line)
+
+    def read(self, lines: list[int], cells: list[Sequence[Any]]) -> None:
+        """Take some rows."""
+        self._problems = {}
+        columns = [*zip(*cells, strict=True)]
+        texts = {what: self._texts(what, columns) for what in self._chosen}
+        for what in ("path", self._target):
+            missing = BrokenCell(
+                f"no {' or '.join(self._chosen[what])}", "fill the cell, or delete the row"
+            )
+            self._refuse(missing, (place for place, text in enumerate(texts[what]) if not text))
+        self._check_names(texts["path"])
+        splits = self._splits(texts["split"]) if "split" in texts else [self._split] * len(lines)
+        groups = self._groups(texts["group"]) if "group" in texts else [""] * len(lines)
+        starts, ends = (
+            self._times(what, texts[what]) if what in texts else [None] * len(lines)
+            for what in ("start", "end")
+        )  # fmt: skip
+        self._check_order(starts, ends)
+        targets = texts["text"] if self._target == "text" else self._labels(texts["label"])
+        good = [place for place in range(len(lines)) if place not in self._problems]
+        all_columns: tuple[Any, ...] = (
+            texts["path"], targets, [self._table] * len(lines), lines, splits, groups, starts, ends,
+        )  # fmt: skip
+        if self._problems:
+            for place, one in sorted(self._problems.items(), key=lambda item: item[0]):
+                self.note(lines[place], one.problem, one.mend)
+            all_columns = tuple([column[place] for place in good] for column in all_columns)
+        self.rows.extend(*all_columns)
+
+    def _refuse(self, problem: BrokenCell, places: Iterable[int]) -> None:
+        for place in places:
+            self._problems.setdefault(place, problem)
+
+    def _texts(self, what: str, columns: Sequence[Sequence[Any]]) -> list[str]:
+        """What is in the cells of a thing; of several columns joined."""
+        names = self._chosen[what]
+        several = []
+        for name in names:
+            column = columns[self._place[name]]
+            if {*map(type, column)} == {str}:
+                several.append([*map(str.strip, column)])
+            else:
+                several.append(self._other_texts(what, name, column))
+        if len(names) == 1:
+            return several[0]
+        joined = []
+        for place, parts in enumerate(zip(*several, strict=True)):
+            filled = [*filter(None, parts)]
+            if not self._separator and any(JOINED in part for part in filled):
+                mend = f"say what parts labels, if not '{JOINED}' another: --data.label_separator '{JOINED}'"
+                self._refuse(BrokenCell(f"a '{JOINED}' in its labels", mend), [place])
+            joined.append((self._separator or JOINED).join(filled))
+        return joined
+
+    def _other_texts(self, what: str, name: str, column: Sequence[Any]) -> list[str]:
+        """The same of cells that are not all text."""
+        texts = []
+        for place, value in enumerate(column):
+            try:
+                texts.append(_text(value, what, name))
+            except BrokenCell as error:
+                self._refuse(error, [place])
+                texts.append("")
+        return texts
+
+    def _check_names(self, names: Sequence[str]) -> None:
+        for place, name in enumerate(names):
+            if "\\" in name:
+                problem = f"'{name}' has the backslashes of Windows"
+            elif "\0" in name:
+                problem = f"{name!a} is no path"
+            else:
+                continue
+            mend = "write the path with /, from the table's folder"
+            self._refuse(BrokenCell(problem, mend), [place])
+
+    def _splits(self, texts: Sequence[str]) -> list[str]:
+        split_of = {text: split_named(text) for text in {*texts}}
+        for unknown in (text for text, split in split_of.items() if split is None):
             mend = (
                 f"write one of {', '.join(SPLIT_NAMES)}, or leave the column out: --data.split none"
             )
-            broken.add(where, f"'{texts['split']}' is no split", mend)
-            return None
-        split = given
-    if "group" in texts and not texts["group"]:
-        broken.add(where, f"no {chosen['group'][0]}", "fill the cell, or give --data.group none")
-        return None
-    times = _times(texts, where, broken)
-    if times is None:
-        return None
-    wanted, labels = texts[target], tuple[str, ...]()
-    if target == "label":
-        wanted = clean(wanted)
-    if target == "label" and (separator or len(chosen[target]) > 1):
-        mark = separator or JOINED
-        found = parted(wanted, mark, where, broken)
-        if found is None:
-            return None
-        wanted, labels = mark.join(found), found
-    group = clean(texts.get("group", ""))
-    return Row(name, wanted, path.name, line, split, group, *times, labels=labels)
+            problem = BrokenCell(f"'{unknown}' is no split", mend)
+            self._refuse(problem, (place for place, text in enumerate(texts) if text == unknown))
+        return [split_of[text] or "" for text in texts]
+
+    def _groups(self, texts: Sequence[str]) -> list[str]:
+        missing = BrokenCell(
+            f"no {self._chosen['group'][0]}", "fill the cell, or give --data.group none"
+        )
+        self._refuse(missing, (place for place, text in enumerate(texts) if not text))
+        known = self._cleaned
+        for text in {*texts}.difference(known):
+            known[text] = clean(text)
+        return [known[text] for text in texts]
+
+    def _times(self, what: str, texts: Sequence[str]) -> list[float | None]:
+        return [self._time(what, place, text) if text else None for place, text in enumerate(texts)]
+
+    def _time(self, what: str, place: int, text: str) -> float:
+        try:
+            time = float(text)
+        except ValueError:
+            time = math.nan
+        if not 0 <= time < math.inf:
+            problem = BrokenCell(f"its {what} is '{text}'", "write seconds, such as 12.5")
+            self._refuse(problem, [place])
+        return time
+
+    def _check_order(self, starts: Sequence[float | None], ends: Sequence[float | None]) -> None:
+        for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
+            if end is not None and end <= (start or 0):
+                problem = f"it ends at {end:g} s and starts at {start or 0:g} s"
+                self._refuse(BrokenCell(problem, "mend the two times"), [place])
+
+    def _labels(self, texts: Sequence[str]) -> list[str]:
+        known = self._targets
+        for text in {*texts}.difference(known):
+            try:
+                known[text] = self._label(text)
+            except BrokenCell as error:
+                known[text] = error
+        labels = []
+        for place, text in enumerate(texts):
+            label = known[text]
+            if isinstance(label, BrokenCell):
+                self._refuse(label, [place])
+                label = ""
+            labels.append(label)
+        return labels
+
+    def _label(self, text: str) -> str:
+        label = clean(text)
+        if not label or (not self._separator and len(self._chosen["label"]) == 1):
+            return label
+        mark = self._separator or JOINED
+        labels = parted(label, mark)
+        label = mark.join(labels)
+        self.rows.labels[label] = labels
+        return label
 
 
-def _text(value: Any, what: str, column: str, where: str, broken: Broken) -> str | None:
+def _text(value: Any, what: str, column: str) -> str:
     """What is in a cell, where that is text or a whole number."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
@@ -168,32 +279,8 @@ def _text(value: Any, what: str, column: str, where: str, broken: Broken) -> str
         value = ""
     if not isinstance(value, str):
         kind = "true or false" if isinstance(value, bool) else f"a {type(value).__name__}"
-        broken.add(where, f"its {column} is {kind}, {value}", f'write it as text: "{value}"')
-        return None
+        raise BrokenCell(f"its {column} is {kind}, {value}", f'write it as text: "{value}"')
     return value.strip()
-
-
-def _times(
-    texts: Mapping[str, str], where: str, broken: Broken
-) -> tuple[float | None, float | None] | None:
-    times: list[float | None] = []
-    for what in ("start", "end"):
-        text = texts.get(what, "")
-        try:
-            time = float(text) if text else None
-        except ValueError:
-            time = math.nan
-        if time is not None and not (0 <= time < math.inf):
-            broken.add(where, f"its {what} is '{text}'", "write seconds, such as 12.5")
-            return None
-        times.append(time)
-    start, end = times
-    if end is not None and end <= (start or 0):
-        broken.add(
-            where, f"it ends at {end:g} s and starts at {start or 0:g} s", "mend the two times"
-        )
-        return None
-    return start, end
 
 
 def _choose(
@@ -299,7 +386,7 @@ def _csv(path: Path, lines: Iterable[str], delimiter: str) -> tuple[list[str], C
                         f"{path.name}, line {reader.line_num}: {len(row)} cells, where the header has "
                         f"{len(header)}; put cells that hold a {_named(delimiter)} in quotes."
                     )
-                yield reader.line_num, dict(zip(header, row, strict=True))
+                yield reader.line_num, row
         except csv.Error as error:
             raise refuse(error) from error
 
@@ -325,7 +412,7 @@ def _json_lines(path: Path, lines: Iterable[str]) -> tuple[list[str], Cells]:
             raise ValueError("a key is there twice")
         return found
 
-    def all_rows() -> Cells:
+    def all_rows() -> Iterator[tuple[int, dict[str, Any]]]:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -348,9 +435,9 @@ def _json_lines(path: Path, lines: Iterable[str]) -> tuple[list[str], Cells]:
     header = list(first[1])
 
     def cells() -> Cells:
-        yield first
+        yield first[0], [*first[1].values()]
         for number, row in rows:
-            yield number, {name: row.get(name) for name in header}
+            yield number, [row.get(name) for name in header]
 
     return header, cells()
 
@@ -376,6 +463,6 @@ def _parquet(path: Path) -> tuple[list[str], Cells]:
         for batch in file.iter_batches(batch_size=10_000):
             for row in batch.to_pylist():
                 number += 1
-                yield number, row
+                yield number, [*row.values()]
 
     return header, cells()
