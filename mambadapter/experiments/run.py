@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 Train = Callable[[Experiment, bool], None]
 
+# What a run's result says of its own clips, of which a result over folds has a list.
+_OF_EACH_FOLD = ("calibration", "labels")
+
 
 def run(argv: Sequence[str], contract: Iterable[str], train: Train) -> None:
     """Train what a command line asks for.
@@ -101,7 +104,7 @@ def _run_folds(
         "best_epoch": [result["best_epoch"] for result in results],
         "wall_time_s": round(sum(result["wall_time_s"] for result in results), 1),
         "folds": scores,
-        "calibration": [result.get("calibration") for result in results],
+        **{name: [one.get(name) for one in results] for name in _OF_EACH_FOLD if name in results[0]},
         **_confused(results),
         "learned": all(result.get("learned", True) for result in results),
     })  # fmt: skip

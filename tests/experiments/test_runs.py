@@ -48,13 +48,14 @@ class Trainer:
         if lr in self.diverges:
             raise DivergedError("The loss is nan")
         accuracy = self.valid(config)
-        metrics = {"valid": {"accuracy": accuracy, "loss": 1.0}}
+        metrics, details = {"valid": {"accuracy": accuracy, "loss": 1.0}}, {}
         if test:
             score = 0.5 + fold / 100
             metrics["test"] = {"accuracy": score, "macro_f1": score, "loss": 2.0, "clips": 10}
+            details = {"labels": {"dog": {"f1": score}}}
         (experiment.folder / "adapter").mkdir(exist_ok=True)
         (experiment.folder / "adapter/adapter.json").write_text(json.dumps(lr))
-        result = {"metrics": metrics, "best_epoch": 1, "lr": lr, "wall_time_s": 2.0}
+        result = {"metrics": metrics, "best_epoch": 1, "lr": lr, "wall_time_s": 2.0, **details}
         write_json(experiment.folder / "result.json", {**result, "digest": experiment.digest})
 
 
@@ -104,6 +105,7 @@ def test_all_folds_and_their_mean(command, tmp_path):
     assert (test["accuracy_low"], test["accuracy_high"]) == pytest.approx((low, high))
     assert test["clips"] == 50
     assert [fold["accuracy"] for fold in result["folds"]] == scores
+    assert result["labels"] == [{"dog": {"f1": score}} for score in scores]
     assert result["wall_time_s"] == 10.0
     assert result["config"]["test_fold"] == "all"
 
