@@ -179,11 +179,11 @@ def test_segments_train_as_clips_do(own, tmp_path):
     manifests = prepare_sounds(table, tmp_path / "m", tmp_path / "c", {})
     datasets, labels = classification_datasets(manifests, 16000)
     assert labels == [*CLASSES]
-    by_place = {f"{row['start']:g}": part for row, part in zip(listed, parts, strict=True)}
+    by_place = {float(row["start"]): part for row, part in zip(listed, parts, strict=True)}
     clips = [clip for dataset in datasets.values() for clip in dataset]
     assert len(clips) == len(rows)
     for clip in clips:
-        start = clip["id"].partition("#t=")[2].partition(",")[0]
+        start = float(clip["id"].partition("#t=")[2].partition(",")[0])
         np.testing.assert_allclose(clip["signal"], by_place[start], atol=1e-4)
 
 
@@ -240,6 +240,72 @@ def _nowhere():
     from pathlib import Path
 
     return Path("/nowhere")
+
+
+def in_pieces(folder, files, spelled, speaker):
+    """A table of the two halves of each file, each of its own speaker."""
+    rows = []
+    for number in range(files):
+        write_tone(folder / f"f{number}.wav", seed=number)
+        for half in range(2):
+            name = spelled(f"f{number}.wav", half)
+            label, times = CLASSES[number % 2], {"start": 0.2 * half, "end": 0.2 * half + 0.2}
+            rows.append({"path": name, "label": label, "speaker": speaker(number, half), **times})
+    given = ["speaker"] if rows[0]["speaker"] else []
+    return write_csv(folder / "halves.csv", rows, ("path", "label", *given, "start", "end"))
+
+
+@pytest.mark.parametrize("spelling", ["same", "dotted", "linked"])
+def test_a_file_stays_on_one_side_whoever_speaks_and_however_it_is_spelled(spelling, tmp_path):
+    def spelled(name, half):
+        if not half or spelling == "same":
+            return name
+        if spelling == "dotted":
+            return f"./{name}"
+        (tmp_path / f"l{name}").symlink_to(name)
+        return f"l{name}"
+
+    def speaker(number, half):
+        return f"s{2 * number + half}" if spelling == "same" else ""
+
+    listing = read_data(in_pieces(tmp_path, 12, spelled, speaker), "label", {})
+    split_of: dict[str, set[int]] = {}
+    for row, split in zip(listing.rows, split_rows(listing).tolist(), strict=True):
+        split_of.setdefault(row.name.removeprefix("./").removeprefix("l"), set()).add(split)
+    assert [len(splits) for splits in split_of.values()] == [1] * 12
+    assert set.union(*split_of.values()) == {0, 1, 2}
+
+
+def test_speakers_of_one_file_are_parted_with_a_warning(tmp_path, caplog):
+    """There is no other way: a long recording of several."""
+    names = [f"s{number}" for number in range(12)]
+    table = in_pieces(tmp_path, 12, lambda name, half: "f0.wav", lambda number, half: names[number])
+    lines = table.read_text().splitlines()
+    timed = [
+        line.rsplit(",", 2)[0] + f",{n / 100},{n / 100 + 0.1}" for n, line in enumerate(lines[1:])
+    ]
+    table.write_text("\n".join([lines[0], *timed]))
+    listing = read_data(table, "label", {})
+    split_of = split_rows(listing).tolist()
+    assert {*split_of} == {0, 1, 2}
+    assert (
+        len({(row.group, split) for row, split in zip(listing.rows, split_of, strict=True)}) == 12
+    )
+    assert "a file may be on two sides, a speaker or group is not" in caplog.text
+
+
+def test_times_late_in_a_file_are_written_to_the_last_digit(tmp_path):
+    sf.write(tmp_path / "long.flac", np.random.default_rng(0).normal(0, 0.1, 8000 * 1100), 8000)
+    times = [(1000.1234 + n, 1000.1235 + n + 0.3) for n in range(12)]
+    rows = [
+        {"path": "long.flac", "label": CLASSES[n % 2], "start": start, "end": end}
+        for n, (start, end) in enumerate(times)
+    ]
+    table = write_csv(tmp_path / "t.csv", rows, ("path", "label", "start", "end"))
+    none = {"group": "none"}
+    prepare_sounds(table, tmp_path / "m", tmp_path / "c", none)
+    again = read_data(tmp_path / "m/splits.csv", "label", {})
+    assert sorted((row.start, row.end) for row in again.rows) == times
 
 
 def test_copies_stay_on_one_side(tmp_path):

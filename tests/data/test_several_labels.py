@@ -117,7 +117,7 @@ def test_splits_share_out_every_label_and_no_group(grouped, seed):
 
 def test_a_label_of_too_few_speakers_is_refused():
     listing = listing_of([["a"], ["a", "b"], ["a"]] * 3, ["x", "y", "z"] * 3)
-    with pytest.raises(UserError, match="class 'b' has 1 speakers or groups"):
+    with pytest.raises(UserError, match="class 'b' has 1 speaker or group "):
         split_rows(listing)
 
 

@@ -23,6 +23,12 @@ def split_folders(root: Path) -> dict[str, Path]:
     folders = class_folders(root)
     named = {path: split_named(path.name) for path in folders}
     if not folders or not all(named.values()):
+        if half := [path for path, split in named.items() if split and class_folders(path)]:
+            other = next(path for path, split in named.items() if not split)
+            raise UserError(
+                f"{root} has the {named[half[0]]} split {half[0].name} and {other.name}, which is none; name "
+                "it train, valid or test, move it, or list the clips in a table."
+            )
         return {}
     splits: dict[str, Path] = {}
     for path, split in named.items():

@@ -211,7 +211,9 @@ def _splits(listing: Listing, usable: set[str]) -> tuple[dict[str, str], list[Fi
                         f"{name}: {', '.join(s for s in SPLITS if s in sides[name])}"
                         for name in both
                     ],
-                    "give each to one, or let new splits be made: --data.split none",
+                    "give each to one, or let new splits be made: --data.split none"
+                    if any(row.split for row in rows)
+                    else "no other splits can be made, or --data.group none asks for these",
                 )
             )
     if listing.target == "label":
@@ -384,7 +386,9 @@ def _facts(
         if any(row.split for row in listing.rows):
             said += ", as given"
         else:
-            said += f", made so that no {'speaker or group' if groups else 'file'} is in two"
+            said += ", made"
+            if listing.flags.get("group") != "none":
+                said += f" so that no {'speaker or group' if groups else 'file'} is in two"
     facts = {
         "layout": listing.read,
         "clips": f"{len(listing.rows):,}" + (f" in {files:,} files" if files < len(listing.rows) else ""),

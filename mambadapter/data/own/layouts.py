@@ -94,7 +94,7 @@ def read_data(
 def _recognise(given: Path) -> str:
     """The only layout that fits."""
     if given.is_file():
-        if given.suffix not in SUFFIXES:
+        if given.suffix.lower() not in SUFFIXES:
             raise UserError(
                 f"{given} is no table that is read: give {', '.join(SUFFIXES)}, or a folder."
             )
@@ -145,7 +145,7 @@ def _tables(given: Path, target: Target, settings: Mapping[str, str]) -> _Read:
     if not tables or not all(splits.values()) or len(set(splits.values())) < len(tables):
         found = listed([path.name for path in tables]) or "no table"
         raise UserError(
-            f"{given} has {found}; give one table: --data_folder "
+            f"{given} has {found}; give one table, such as --data_folder "
             f"{tables[0] if tables else given / 'clips.csv'}."
         )
     rows, said = Rows(target), []
@@ -208,7 +208,9 @@ def _kaldi(given: Path, target: Target, settings: Mapping[str, str]) -> _Read:
 
 
 def _tables_in(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and p.name[0] not in "._")
+    return sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name[0] not in "._"
+    )
 
 
 def _metadata(folder: Path) -> list[Path]:

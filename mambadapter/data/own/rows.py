@@ -75,7 +75,18 @@ def key_of(name: str, start: float | None, end: float | None) -> str:
     """As `Row.key`."""
     if start is None and end is None:
         return name
-    return f"{name}#t={start or 0:g},{'' if end is None else f'{end:g}'}"
+    return f"{name}#t={seconds_text(start or 0.0)},{'' if end is None else seconds_text(end)}"
+
+
+def seconds_text(time: float) -> str:
+    """The shortest text that reads as the same number.
+
+    Example
+    -------
+    >>> seconds_text(12345.625), seconds_text(3.0)
+    ('12345.625', '3')
+    """
+    return repr(float(time)).removesuffix(".0")
 
 
 class Rows(Sequence[Row]):

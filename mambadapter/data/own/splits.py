@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from mambadapter.data.copies import same_audio
 from mambadapter.data.corpora.preparation import split_of_folds, warn_of_overlap
 from mambadapter.data.corpora.prepared import SPLITS
-from mambadapter.data.own.rows import Listing, Rows, listed
+from mambadapter.data.own.rows import Listing, Rows, listed, seconds_text
 from mambadapter.errors import UserError
 from mambadapter.utils.columns import Coded, chunks
 from mambadapter.utils.files import whole_file
@@ -93,12 +95,16 @@ def split_rows(
     return split_of
 
 
+_CLIPS, _FILES = ("clip", "clips"), ("source file", "source files")
+_GROUPS = ("speaker or group", "speakers or groups")
+
+
 @dataclass(frozen=True)
 class _Sources:
     """What of each row may not be on two sides."""
 
     numbers: np.ndarray  # (N,), in the order of their names
-    what: str  # they are called
+    what: tuple[str, str]  # one is called, and several
     name: Callable[[int], str]  # of a number
 
 
@@ -107,30 +113,36 @@ def _sources(listing: Listing, places: np.ndarray) -> _Sources:
     rows = listing.rows
     alone = np.arange(len(places), dtype=np.int32)
     if listing.flags.get("group") == "none":
-        return _Sources(alone, "clips", lambda number: rows.keys_at([places[number]])[0])
+        return _Sources(alone, _CLIPS, lambda number: rows.keys_at([places[number]])[0])
     if any(rows.groups.names[code] for code in np.unique(rows.groups.codes[places])):
         groups = rows.groups
-        return _Sources(
-            groups.ranks()[places], "speakers or groups", sorted(groups.names).__getitem__
-        )
+        return _Sources(groups.ranks()[places], _GROUPS, sorted(groups.names).__getitem__)
     if not rows.cut:
-        return _Sources(alone, "clips", lambda number: rows.names[places[number]])
-    what = "clips" if rows.whole()[places].all() else "source files"
+        return _Sources(alone, _CLIPS, lambda number: rows.names[places[number]])
+    what = _CLIPS if rows.whole()[places].all() else _FILES
     files = Coded(name for some in chunks(places) for name in rows.names.at(some))
     return _Sources(files.ranks(), what, sorted(files.names).__getitem__)
 
 
 def copies_in(listing: Listing, places: np.ndarray) -> dict[int, str]:
-    """Of some rows a digest of each whose file may be a copy of another's; of files that are there whole."""
+    """Of some rows a digest of each whose file, or that it is cut from, may be a copy of another's."""
     rows = listing.rows
-    whole = places[rows.whole()[places]].tolist()
-    found = same_audio(len(whole), lambda number: listing.files_at([whole[number]])[0])
     if not rows.cut:
-        return {whole[number]: digest for number, digest in found.items()}
-    digests = {rows.names[whole[number]]: digest for number, digest in found.items()}
+        found = same_audio(len(places), lambda number: listing.files_at([places[number]])[0])
+        return {int(places[number]): digest for number, digest in found.items()}
+    files = _files_of(rows, places)
+    _, first = np.unique(files, return_index=True)
+    found = same_audio(len(first), lambda number: listing.files_at([places[first[number]]])[0])
     return {
-        place: digests[name] for place in places.tolist() if (name := rows.names[place]) in digests
+        place: found[file]
+        for place, file in zip(places.tolist(), files.tolist(), strict=True)
+        if file in found
     }
+
+
+def _files_of(rows: Rows, places: np.ndarray) -> np.ndarray:
+    """(N,) numbers from 0 of the files that some rows are of."""
+    return Coded(name for some in chunks(places) for name in rows.names.at(some)).codes
 
 
 def check_leaks(listing: Listing, split_of: np.ndarray, copies: Mapping[int, str]) -> None:
@@ -165,7 +177,7 @@ def write_splits_table(path: Path, listing: Listing, split_of: np.ndarray) -> No
         for places in chunks(rows.by_key[split_of[rows.by_key] >= 0].tolist()):
             names = rows.names.at(places)
             times = (
-                ["" if time is None else f"{time:g}" for time in column]
+                ["" if time is None else seconds_text(time) for time in column]
                 for column in rows.times_at(places)
             )
             writer.writerows(
@@ -206,10 +218,22 @@ def _made(
             f"--folds {folds}: give at least {_FEWEST}, since one tests, the next validates, the rest train."
         )
     sources = _sources(listing, places)
-    copies = copies_in(listing, places)
-    sources = replace(sources, numbers=_joined(sources.numbers, places, copies))
+    numbers, needed = (
+        _joined(sources.numbers, _recordings(listing, places)),
+        folds or len(parts) + 1,
+    )
     sets, set_of = _classes(listing, places)
-    fewest = _check_classes(listing, sets, set_of, sources, folds or len(parts) + 1, folds)
+    if listing.rows.cut and sources.what == _GROUPS:
+        tied = _joined(numbers, _files_of(listing.rows, places))
+        if min(_units_of(sets, set_of, tied).values()) >= needed:
+            numbers = tied
+        else:
+            logger.warning(
+                "Speakers or groups share files, and too few do not: a file may be on two sides, a speaker "
+                "or group is not."
+            )
+    sources = replace(sources, numbers=numbers)
+    fewest = _check_classes(listing, sets, set_of, sources, needed, folds)
     number_of = folds or min(FOLDS, fewest)  # so that every class is in every one
     units = np.unique(sources.numbers, return_inverse=True)[1].astype(np.int32)
     places_of = _fold_of(sets, set_of, units, number_of, seed)
@@ -228,24 +252,28 @@ def _classes(listing: Listing, places: np.ndarray) -> tuple[list[tuple[str, ...]
     return [listing.rows.labels.get(name, (name,)) for name in names], set_of.astype(np.int32)
 
 
-def _joined(units: np.ndarray, places: np.ndarray, copies: Mapping[int, str]) -> np.ndarray:
-    """Units with those that hold the same recording made one: the first of them."""
-    if not copies:
+def _recordings(listing: Listing, places: np.ndarray) -> np.ndarray:
+    """(N,) numbers of recordings that may be in several files; -1 of the others."""
+    copies, numbers = copies_in(listing, places), dict[str, int]()
+    found = np.full(len(places), -1)
+    if copies:
+        for at, place in enumerate(places.tolist()):
+            if place in copies:
+                found[at] = numbers.setdefault(copies[place], len(numbers))
+    return found
+
+
+def _joined(units: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Units with those that share a key, which is at least 0, made one: the first of them."""
+    count, keyed = int(units.max()) + 1, keys >= 0
+    key, unit = np.divmod(np.unique(keys[keyed].astype(np.int64) * count + units[keyed]), count)
+    same = np.flatnonzero(key[1:] == key[:-1])
+    if not len(same):
         return units
-    parent: dict[int, int] = {}
-
-    def root(unit: int) -> int:
-        while parent.get(unit, unit) != unit:
-            unit = parent[unit]
-        return unit
-
-    first: dict[str, int] = {}
-    for place, unit in zip(places.tolist(), units.tolist(), strict=True):
-        if place in copies:
-            one, other = sorted((root(unit), root(first.setdefault(copies[place], unit))))
-            parent[other] = one
-    changed = {unit: root(unit) for unit in parent}
-    return np.array([changed.get(unit, unit) for unit in units.tolist()])
+    ties = coo_array((np.ones(len(same)), (unit[same], unit[same + 1])), shape=(count, count))
+    _, part = connected_components(ties, directed=False)
+    _, first = np.unique(part, return_index=True)
+    return first[part][units]
 
 
 def _members(sets: Sequence[Sequence[str]], set_of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -265,6 +293,16 @@ def _labels(sets: Sequence[Sequence[str]]) -> list[str]:
     return sorted({label for of_set in sets for label in of_set})
 
 
+def _units_of(
+    sets: Sequence[Sequence[str]], set_of: np.ndarray, units: np.ndarray
+) -> dict[str, int]:
+    """How many units each class has, in the order of their names."""
+    rows, members = _members(sets, set_of)
+    width = int(units.max()) + 1
+    pairs = np.unique(members.astype(np.int64) * width + units[rows])
+    return dict(zip(_labels(sets), np.bincount(pairs // width).tolist(), strict=True))
+
+
 def _check_classes(
     listing: Listing,
     sets: Sequence[Sequence[str]],
@@ -274,27 +312,24 @@ def _check_classes(
     folds: int,
 ) -> int:
     """Refuse a class of too few sources; returns how many the smallest has."""
-    what, units = sources.what, sources.numbers
-    rows, members = _members(sets, set_of)
-    width = int(units.max()) + 1
-    pairs = np.unique(members.astype(np.int64) * width + units[rows])
-    of_class, of_unit = np.divmod(pairs, width)
-    counts = np.bincount(of_class)
-    place = int(counts.argmin())  # the first of equally small ones
-    label, fewest = _labels(sets)[place], int(counts[place])
+    (one, what), units = sources.what, sources.numbers
+    counts = _units_of(sets, set_of, units)
+    label = min(counts, key=counts.__getitem__)  # the first of equally small ones
+    fewest = counts[label]
     if fewest >= needed:
         return fewest
     whose = f"class '{label}' has" if label else "there are"
-    named = [sources.name(unit) for unit in of_unit[of_class == place][:3].tolist()]
+    rows, members = _members(sets, set_of)
+    of_label = np.unique(units[rows[members == _labels(sets).index(label)]])
+    named = [sources.name(unit) for unit in of_label[:3].tolist()]
     names = f" ({listed(named, 2)})" if what != "clips" else ""
     why = f"fewer than the {folds} folds" if folds else f"and {needed} splits need one each"
     mends = [f"--folds {fewest}"] if folds > fewest >= _FEWEST else []
     mends.append("record more" + (", or leave the class out" if label else ""))
     if what != "clips":
         mends.append(f"let clips of one of the {what} be on two sides: --data.group none")
-    raise UserError(
-        f"{listing.root}: {whose} {fewest} {what}{names}, {why}; {', or '.join(mends)}."
-    )
+    counted = f"{fewest} {what if fewest != 1 else one}"
+    raise UserError(f"{listing.root}: {whose} {counted}{names}, {why}; {', or '.join(mends)}.")
 
 
 def _fold_of(

@@ -322,12 +322,12 @@ def _choose(
 
 
 def _open(path: Path, delimiter: str) -> tuple[list[str], Cells]:
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         return _parquet(path)
     text = _decoded(path)
-    if path.suffix == ".jsonl":
+    if path.suffix.lower() == ".jsonl":
         return _json_lines(path, text)
-    mark = "\t" if path.suffix == ".tsv" else ","
+    mark = "\t" if path.suffix.lower() == ".tsv" else ","
     mark = mark if delimiter == AUTO else _DELIMITERS.get(delimiter, delimiter)
     if len(mark) != 1:
         raise UserError(f"--data.delimiter: '{delimiter}' is not one character, or tab.")
@@ -432,11 +432,16 @@ def _json_lines(path: Path, lines: Iterable[str]) -> tuple[list[str], Cells]:
     first = next(rows, None)
     if first is None:
         raise UserError(f"{path} is empty; give a table with an object on a line for each clip.")
-    header = list(first[1])
+    header, known = list(first[1]), first[1].keys()
 
     def cells() -> Cells:
         yield first[0], [*first[1].values()]
         for number, row in rows:
+            if new := row.keys() - known:
+                raise UserError(
+                    f"{path.name}, line {number}: the key {min(new)}, which the first line has not; write it "
+                    "there too, null where there is none."
+                )
             yield number, [row.get(name) for name in header]
 
     return header, cells()
