@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzz import cases
+from support.language_model import write_word_model
 from support.models import build
 from torch import nn
 
@@ -26,37 +27,12 @@ from mambadapter.text.vocabulary import Vocabulary
 
 TOKENS = ("<blank>", "<unk>", " ", "a", "b", "c")
 VOCABULARY = Vocabulary(TOKENS)
-ARPA = """\
-\\data\\
-ngram 1=7
-ngram 2=2
-
-\\1-grams:
--2.0\t<unk>\t0
--99\t<s>\t-0.5
--1.0\t</s>\t0
--1.0\tba\t-0.5
--1.0\tab\t-0.5
--1.0\taa\t-0.5
--1.0\tbb\t-0.5
-
-\\2-grams:
--0.1\tba ab
--3.0\tba aa
-
-\\end\\
-"""
 
 
 @pytest.fixture(scope="module")
 def words(tmp_path_factory):
-    """The model, named as .arpa and as a binary file; KenLM looks at what it holds."""
-    for package in ("kenlm", "pygtrie"):
-        pytest.importorskip(package, reason="needs KenLM: pip install -e '.[language-model]'")
-    folder = tmp_path_factory.mktemp("model")
-    for name in ("words.arpa", "words.bin"):
-        (folder / name).write_text(ARPA)
-    return folder
+    """The model, named as .arpa and as a binary file."""
+    return write_word_model(tmp_path_factory.mktemp("model"), "words.arpa", "words.bin")
 
 
 def noisy(seed, frames):

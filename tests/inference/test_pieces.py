@@ -9,6 +9,7 @@ import pytest
 import soundfile as sf
 import torch
 from sentencepiece import SentencePieceProcessor
+from support.language_model import write_word_model
 from support.models import build
 
 from mambadapter import cli, load_adapter
@@ -136,32 +137,9 @@ def test_a_beam_finds_the_likeliest_pieces():
     assert differs
 
 
-ARPA = """\
-\\data\\
-ngram 1=6
-ngram 2=2
-
-\\1-grams:
--2.0\t<unk>\t0
--99\t<s>\t-0.5
--1.0\t</s>\t0
--1.0\tba\t-0.5
--1.0\tab\t-0.5
--1.0\taa\t-0.5
-
-\\2-grams:
--0.1\tba ab
--3.0\tba aa
-
-\\end\\
-"""
-
-
 def test_a_model_of_words_decides_between_words_of_pieces(tmp_path):
     """The last piece is heard as a rather than as b; after "ba" comes "ab"."""
-    for package in ("kenlm", "pygtrie"):
-        pytest.importorskip(package, reason="needs KenLM: pip install -e '.[language-model]'")
-    (tmp_path / "words.arpa").write_text(ARPA)
+    write_word_model(tmp_path, "words.arpa")
     path = ["▁b", "a", "▁a", "<blank>", {"a": 0.55, "b": 0.45}]
     with_model = Decoding(8, str(tmp_path / "words.arpa"))
     for decoding, wanted in [(Decoding(8), "ba aa"), (with_model, "ba ab")]:

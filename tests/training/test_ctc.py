@@ -14,6 +14,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.epoch_loop import EpochCounter
 from speechbrain.utils.metric_stats import ErrorRateStats
 from speechbrain.utils.train_logger import FileTrainLogger
+from support.language_model import ARPA, write_word_model
 from support.tiny_run import UNCHANGED, optimisation
 
 from mambadapter.decoding.ctc import Decoding, decoder_of, greedy_texts, texts
@@ -231,32 +232,9 @@ def test_prefix_beam_search_finds_the_likeliest_text():
     assert differs
 
 
-ARPA = """\
-\\data\\
-ngram 1=6
-ngram 2=2
-
-\\1-grams:
--2.0\t<unk>
--99\t<s>\t-0.5
--1.0\t</s>
--1.0\tba\t-0.5
--1.0\tab\t-0.5
--1.0\taa\t-0.5
-
-\\2-grams:
--0.1\tba ab
--3.0\tba aa
-
-\\end\\
-"""
-
-
 def test_a_language_model_decides_between_homophones(tmp_path):
     """The second word's last letter is heard as a a little more than as b; after "ba" comes "ab"."""
-    for package in ("kenlm", "pygtrie"):
-        pytest.importorskip(package, reason="needs KenLM: pip install -e '.[language-model]'")
-    (tmp_path / "words.arpa").write_text(ARPA)
+    write_word_model(tmp_path, "words.arpa")
     vocabulary = Vocabulary(("<blank>", "<unk>", "a", "b", " "))
     heard = [
         {"b": 1.0},

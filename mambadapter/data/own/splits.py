@@ -120,7 +120,7 @@ def _sources(listing: Listing, places: np.ndarray) -> _Sources:
     if not rows.cut:
         return _Sources(alone, _CLIPS, lambda number: rows.names[places[number]])
     what = _CLIPS if rows.whole()[places].all() else _FILES
-    files = Coded(name for some in chunks(places) for name in rows.names.at(some))
+    files = _files_of(rows, places)
     return _Sources(files.ranks(), what, sorted(files.names).__getitem__)
 
 
@@ -130,7 +130,7 @@ def copies_in(listing: Listing, places: np.ndarray) -> dict[int, str]:
     if not rows.cut:
         found = same_audio(len(places), lambda number: listing.files_at([places[number]])[0])
         return {int(places[number]): digest for number, digest in found.items()}
-    files = _files_of(rows, places)
+    files = _files_of(rows, places).codes
     _, first = np.unique(files, return_index=True)
     found = same_audio(len(first), lambda number: listing.files_at([places[first[number]]])[0])
     return {
@@ -140,9 +140,9 @@ def copies_in(listing: Listing, places: np.ndarray) -> dict[int, str]:
     }
 
 
-def _files_of(rows: Rows, places: np.ndarray) -> np.ndarray:
-    """(N,) numbers from 0 of the files that some rows are of."""
-    return Coded(name for some in chunks(places) for name in rows.names.at(some)).codes
+def _files_of(rows: Rows, places: np.ndarray) -> Coded[str]:
+    """The files that some rows are of."""
+    return Coded(name for some in chunks(places) for name in rows.names.at(some))
 
 
 def check_leaks(listing: Listing, split_of: np.ndarray, copies: Mapping[int, str]) -> None:
@@ -224,7 +224,7 @@ def _made(
     )
     sets, set_of = _classes(listing, places)
     if listing.rows.cut and sources.what == _GROUPS:
-        tied = _joined(numbers, _files_of(listing.rows, places))
+        tied = _joined(numbers, _files_of(listing.rows, places).codes)
         if min(_units_of(sets, set_of, tied).values()) >= needed:
             numbers = tied
         else:
