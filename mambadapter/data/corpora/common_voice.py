@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from mambadapter.data.corpora.prepared import Chosen, write_manifests
 from mambadapter.data.durations import DurationCache
 from mambadapter.errors import UserError
 from mambadapter.text import TextRules
-from mambadapter.utils.columns import Strings
+from mambadapter.utils.columns import Strings, chunks
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ def _choose(
     left_out: dict[str, str] = {}
     seconds = 0.0
     ordered = sorted(utterances, key=lambda u: hashlib.sha256(f"{seed} {u.clip}".encode()).digest())
-    for chunk in _chunks(ordered):
+    for chunk in chunks(ordered, _CHUNK):
         places = cache.names.find_all([utterance.clip for utterance in chunk])
         measured = cache.measure([place for place in places if place is not None])
         for place, (utterance, length) in enumerate(
@@ -210,11 +210,6 @@ def _problem(
     if utterance.outside:
         return f"outside of the alphabet: {utterance.outside}"
     return "its sentence is in the test or validation split" if text in scored else ""
-
-
-def _chunks(utterances: Sequence[Utterance]) -> Iterator[Sequence[Utterance]]:
-    for start in range(0, len(utterances), _CHUNK):
-        yield utterances[start : start + _CHUNK]
 
 
 def _entries(chosen: Sequence[tuple[Utterance, float]], root: Path) -> dict[str, dict]:

@@ -178,16 +178,6 @@ class Rows(Sequence[Row]):
             self.groups[place], start, end, self.labels.get(target, ()),
         )  # fmt: skip
 
-    @property
-    def starts(self) -> np.ndarray:
-        """(N,) seconds, NaN: from the beginning; empty where nothing is cut."""
-        return np.array(self._starts)
-
-    @property
-    def ends(self) -> np.ndarray:
-        """(N,) seconds, NaN: to the end; empty where nothing is cut."""
-        return np.array(self._ends)
-
     def times_at(
         self, places: Sequence[int]
     ) -> tuple[Sequence[float | None], Sequence[float | None]]:
