@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from mambadapter.errors import UserError
-from mambadapter.ssm.backends.numba.backend import PreparedInner
-from mambadapter.ssm.dispatch import mamba_inner, prepare_inner, takes_prepared
+from mambadapter.ssm.backends.numba.backend import PreparedBlock
+from mambadapter.ssm.dispatch import mamba_inner, prepare_block, takes_prepared
 
 
 class Mamba(nn.Module):
@@ -90,7 +90,7 @@ class Mamba(nn.Module):
         for parameter in (self.A_log, self.D):
             parameter._no_weight_decay = True  # type: ignore[attr-defined]  # a mark of mamba_ssm's
         self.out_proj = nn.Linear(d_inner, d_model, bias=bias)
-        self._prepared: PreparedInner | None = None
+        self._prepared: PreparedBlock | None = None
 
     @torch.no_grad()
     def _start_step_sizes(
@@ -137,16 +137,21 @@ class Mamba(nn.Module):
         Tensor
             (B, T, d_model); zero on padding, up to `out_proj`'s bias.
         """
-        xz = self.in_proj(x)
-        if self._prepared is not None and takes_prepared(xz):
-            return self.out_proj(self._prepared(xz, lengths, reverse))
-        return self.out_proj(
-            mamba_inner(xz, **self._inner_parameters(), lengths=lengths, reverse=reverse)
+        if self._prepared is not None and takes_prepared(x):
+            return self._prepared(x, lengths, reverse)
+        inner = mamba_inner(
+            self.in_proj(x), **self._inner_parameters(), lengths=lengths, reverse=reverse
         )
+        return self.out_proj(inner)
 
     def fold(self) -> None:
-        """Prepare the scan for inference with the parameters of now; later changes go unnoticed."""
-        self._prepared = prepare_inner(**self._inner_parameters())
+        """Prepare for inference with the parameters of now; later changes go unnoticed."""
+        if self.in_proj.bias is None and self.out_proj.bias is None:  # as in every method's blocks
+            self._prepared = prepare_block(
+                in_proj=self.in_proj.weight,
+                out_proj=self.out_proj.weight,
+                **self._inner_parameters(),
+            )
 
     def _inner_parameters(self) -> dict[str, Any]:
         """What `mamba_inner` takes between its input and the lengths."""

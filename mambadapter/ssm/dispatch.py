@@ -132,22 +132,22 @@ def _choose(device_type: str) -> Backend:
     return backend
 
 
-def prepare_inner(**parameters: Any) -> cpu.PreparedInner | None:
-    """Lay out what `mamba_inner` takes between `xz` and `lengths`, once, for inference on a CPU.
+def prepare_block(**parameters: Any) -> cpu.PreparedBlock | None:
+    """Lay out a Mamba block's parameters once, for inference on a CPU: `mamba_inner`'s and two projections.
 
     None where the CPU's kernels do not run.
     """
     tensors = [tensor for tensor in parameters.values() if tensor is not None]
     served = all(one.device.type == "cpu" and one.dtype != torch.float64 for one in tensors)
-    return cpu.PreparedInner(**parameters) if served and backend_for("cpu") is cpu else None
+    return cpu.PreparedBlock(**parameters) if served and backend_for("cpu") is cpu else None
 
 
-def takes_prepared(xz: Tensor) -> bool:
-    """Whether what `prepare_inner` made computes these; not in a graph, nor where a backward may come."""
+def takes_prepared(x: Tensor) -> bool:
+    """Whether what `prepare_block` made computes these; not in a graph, nor where a backward may come."""
     return (
-        xz.device.type == "cpu"
-        and xz.dtype != torch.float64
-        and not needs_grad(xz)
+        x.device.type == "cpu"
+        and x.dtype != torch.float64
+        and not needs_grad(x)
         and not torch.compiler.is_compiling()
         and not is_exporting()
         and backend_for("cpu") is cpu

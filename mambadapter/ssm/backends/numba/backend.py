@@ -25,7 +25,12 @@ else:
     HAVE_NUMBA = True
     share_threads_with_torch()
     with caching_kernels():
-        from mambadapter.ssm.backends.numba.inner import inner_backward, inner_forward
+        from mambadapter.ssm.backends.numba.inner import (
+            block_clip,
+            block_forward,
+            inner_backward,
+            inner_forward,
+        )
         from mambadapter.ssm.backends.numba.math import LOG2_E
         from mambadapter.ssm.backends.numba.scan import scan_backward, scan_forward
         from mambadapter.ssm.backends.numba.steps import CHUNK
@@ -89,14 +94,16 @@ def mamba_inner(
     return y[..., :channels].to(dtype)
 
 
-class PreparedInner:
-    """`mamba_inner` of parameters that do not change any more, laid out once as the kernel reads them.
+class PreparedBlock:
+    """A Mamba block whose parameters do not change any more, laid out once as the kernel reads them.
 
-    It computes what `mamba_inner` does, to the bit, and builds no graph.
+    It is `mamba_inner` between two projections without bias, computed in one kernel, and builds no graph.
     """
 
     def __init__(
         self,
+        in_proj: Tensor,
+        out_proj: Tensor,
         conv_weight: Tensor,
         conv_bias: Tensor | None,
         x_proj: Tensor,
@@ -105,36 +112,30 @@ class PreparedInner:
         A: Tensor,
         D: Tensor,
     ) -> None:
-        self._channels = D.shape[0]
         bias = torch.zeros_like(D) if conv_bias is None else conv_bias
+        halves = _whole_vectors(in_proj.t().unflatten(-1, (2, len(D)))).flatten(-2)
+        by_channel = (_whole_vectors(one, dim=0) for one in (out_proj.t(), x_proj.t()))
+        out_columns, x_columns = by_channel
+        taps, rates = conv_weight.squeeze(1).t(), A.t() * float(LOG2_E)
         tensors = _single(
-            conv_weight.squeeze(1).t(), bias, x_proj.t(), dt_proj.t(), dt_bias, A.t(), D
+            halves, out_columns, taps, bias, x_columns, dt_proj.t(), dt_bias, rates, D
         )
-        tensors[2] = _whole_vectors(tensors[2], dim=0)
         # Apart from the parameters, which may move or change.
-        whole = [_contiguous(_whole_vectors(tensor)).clone() for tensor in tensors]
-        self._states, self._width = whole[5].shape
-        whole[5] *= float(LOG2_E)
-        self._parameters = _numpy(*whole)
+        self._parameters = _numpy(*(_contiguous(_whole_vectors(one)).clone() for one in tensors))
 
-    def __call__(self, xz: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:
-        """Shapes: `xz` (B, T, 2D), `lengths` (B,); returns (B, T, D)."""
-        dtype, missing = xz.dtype, self._width - self._channels
-        if missing:
-            xz = _whole_vectors(xz.unflatten(-1, (2, self._channels))).flatten(-2)
-        xz = xz.detach().float().contiguous()
-        out = _output_like(xz[..., : self._width], lengths)
-        use_threads(len(xz))
-        inner_forward(
-            xz.numpy(),
-            *self._parameters,
-            _lengths(xz, lengths).numpy(),
-            reverse,
-            np.empty((len(xz), 0, 0, 0), np.float32),  # no states are saved
-            False,
-            out.numpy(),
-        )
-        return (out[..., : self._channels] if missing else out).to(dtype)
+    def __call__(self, x: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:
+        """Shapes: `x` (B, T, M), `lengths` (B,); returns (B, T, M)."""
+        plain = x.detach().float().contiguous().numpy()
+        out = (np.empty if lengths is None else np.zeros)(plain.shape, np.float32)
+        if (
+            lengths is None and len(plain) == 1
+        ):  # sharing out one clip would cost as much as a third of it
+            block_clip(plain[0], *self._parameters, plain.shape[1], reverse, out[0])
+        else:
+            use_threads(len(plain))
+            counts = _lengths(x, lengths).numpy()
+            block_forward(plain, *self._parameters, counts, reverse, out)
+        return torch.from_numpy(out).to(x.dtype)
 
 
 @torch.library.custom_op("mambadapter::cpu_scan", mutates_args=(), device_types="cpu")

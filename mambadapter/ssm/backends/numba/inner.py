@@ -1,4 +1,5 @@
-"""All of a Mamba block between its outer projections in one CPU kernel, forward and backward.
+"""All of a Mamba block between its outer projections in one CPU kernel, forward and backward; for inference
+with those projections, too.
 
 Convolution, step-size and B, C projections, scan and gate of a few time steps stay in the first-level
 cache; only the input and a state every CHUNK steps are kept for the backward. Channels come in whole
@@ -112,23 +113,87 @@ def _clip_forward(
     states, channels = rates.shape
     rank = dt_proj.shape[0]
     state = np.zeros((states, channels), np.float32)
-    u = np.empty((1, channels), np.float32)
-    dbc = np.empty((1, x_proj.shape[1]), np.float32)
+    u = np.empty((CHUNK, channels), np.float32)
+    dbc = np.empty((CHUNK, x_proj.shape[1]), np.float32)
     b, c = dbc[:, rank:], dbc[:, rank + states :]
+    # A chunk at a time, stage by stage: within a stage no step waits for the one before, but for the scan's.
+    for start in range(0, length, CHUNK):
+        if keep:
+            saved[start // CHUNK] = state
+        steps = min(CHUNK, length - start)
+        for k in range(steps):
+            for d in range(0, channels, LANES):
+                conv = _convolve(xz, start + k, length, reverse, taps, conv_bias, d)
+                store(u, (k, d), conv * sigmoid(conv))
+        for k in range(steps):
+            _project(u, x_proj, dbc, k)
+        for d in range(0, channels, LANES):
+            for k in range(steps):
+                t = start + k
+                frame = length - 1 - t if reverse else t
+                x = load(u, (k, d))
+                dt = softplus(_raw_dt(dbc, k, dt_proj, dt_bias, d))
+                y = step_forward(state, d, dt, dt * x, load(D, d) * x, rates, b, c, k)
+                gate = load(xz, (frame, channels + d))
+                store(out, (frame, d), y * gate * sigmoid(gate))
+
+
+@njit(parallel=True, cache=True)
+def block_forward(
+    x: np.ndarray,
+    in_proj: np.ndarray,
+    out_proj: np.ndarray,
+    taps: np.ndarray,
+    conv_bias: np.ndarray,
+    x_proj: np.ndarray,
+    dt_proj: np.ndarray,
+    dt_bias: np.ndarray,
+    rates: np.ndarray,
+    D: np.ndarray,
+    lengths: np.ndarray,
+    reverse: bool,
+    out: np.ndarray,
+) -> None:
+    """`block_clip` of each clip of a batch: `x` and `out` (B, T, M), `lengths` (B,)."""
+    for i in prange(x.shape[0]):
+        block_clip(
+            x[i], in_proj, out_proj, taps, conv_bias, x_proj, dt_proj, dt_bias, rates, D,
+            lengths[i], reverse, out[i],
+        )  # fmt: skip
+
+
+@njit(cache=True)
+def block_clip(
+    x: np.ndarray,
+    in_proj: np.ndarray,
+    out_proj: np.ndarray,
+    taps: np.ndarray,
+    conv_bias: np.ndarray,
+    x_proj: np.ndarray,
+    dt_proj: np.ndarray,
+    dt_bias: np.ndarray,
+    rates: np.ndarray,
+    D: np.ndarray,
+    length: int,
+    reverse: bool,
+    out: np.ndarray,
+) -> None:
+    """Fill valid frames of `out` (T, M) with what a block makes of `x` (T, M).
+
+    `in_proj` is (M, 2D), `out_proj` (D, M, rounded up to whole vectors); the others as of `inner_forward`.
+    """
+    xz = np.empty((length, in_proj.shape[1]), np.float32)
+    mixed = np.empty((length, rates.shape[1]), np.float32)
+    row = np.empty((1, out_proj.shape[1]), np.float32)
     for t in range(length):
-        if keep and t % CHUNK == 0:
-            saved[t // CHUNK] = state
-        frame = length - 1 - t if reverse else t
-        for d in range(0, channels, LANES):
-            conv = _convolve(xz, t, length, reverse, taps, conv_bias, d)
-            store(u, (0, d), conv * sigmoid(conv))
-        _project(u, x_proj, dbc, 0)
-        for d in range(0, channels, LANES):
-            x = load(u, (0, d))
-            dt = softplus(_raw_dt(dbc, 0, dt_proj, dt_bias, d))
-            y = step_forward(state, d, dt, dt * x, load(D, d) * x, rates, b, c, 0)
-            gate = load(xz, (frame, channels + d))
-            store(out, (frame, d), y * gate * sigmoid(gate))
+        _project(x, in_proj, xz, t)
+    _clip_forward(
+        xz, taps, conv_bias, x_proj, dt_proj, dt_bias, rates, D, length, reverse,
+        np.empty((0, 0, 0), np.float32), False, mixed,
+    )  # fmt: skip
+    for t in range(length):
+        _project(mixed[t : t + 1], out_proj, row, 0)
+        out[t] = row[0, : out.shape[1]]
 
 
 @njit(parallel=True, cache=True)
