@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from types import MethodType
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.families import encoder_of, frontend_of
 from mambadapter.encoders.frontend import Frontend
 from mambadapter.encoders.frozen_features import FrozenPart, frozen_until
+from mambadapter.encoders.linear import compute_faster
 from mambadapter.encoders.loading import folder_or_hub, read_checkpoint, read_preprocessor
 from mambadapter.encoders.speech_to_text import (
     SpeechToText,
@@ -19,6 +21,9 @@ from mambadapter.encoders.speech_to_text import (
     read_tokenizer,
 )
 from mambadapter.encoders.stack import Method
+
+# What settings of modules are.
+_PLAIN = (int, float, str, tuple, list, set)
 
 
 class SharedCheckpoint:
@@ -56,6 +61,7 @@ class SharedCheckpoint:
         model, _, self.source = read_checkpoint(source, WholeWhisper if whole else AutoModel, True)
         kept: Any = model if whole else encoder_of(model)
         self._model = kept.requires_grad_(False).to(device)
+        compute_faster(self._model)  # as in the models made from it
         self._preprocessor = read_preprocessor(folder_or_hub(source))
         self._tokenizer = read_tokenizer(source) if whole else None
         self.whole, self._features = whole, SharedFeatures()
@@ -66,6 +72,7 @@ class SharedCheckpoint:
         base = getattr(model, model.base_model_prefix, model) if self.whole else model
         adapted = AdaptedEncoder(encoder_of(base), method, self._frontend(settings))
         self._own_what_learns(adapted)
+        self._share_untouched(model)
         return adapted
 
     def whisper(
@@ -73,8 +80,10 @@ class SharedCheckpoint:
     ) -> SpeechToText:
         """Adapt the whole of a Whisper, as `load_speech_to_text`."""
         frontend = self._frontend(settings)
-        whisper = adapt_whisper(self._copy(), frontend, self._tokenizer, language, method, adapt)
+        model = self._copy()
+        whisper = adapt_whisper(model, frontend, self._tokenizer, language, method, adapt)
         self._own_what_learns(nn.ModuleList([whisper.encoder, whisper.decoder]))
+        self._share_untouched(model)
         return whisper
 
     def share_features(self, encoder: AdaptedEncoder) -> None:
@@ -102,6 +111,34 @@ class SharedCheckpoint:
                     copied = own.setdefault(id(parameter), nn.Parameter(parameter.detach().clone()))
                     setattr(module, name, copied)
         self._model.requires_grad_(False)
+
+    def _share_untouched(self, model: nn.Module) -> None:
+        """Put the checkpoint's own modules where the copy is alike: objects take more than small adapters."""
+        originals = dict(self._model.named_modules())
+        for prefix, parent in model.named_modules():
+            for name, module in parent._modules.items():
+                original = originals.get(f"{prefix}.{name}" if prefix else name)
+                if module is not None and original is not None and _alike(module, original):
+                    parent._modules[name] = original
+
+
+def _alike(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two modules without others inside compute the same, with the same tensors and no hooks."""
+    ours, theirs = vars(one), vars(other)
+    return (
+        type(one) is type(other)
+        and not one._modules
+        and ours.keys() == theirs.keys()
+        and all(_same(value, theirs[name]) for name, value in ours.items())
+    )
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, MethodType) and isinstance(other, MethodType):  # a forward of its own
+        return one.__func__ is other.__func__
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(one[key] is other[key] for key in one)
+    return one is other or (isinstance(one, _PLAIN) and one == other)
 
 
 class SharedFeatures:

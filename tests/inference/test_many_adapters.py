@@ -92,6 +92,10 @@ def test_many_add_no_more_than_their_size(encoder_folders, tmp_path):
         model.add_adapter(str(number), package)
     assert parameters(model) <= size + 12 * own * 1.01
     assert len(model.adapters) == 13
+    one, other = (
+        {id(m) for m in model._readers[name].encoder.backbone.modules()} for name in ("1", "2")
+    )
+    assert len(one & other) > len(one) / 2  # what nothing was done to is there once
 
 
 def enumerate_modules(modules):
