@@ -26,7 +26,7 @@ from mambadapter.errors import DivergedError, UserError
 from mambadapter.training.checkpoints import TrainedTensors
 from mambadapter.training.compiling import Compilation
 from mambadapter.training.history import History
-from mambadapter.training.optimisation import parameter_groups, schedule
+from mambadapter.training.optimisation import optimiser_of, parameter_groups, schedule
 from mambadapter.training.pace import Pace
 from mambadapter.training.prior import PriorLoss, first_epochs
 from mambadapter.training.sanity_check import prove_alive
@@ -239,7 +239,7 @@ class EncoderBrain(sb.Brain):
     def init_optimizers(self) -> None:
         """One optimiser, with the groups of parameters that the YAML declares."""
         groups = parameter_groups(self.modules, self.hparams.parameter_groups)
-        self.optimizer = self.opt_class(groups)
+        self.optimizer = optimiser_of(self.opt_class, groups)
         self.optimizers_dict = {"optimizer": self.optimizer}
         self._peaks = [group["lr"] for group in self.optimizer.param_groups]
         if self.checkpointer is not None:

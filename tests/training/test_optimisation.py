@@ -2,6 +2,7 @@
 
 import logging
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from mambadapter.errors import UserError
 from mambadapter.heads import PooledClassifier
 from mambadapter.methods import MENU, BitFit, ConformerAdapters, LinearProbe, MambAdapters
 from mambadapter.training.history import History
-from mambadapter.training.optimisation import parameter_groups, schedule
+from mambadapter.training.optimisation import optimiser_of, parameter_groups, schedule
 from mambadapter.training.prior import PriorLoss
 
 
@@ -149,3 +150,19 @@ def test_a_run_that_learns_says_nothing(folder, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "mambadapter"):
         train(folder, tmp_path, number_of_epochs=8)
     assert "does not learn" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("opt_class", "fused"),
+    [
+        (partial(torch.optim.AdamW, eps=1e-6), True),
+        (partial(torch.optim.AdamW, fused=False), False),
+        (partial(torch.optim.AdamW, foreach=True), None),
+        (torch.optim.RMSprop, "has none"),
+    ],
+)
+def test_one_kernel_where_there_is_one_and_nothing_else_is_said(opt_class, fused):
+    groups = [{"params": [nn.Parameter(torch.ones(3))], "lr": 0.1}]
+    optimiser = optimiser_of(opt_class, groups)
+    assert optimiser.defaults.get("fused", "has none") == fused
+    assert optimiser.param_groups[0]["lr"] == 0.1
