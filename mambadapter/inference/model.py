@@ -1,18 +1,16 @@
 """Trained adapters over one frozen encoder, used on files and arrays."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast, overload
+from typing import Any, cast, overload
 
 import torch
-from torch import Tensor, nn
 
-from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.shared import SharedCheckpoint
 from mambadapter.encoders.speech_to_text import parts
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.errors import UserError, did_you_mean
+from mambadapter.inference.answering import Answer, Answering, Reader
 from mambadapter.inference.calibration import Calibration, check_threshold
 from mambadapter.inference.classifier import Classifier, check_hop
 from mambadapter.inference.multilabel import NO_TIMELINE, MultilabelClassifier
@@ -27,46 +25,13 @@ from mambadapter.inference.package import (
     method_of,
     open_package,
 )
-from mambadapter.inference.reading import (
-    Audio,
-    Recording,
-    batches_by_length,
-    or_user_error,
-    padded,
-    read_ahead,
-)
-from mambadapter.inference.results import Prediction, Result, Timeline, Transcript
+from mambadapter.inference.reading import Audio, Recording
+from mambadapter.inference.results import Prediction, Timeline, Transcript
 from mambadapter.inference.transcribers import CTCTranscriber, WhisperTranscriber
 from mambadapter.utils.devices import choose_device
 from mambadapter.validators import one_of
 
 _PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-# Of a batch with its padding; a GPU is idle at less, a CPU's caches overflow at more.
-_BATCH_SECONDS = {"cpu": 16.0, "cuda": 320.0, "mps": 80.0}
-_POOL = 8  # batches whose clips are sorted by length together
-
-
-class Reader(Protocol):
-    """What a package becomes."""
-
-    @property
-    def longest_seconds(self) -> float: ...
-
-    @property
-    def encoder(self) -> AdaptedEncoder: ...
-
-    @property
-    def modules(self) -> tuple[nn.Module, nn.Module]: ...
-
-    def decoded(self, decoding: Mapping[str, Any]) -> "Reader": ...
-
-    def read(
-        self, wavs: Tensor, lengths: Tensor | None, recordings: Sequence[Recording]
-    ) -> Sequence[Result]: ...
-
-    def read_long(self, recording: Recording) -> Result: ...
-
 
 _READERS: dict[str, Any] = {
     CLASSIFICATION: Classifier,
@@ -173,8 +138,7 @@ class TrainedModel:
     ) -> None:
         device = choose_device(device)
         one_of("precision", precision, _PRECISIONS)
-        self._kind = device.partition(":")[0]
-        if precision == "fp16" and self._kind == "cpu":
+        if precision == "fp16" and device == "cpu":
             raise UserError("precision=fp16 needs a GPU; take bf16 or fp32.")
         self.device, self._dtype = device, _PRECISIONS[precision]
         self._encoder, self._fold = None if encoder is None else str(encoder), fold
@@ -416,7 +380,7 @@ class TrainedModel:
         unknown: bool = False,
         threshold: float | None = None,
         decoding: Mapping[str, Any] | None = None,
-    ) -> Iterator[dict[str, Result] | UserError]:
+    ) -> Iterator[Answer]:
         """Answer many files as they come, in their order: results by adapter, or what is wrong with one.
 
         Parameters
@@ -443,31 +407,22 @@ class TrainedModel:
                 raise UserError(NO_TIMELINE)
         changes = {key: value for key, value in (decoding or {}).items() if value is not None}
         readers = {name: self._readers[name].decoded(changes) for name in names}
-        thresholds = self._thresholds(names, unknown, threshold)
-        longest = min(reader.longest_seconds for reader in readers.values())
-        read_long: Callable[[Any], Any] = partial(self._read_long, readers)
-        if window is not None:
-            timed = partial(self._timeline, readers, thresholds)
-            longest, read_long = 0.0, partial(timed, *check_hop(window, hop))
-        rate = readers[names[0]].encoder.sample_rate
+        answering = Answering(
+            readers,
+            self._thresholds(names, unknown, threshold),
+            self.device,
+            self._dtype,
+            cast(SharedCheckpoint, self._checkpoint).forget_features,
+        )
         channel = self._channel(names) if channel is None else channel
+        rate = answering.sample_rate
         recordings = (
             Recording(one, place, rate, channel, read_cut) for place, one in enumerate(audio)
         )
-        most = round(_BATCH_SECONDS[self._kind] * rate)
-        pool: list[tuple[Recording, Tensor]] = []
-        for recording, read in read_ahead(recordings, partial(_load, longest=longest)):
-            if isinstance(read, Tensor):
-                pool.append((recording, read))
-                if sum(len(wav) for _, wav in pool) < _POOL * most:
-                    continue
-            yield from self._read_pool(readers, thresholds, pool, most)
-            pool = []
-            if isinstance(read, UserError):
-                yield read
-            elif read is None:
-                yield or_user_error(read_long)(recording)
-        yield from self._read_pool(readers, thresholds, pool, most)
+        if window is None:
+            yield from answering.whole(recordings)
+        else:
+            yield from answering.timelines(recordings, *check_hop(window, hop))
 
     def _all(
         self,
@@ -533,87 +488,3 @@ class TrainedModel:
                 f"The adapters were trained on different channels ({listed}); give --channel."
             )
         return next(iter(channels.values()))
-
-    def _read_pool(
-        self,
-        readers: Mapping[str, Reader],
-        thresholds: Mapping[str, float],
-        pool: list[tuple[Recording, Tensor]],
-        most: int,
-    ) -> Iterator[dict[str, Result] | UserError]:
-        """Answer clips in their order, batched by length."""
-        answers: dict[int, dict[str, Result] | UserError] = {}
-        read = or_user_error(partial(self._read_batch, readers, thresholds))
-        for batch in batches_by_length([wav for _, wav in pool], most):
-            clips = [pool[index] for index in batch]
-            found = read(clips)
-            if isinstance(found, UserError):  # of one of them, perhaps
-                each = [read([clip]) for clip in clips]
-            else:
-                each = [[one] for one in found]
-            for index, one in zip(batch, each, strict=True):
-                answers[index] = (
-                    UserError(f"{pool[index][0].name}: {one}")
-                    if isinstance(one, UserError)
-                    else one[0]
-                )
-        for index in range(len(pool)):
-            yield answers[index]
-
-    def _read_batch(
-        self,
-        readers: Mapping[str, Reader],
-        thresholds: Mapping[str, float],
-        clips: Sequence[tuple[Recording, Tensor]],
-    ) -> list[dict[str, Result]]:
-        recordings = [recording for recording, _ in clips]
-        wavs, lengths = padded([wav for _, wav in clips])
-        wavs = wavs.to(self.device)
-        found = self._compute(
-            lambda: {name: one.read(wavs, lengths, recordings) for name, one in readers.items()}
-        )
-        for name, threshold in thresholds.items():
-            found[name] = [one.or_unknown(threshold) for one in found[name]]
-        return [{name: found[name][place] for name in readers} for place in range(len(clips))]
-
-    def _read_long(self, readers: Mapping[str, Reader], recording: Recording) -> dict[str, Result]:
-        return self._compute(
-            lambda: {name: reader.read_long(recording) for name, reader in readers.items()}
-        )
-
-    def _timeline(
-        self,
-        readers: Mapping[str, Any],
-        thresholds: Mapping[str, float],
-        window: float,
-        hop: float,
-        recording: Recording,
-    ) -> dict[str, Result]:
-        return self._compute(
-            lambda: {
-                name: one.timeline(recording, window, hop, thresholds.get(name, 0.0))
-                for name, one in readers.items()
-            }
-        )
-
-    def _compute(self, do: Callable[[], Any]) -> Any:
-        try:
-            with (
-                torch.inference_mode(),
-                torch.autocast(self._kind, self._dtype, enabled=self._dtype is not None),
-            ):
-                return do()
-        finally:
-            cast(SharedCheckpoint, self._checkpoint).forget_features()
-
-
-def _load(recording: Recording, longest: float) -> tuple[Recording, Tensor | UserError | None]:
-    """A recording with its samples, None in their place if it is longer than `longest` seconds."""
-
-    def samples(one: Recording) -> Tensor | None:
-        if one.is_file:
-            return None if one.seconds > longest else one.whole()
-        wav = one.whole()
-        return wav if len(wav) <= longest * one.sample_rate else None
-
-    return recording, or_user_error(samples)(recording)
