@@ -2,12 +2,15 @@
 
 import logging
 
+import numpy as np
 import pytest
 import torch
+from speechbrain.dataio.dataset import DynamicItemDataset
 from support.contract import build, moved, waveforms
 from support.tiny_run import build as build_brain
 from support.tiny_run import fit, train
 
+from mambadapter.data.batching import batches_by_length
 from mambadapter.methods import MENU, Bottlenecks
 from mambadapter.training import compiling
 from mambadapter.training.compiling import Compilation, padded_length
@@ -88,6 +91,24 @@ def test_few_lengths_and_little_padding():
     lengths = {samples: padded_length(samples) for samples in range(4000, 320_000, 97)}
     assert all(0 <= longer - samples < 0.09 * longer for samples, longer in lengths.items())
     assert len(set(lengths.values())) < 60
+
+
+@pytest.mark.parametrize("seconds", [40, 200])
+def test_batches_of_about_one_length_are_padded_little(seconds):
+    """Sentences as in Common Voice: what batches and rungs add together, and how many shapes are left."""
+    draw = np.random.default_rng(0)
+    durations = draw.normal(4.8, 1.6, 4000).clip(1.2, 10.0)
+    clips = DynamicItemDataset({str(n): {"duration": one} for n, one in enumerate(durations)})
+    batches = batches_by_length({"train": clips}, seconds, 10.0, {})["train"]["batch_sampler"]
+    shapes, padded, clips_seen = set(), 0, 0
+    for batch in batches:
+        clips_seen += len(batch)
+        longest = padded_length(round(16000 * durations[batch].max()))
+        shapes.add((len(batch), longest))
+        padded += len(batch) * longest
+    assert clips_seen == len(durations)
+    assert padded < 1.10 * 16000 * durations.sum()
+    assert len(shapes) < 64
 
 
 def test_padding_to_a_length_changes_nothing(encoder_folders):
