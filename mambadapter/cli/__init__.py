@@ -2,6 +2,8 @@
 
 import argparse
 import logging
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -42,6 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         return arguments.run(arguments) or 0
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except (
+        BrokenPipeError
+    ):  # whoever read the answers has gone, and Python would say so once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except Exception as error:
         shown = user_error(error)
         if shown is None:

@@ -12,6 +12,8 @@ from typing import Any
 from mambadapter.errors import UserError
 from mambadapter.utils.files import whole_file
 
+_OF_ONE = ("srt", "vtt", "audacity")  # formats that have no place for a name
+
 
 def user_path(text: str) -> str:
     """A path on a command line; not every shell expands its ``~``."""
@@ -80,7 +82,13 @@ def answer(
     """
     if arguments.channel is not None and arguments.channel < 1:
         raise UserError("--channel: give at least 1, the first.")
+    if arguments.output is not None and os.path.isdir(arguments.output):
+        raise UserError(f"--output: {arguments.output} is a folder; name a file in it.")
     packages, words = _packages(arguments)
+    files, failed = find_audio(words, arguments.recursive)
+    single = "--picture" if draw else f"--format {arguments.format}"
+    if (draw or arguments.format in _OF_ONE) and (len(files) != 1 or len(packages) != 1):
+        raise UserError(f"{single} is of one recording and one adapter; give one.")
     from transformers.utils import logging
 
     from mambadapter.inference import TrainedModel
@@ -91,11 +99,6 @@ def answer(
     )
     for name, package in packages.items():
         model.add_adapter(name, package)
-    files, failed = find_audio(words, arguments.recursive)
-    if arguments.format in ("srt", "vtt") and (len(files) != 1 or len(packages) != 1):
-        raise UserError(
-            f"--format {arguments.format} is of one recording and one adapter; give one."
-        )
     bad = _Named()
     for message in failed:
         bad.name(message)

@@ -37,4 +37,5 @@ def run(arguments: argparse.Namespace) -> int:
     from mambadapter.inference.formats import CAPTIONS, FORMATS
 
     decoding = {name: getattr(arguments, name) for name in _DECODING}
+    decoding["timestamps"] = arguments.format in CAPTIONS or None
     return answer("transcribe", arguments, {**FORMATS, **CAPTIONS}, decoding=decoding)

@@ -1,6 +1,7 @@
 """Read audio of any format as mono waveforms at one rate, and find unusable files before training."""
 
 import logging
+import operator
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -89,14 +90,25 @@ def read_array(
             "several channels, floating-point or signed integers."
         )
     if array.dtype.kind == "i":
+        if array.dtype.itemsize == 8:  # as of a list: how loud they may be is not known
+            raise UserError(
+                f"{name} has samples of type {array.dtype}; say of how many bits they are, such as "
+                "numpy.asarray(samples, 'int16'), or give floating-point ones from -1 to 1."
+            )
         array = array / -float(np.iinfo(array.dtype).min)
-    if isinstance(rate, bool) or not isinstance(rate, int) or not SLOWEST <= rate <= FASTEST:
+    if isinstance(rate, bool) or not hasattr(rate, "__index__") or not SLOWEST <= rate <= FASTEST:
         raise UserError(f"{name} has a sample rate of {rate!r}; give it in Hz, such as 16000.")
+    rate = operator.index(rate)
     if len(array) < SHORTEST_SECONDS * rate:
-        raise UserError(f"{name} is shorter than one encoder frame, 25 ms.")
+        turned = array.ndim == 2 and array.shape[1] > array.shape[0]
+        raise UserError(
+            f"{name} is shorter than one encoder frame, 25 ms"
+            + (f": its shape is {array.shape}; give (T, C), samples first." if turned else ".")
+        )
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise UserError(f"{name} holds samples that are not finite.")
-    array = array.astype(np.float32)
     mono = _one_channel(array[:, None] if array.ndim == 1 else array, channel, name)
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate)
@@ -151,6 +163,8 @@ def _named(path: str | Path) -> Iterator[None]:
 def _one_channel(samples: np.ndarray, channel: int | None, name: str) -> np.ndarray:
     """(T, C) to (T,): the mean, or one from 1."""
     channels = samples.shape[1]
+    if channel is not None and not (hasattr(channel, "__index__") and channel >= 1):
+        raise UserError(f"channel: {channel} is none; give at least 1, the first.")
     if channel is not None and channel > channels:
         raise UserError(f"{name} has no channel {channel}: it has {channels}.")
     return samples.mean(1) if channel is None else samples[:, channel - 1]

@@ -1,15 +1,16 @@
 """Words of a CTC path with their times, and the segments that they make."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from mambadapter.text.vocabulary import Vocabulary
 
 # Frames of silence between words that end a segment, and frames that a segment has at most: 0.5 and 10 s.
 _PAUSE, _LONGEST = 25, 500
-# Frames of silence that end an utterance, and that stay around it: 0.7 and 0.2 s.
-_REST, _MARGIN = 35, 10
+# Frames of silence that end an utterance, that end one that is too long, and that stay around it: 0.7, 0.3
+# and 0.2 s.
+_REST, _BREATH, _MARGIN = 35, 15, 10
 
 
 class Timed(NamedTuple):
@@ -108,24 +109,39 @@ def segments(found: Iterable[Timed]) -> Iterator[Timed]:
         yield _joined(part)
 
 
-def utterances(found: Iterable[Timed]) -> Iterator[tuple[int, int]]:
+def utterances(found: Iterable[Timed], longest: int) -> Iterator[tuple[int, int]]:
     """First frame and frame behind the last of what is said without a long rest, with a little silence.
+
+    What has more than `longest` frames is cut where it is silent for longest, if that is a breath at least.
 
     Example
     -------
-    >>> list(utterances([Timed(5, 20, "aa"), Timed(40, 60, "b"), Timed(95, 99, "b")]))
-    [(0, 70), (85, 109)]
+    >>> said = [Timed(5, 20, "aa"), Timed(40, 60, "b"), Timed(95, 99, "b")]
+    >>> list(utterances(said, 500)), list(utterances(said, 50))
+    ([(0, 70), (85, 109)], [(0, 30), (30, 70), (85, 109)])
     """
-    span: tuple[int, int] | None = None
+    part: list[Timed] = []
+    before = _MARGIN
     for word in found:
-        if span and word.start - span[1] < _REST:
-            span = (span[0], word.end)
-        else:
-            if span:
-                yield span[0], span[1] + _MARGIN
-            span = (max(0, word.start - _MARGIN), word.end)
-    if span:
-        yield span[0], span[1] + _MARGIN
+        if part and (rest := word.start - part[-1].end) >= _REST:
+            after = min(_MARGIN, rest // 2)
+            yield from _cut(part, longest, before, after)
+            part, before = [], after
+        part.append(word)
+    if part:
+        yield from _cut(part, longest, before, _MARGIN)
+
+
+def _cut(part: list[Timed], longest: int, before: int, after: int) -> Iterator[tuple[int, int]]:
+    """The spans of words, with so much silence before and after them."""
+    rests = [two.start - one.end for one, two in pairwise(part)]
+    widest = max(rests, default=0)
+    if part[-1].end - part[0].start <= longest or widest < _BREATH:
+        yield max(0, part[0].start - before), part[-1].end + after
+        return
+    place, margin = rests.index(widest) + 1, min(_MARGIN, widest // 2)
+    yield from _cut(part[:place], longest, before, margin)
+    yield from _cut(part[place:], longest, margin, after)
 
 
 def _joined(part: list[Timed]) -> Timed:

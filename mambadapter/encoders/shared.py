@@ -1,7 +1,9 @@
 """One frozen checkpoint in memory, and any number of adapted models that share its weights."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from threading import Lock
 from types import MethodType
 from typing import Any
 
@@ -64,7 +66,7 @@ class SharedCheckpoint:
         compute_faster(self._model)  # as in the models made from it
         self._preprocessor = read_preprocessor(folder_or_hub(source))
         self._tokenizer = read_tokenizer(source) if whole else None
-        self.whole, self._features = whole, SharedFeatures()
+        self.whole, self._features, self._lock = whole, SharedFeatures(), Lock()
 
     def encoder(self, method: Method, settings: Mapping[str, Any]) -> AdaptedEncoder:
         """Adapt the encoder; `settings` are those of its frontend."""
@@ -90,9 +92,14 @@ class SharedCheckpoint:
         """From now on let models of this checkpoint compute once what none of them changes."""
         self._features.attach(encoder)
 
-    def forget_features(self) -> None:
-        """Free what was computed of the last batch."""
-        self._features.start(None)
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Let one thread compute at a time, since models hold their batch's lengths; then free features."""
+        with self._lock:
+            try:
+                yield
+            finally:
+                self._features.start(None)
 
     def _copy(self) -> Any:
         """The modules anew, with the same tensors in them."""

@@ -18,6 +18,10 @@ from mambadapter.utils.files import write_json
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _FILE = "model.onnx"
 _TOLERANCE = 1e-3
+_SURENESS = (
+    "calibration",
+    "thresholds",
+)  # of a package, by which scores become what `predict` says
 # Seconds of the clips of the batches by which the written graph is compared.
 _BATCHES = ((1.0,), (1.3, 0.6), (0.5, 0.5, 0.4))
 
@@ -70,10 +74,10 @@ def write_onnx(loaded: Loaded, folder: Path) -> str:
             f"{type(loaded.head).__name__} ({type(error).__name__}: {first_line(error)})."
         ) from error
     _compare(whole, folder / _FILE, loaded)
-    about = {
+    about: dict[str, Any] = {
         "task": loaded.card["task"],
         "labels": loaded.card["labels"],
-        **({"thresholds": loaded.card["thresholds"]} if "thresholds" in loaded.card else {}),
+        **{one: loaded.card[one] for one in _SURENESS if one in loaded.card},
         "sample_rate": loaded.encoder.sample_rate,
         "inputs": {
             "waveforms": "float32 (B, S), padded on the right with zeros",

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from mambadapter.encoders import AdaptedEncoder
+from mambadapter.encoders.shared import SharedCheckpoint
 from mambadapter.errors import UserError
+from mambadapter.inference.classifier import Classifier, timelines
 from mambadapter.inference.reading import (
     Recording,
     batches_by_length,
@@ -61,15 +63,15 @@ class Answering:
         Where they are.
     dtype : torch.dtype or None
         Of autocast; None: without.
-    forget : Callable
-        Frees what they have computed together.
+    checkpoint : SharedCheckpoint
+        What they share.
     """
 
     readers: Mapping[str, Reader]
     thresholds: Mapping[str, float]
     device: str
     dtype: torch.dtype | None
-    forget: Callable[[], None]
+    checkpoint: SharedCheckpoint
 
     @property
     def sample_rate(self) -> int:
@@ -81,7 +83,7 @@ class Answering:
         longest = min(reader.longest_seconds for reader in self.readers.values())
 
         def read_long(recording: Recording) -> dict[str, Result]:
-            return {name: reader.read_long(recording) for name, reader in self.readers.items()}
+            return {name: _alone(reader, recording) for name, reader in self.readers.items()}
 
         return self._answers(recordings, longest, read_long)
 
@@ -89,13 +91,10 @@ class Answering:
         self, recordings: Iterable[Recording], window: float, hop: float
     ) -> Iterator[Answer]:
         """A timeline of each recording, in their order, by windows of so many seconds every `hop`."""
-        readers: Mapping[str, Any] = self.readers  # which all have one
+        classifiers = cast(Mapping[str, Classifier], self.readers)
 
         def read_long(recording: Recording) -> dict[str, Result]:
-            return {
-                name: one.timeline(recording, window, hop, self.thresholds.get(name, 0.0))
-                for name, one in readers.items()
-            }
+            return {**timelines(classifiers, recording, window, hop, self.thresholds)}
 
         return self._answers(recordings, 0.0, read_long)
 
@@ -154,16 +153,24 @@ class Answering:
         return [{name: found[name][place] for name in self.readers} for place in range(len(clips))]
 
     def _compute(self, do: Callable[[], Any]) -> Any:
-        try:
-            with (
-                torch.inference_mode(),
-                torch.autocast(
-                    torch.device(self.device).type, self.dtype, enabled=self.dtype is not None
-                ),
-            ):
-                return do()
-        finally:
-            self.forget()
+        kind = torch.device(self.device).type
+        with (
+            self.checkpoint.turn(),
+            torch.inference_mode(),
+            torch.autocast(kind, self.dtype, enabled=self.dtype is not None),
+        ):
+            return do()
+
+
+def _alone(reader: Reader, recording: Recording) -> Result:
+    """What one adapter says of a recording that is too long for one of them."""
+    _, wav = _load(recording, reader.longest_seconds)
+    if isinstance(wav, UserError):
+        raise wav
+    if wav is None:
+        return reader.read_long(recording)
+    device = next(reader.encoder.parameters()).device
+    return reader.read(wav[None].to(device), None, [recording])[0]
 
 
 def _load(recording: Recording, longest: float) -> tuple[Recording, Tensor | UserError | None]:

@@ -98,41 +98,65 @@ class Classifier:
             "piece; classify it window by window: --window 1."
         )
 
-    def timeline(
-        self, recording: Recording, window: float, hop: float, threshold: float = 0.0
-    ) -> Timeline:
-        """Classify a recording window by window; see `mambadapter.inference.model.TrainedModel.timeline`.
 
-        What is below `threshold` is left out.
-        """
-        rate = self.encoder.sample_rate
-        step, per = round(hop * rate), round(window / hop)
-        device = next(self.encoder.backbone.parameters()).device
-        sums: list[Tensor] = []  # of each hop, over the windows that cover it
-        count, total = 0, 0
-        for batch in _batches(recording.blocks(), step, per * step, round(SHORTEST_SECONDS * rate)):
-            wavs, lengths = padded(batch)
-            scores = self._probabilities(wavs.to(device), lengths)
-            for wav, row in zip(batch, scores, strict=True):
-                sums += [torch.zeros_like(row) for _ in range(count + per - len(sums))]
-                for place in range(count, count + per):
-                    sums[place] += row
-                total, count = count * step + len(wav), count + 1
-        cells = sums[: math.ceil(total / step)]
-        means = [(one / one.sum()).tolist() for one in cells]
-        best = [
-            max(range(len(row)), key=row.__getitem__) if max(row) >= threshold else None
-            for row in means
-        ]
-        found, place = [], 0
-        for label, run in groupby(best):
-            start, place = place, place + len(list(run))
-            if label is None:
-                continue
+def timelines(
+    classifiers: Mapping[str, Classifier],
+    recording: Recording,
+    window: float,
+    hop: float,
+    thresholds: Mapping[str, float],
+) -> dict[str, Timeline]:
+    """Classify a recording window by window, each by all classifiers, which are over one encoder.
+
+    See `mambadapter.inference.model.TrainedModel.timeline`. What is below a threshold is left out.
+    """
+    first = next(iter(classifiers.values())).encoder
+    rate, device = first.sample_rate, next(first.backbone.parameters()).device
+    step, per = round(hop * rate), round(window / hop)
+    sums: dict[str, list[Tensor]] = {  # of each hop, over the windows that cover it
+        name: [] for name in classifiers
+    }
+    count, total = 0, 0
+    for batch in _batches(recording.blocks(), step, per * step, round(SHORTEST_SECONDS * rate)):
+        wavs, lengths = padded(batch)
+        wavs = wavs.to(device)
+        for name, one in classifiers.items():
+            scores, found = one._probabilities(wavs, lengths), sums[name]
+            for place, row in enumerate(scores, start=count):
+                found += [torch.zeros_like(row) for _ in range(place + per - len(found))]
+                for cell in found[place : place + per]:
+                    cell += row
+        count += len(batch)
+        total = (count - 1) * step + len(batch[-1])
+    return {
+        name: Timeline(
+            recording.name,
+            tuple(
+                Segment(
+                    start * step / rate, min(stop * step, total) / rate, one.labels[label], sure
+                )
+                for start, stop, label, sure in _runs(
+                    sums[name][: math.ceil(total / step)], thresholds.get(name, 0.0)
+                )
+            ),
+        )
+        for name, one in classifiers.items()
+    }
+
+
+def _runs(sums: Sequence[Tensor], threshold: float) -> Iterator[tuple[int, int, int, float]]:
+    """Of neighbours with one best class: where they start and stop, the class, its mean probability."""
+    means = [(one / one.sum()).tolist() for one in sums]
+    best = [
+        max(range(len(row)), key=row.__getitem__) if max(row) >= threshold else None
+        for row in means
+    ]
+    place = 0
+    for label, run in groupby(best):
+        start, place = place, place + len(list(run))
+        if label is not None:
             sure = sum(row[label] for row in means[start:place]) / (place - start)
-            stop = min(place * step, total) / rate
-            found.append(Segment(start * step / rate, stop, self.labels[label], round(sure, 6)))
-        return Timeline(recording.name, tuple(found))
+            yield start, place, label, round(sure, 6)
 
 
 def check_hop(window: float, hop: float | None) -> tuple[float, float]:

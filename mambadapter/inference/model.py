@@ -107,13 +107,13 @@ def read_package(
 ) -> tuple[Reader, SharedCheckpoint]:
     """What `open_package` gave becomes modules, over a checkpoint that is loaded unless it is given."""
     method, whole = method_of(folder, card), card["task"] == SEQ2SEQ
+    if whole and checkpoint and not checkpoint.whole:
+        raise UserError(
+            f"{folder} needs a Whisper with its decoder, which is not loaded; load this adapter first."
+        )
     source = checkpoint.source if checkpoint else encoder_source(card, encoder)["source"]
     check_size(folder, source, method, parts(card["adapt"]) if whole else ("encoder",))
     checkpoint = checkpoint or SharedCheckpoint(source, whole, device)
-    if whole and not checkpoint.whole:
-        raise UserError(
-            f"{folder} needs Whisper's decoder, which is not loaded; load this adapter first."
-        )
     reader = _READERS[card["task"]].from_package(folder, card, method, checkpoint)
     for module in reader.modules:
         module.to(device)
@@ -275,6 +275,7 @@ class TrainedModel:
         language_model: str | Path | None = ...,
         lm_weight: float | None = ...,
         word_score: float | None = ...,
+        timestamps: bool = ...,
     ) -> Transcript: ...
     @overload
     def transcribe(
@@ -287,6 +288,7 @@ class TrainedModel:
         language_model: str | Path | None = ...,
         lm_weight: float | None = ...,
         word_score: float | None = ...,
+        timestamps: bool = ...,
     ) -> list[Transcript]: ...
     def transcribe(
         self,
@@ -298,6 +300,7 @@ class TrainedModel:
         language_model: str | Path | None = None,
         lm_weight: float | None = None,
         word_score: float | None = None,
+        timestamps: bool = False,
     ) -> Any:
         """Write down what is said.
 
@@ -314,6 +317,9 @@ class TrainedModel:
             What its log-probabilities are multiplied with.
         word_score : float, optional
             What each word adds beside them.
+        timestamps : bool
+            Let Whisper write the times of its segments in short recordings, too, as it was not trained to do;
+            otherwise one of less than 30 s is one segment. CTC always has them.
 
         Raises
         ------
@@ -329,6 +335,7 @@ class TrainedModel:
             "language_model": language_model,
             "lm_weight": lm_weight,
             "word_score": word_score,
+            "timestamps": timestamps or None,
         }
         return self._all("transcribe", audio, adapter, channel, read_cut, decoding=decoding)
 
@@ -394,7 +401,7 @@ class TrainedModel:
         window, hop : float, optional
             As of `timeline`, instead of one class a file.
         decoding : mapping, optional
-            The last four arguments of `transcribe`, by their names.
+            The last five arguments of `transcribe`, by their names.
 
         Returns
         -------
@@ -412,7 +419,7 @@ class TrainedModel:
             self._thresholds(names, unknown, threshold),
             self.device,
             self._dtype,
-            cast(SharedCheckpoint, self._checkpoint).forget_features,
+            cast(SharedCheckpoint, self._checkpoint),
         )
         channel = self._channel(names) if channel is None else channel
         rate = answering.sample_rate
@@ -434,6 +441,10 @@ class TrainedModel:
         **how: Any,
     ) -> Any:
         one = isinstance(audio, str | Path | tuple) or hasattr(audio, "shape")
+        if not one and not isinstance(audio, Iterable):
+            raise UserError(
+                f"{audio!r} is no recording; give a file, (array, rate), or a list of those."
+            )
         names = self._named(adapter)
         results = []
         for answer in self.answers(
@@ -448,6 +459,8 @@ class TrainedModel:
     def _named(self, adapter: str | Sequence[str] | None) -> list[str]:
         names = [self.adapters[0]] if adapter is None else adapter
         names = [names] if isinstance(names, str) else list(names)
+        if not names:
+            raise UserError(f"adapter: name at least one of {', '.join(self.adapters)}.")
         for name in names:
             if name not in self._readers:
                 raise UserError(

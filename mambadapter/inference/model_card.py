@@ -48,6 +48,13 @@ What was trained, without the frozen encoder, which is loaded from where it is.
 mambadapter {command} PACKAGE clip.wav
 ```
 
+```python
+from mambadapter import load_adapter
+
+model = load_adapter("PACKAGE")
+print(model.{command}("clip.wav"))
+```
+
 with this folder, or its name on the hub, for PACKAGE.
 
 ## Limits

@@ -329,7 +329,7 @@ def check_size(
         raise UserError(
             f"{error} If it is the encoder of {folder} and has moved, say where it is: --encoder FOLDER."
         ) from error
-    _check_held(folder, lambda: count(method).adapted)
+    _check_held(folder, lambda: count(method).adapted, f" on {source}")
 
 
 def check_held(folder: Path, make: Callable[[], nn.Module]) -> None:
@@ -337,7 +337,7 @@ def check_held(folder: Path, make: Callable[[], nn.Module]) -> None:
     _check_held(folder, lambda: sum(p.numel() for p in make().parameters()))
 
 
-def _check_held(folder: Path, count: Callable[[], int]) -> None:
+def _check_held(folder: Path, count: Callable[[], int], where: str = "") -> None:
     """Compare what is counted on the meta device, without memory, to what the header of the weights says."""
     try:
         with torch.device("meta"):
@@ -352,7 +352,9 @@ def _check_held(folder: Path, count: Callable[[], int]) -> None:
         held = sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
     if wanted > held:
         raise UserError(
-            f"{folder / _CARD} is of {wanted:,} parameters, and {_WEIGHTS} beside it holds {held:,}; {_MEND}."
+            f"{folder / _CARD} is of {wanted:,} parameters{where}, and {_WEIGHTS} beside it holds {held:,}; "
+            + _MEND
+            + (", or give the encoder that it was trained on: --encoder." if where else ".")
         )
 
 

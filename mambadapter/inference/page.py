@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 
 from mambadapter.data.audio import clip_seconds
 from mambadapter.inference.model import TrainedModel
@@ -72,7 +71,6 @@ class Packages:
         opened = [open_package(one) for one in packages]
         tasks = [card["task"] for _, card in opened]
         self.names = _names(packages, [folder for folder, _ in opened])
-        self._lock = Lock()  # a model answers one request after the other
         self._models: dict[str, TrainedModel] = {}
         by_encoder: dict[str, TrainedModel] = {}
         # A whole Whisper first: an encoder alone could not be given a decoder later.
@@ -129,14 +127,13 @@ class Packages:
             If it cannot be read.
         """
         model = self._models[name]
-        with self._lock:
-            if not self.classifies(name):
-                return _of_transcript(model.transcribe(str(path), adapter=name))
-            if self.rejects(name) and clip_seconds(path) > LONG:
-                timeline = model.timeline(str(path), window, adapter=name, threshold=threshold)
-                return _of_timeline(timeline)
-            threshold = threshold if self.rejects(name) else None
-            return _of_prediction(model.predict(str(path), adapter=name, threshold=threshold))
+        if not self.classifies(name):
+            return _of_transcript(model.transcribe(str(path), adapter=name))
+        if self.rejects(name) and clip_seconds(path) > LONG:
+            timeline = model.timeline(str(path), window, adapter=name, threshold=threshold)
+            return _of_timeline(timeline)
+        threshold = threshold if self.rejects(name) else None
+        return _of_prediction(model.predict(str(path), adapter=name, threshold=threshold))
 
 
 def _of_prediction(one: Prediction) -> Heard:

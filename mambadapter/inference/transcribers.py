@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -32,6 +32,8 @@ _CORE, _CONTEXT = (
     1 / 6,
 )  # shares of a window: what it answers for, and what it sees on each side of that
 
+_TIMESTAMPS = "timestamps"
+
 
 @dataclass(frozen=True)
 class CTCTranscriber:
@@ -57,8 +59,6 @@ class CTCTranscriber:
     decoding: Decoding = field(default_factory=Decoding)
     longest_clip: float | None = None
 
-    longest_seconds: ClassVar[float] = 30.0
-
     @classmethod
     def from_package(
         cls, folder: Path, card: Mapping[str, Any], method: Method, checkpoint: SharedCheckpoint
@@ -77,9 +77,15 @@ class CTCTranscriber:
 
     def decoded(self, decoding: Mapping[str, Any]) -> "CTCTranscriber":
         """One that decodes by the settings of `Decoding.changed`, with its language model loaded."""
+        decoding = {name: value for name, value in decoding.items() if name != _TIMESTAMPS}
         other = replace(self, decoding=self.decoding.changed(**decoding))
         decoder_of(other.vocabulary, other.decoding)
         return other
+
+    @property
+    def longest_seconds(self) -> float:
+        """What is read in one piece, as the clips of the training were: the longest of them, 4 to 30 s."""
+        return min(max(self.longest_clip or _LONGEST_WINDOW, _SHORTEST_WINDOW), _LONGEST_WINDOW)
 
     @property
     def _decoder(self) -> Decoder:
@@ -110,6 +116,7 @@ class CTCTranscriber:
         none ends where a window does.
         """
         hop, samples = hop_of(self.encoder), Samples(recording.blocks())
+        longest = round(self.longest_seconds * self.encoder.sample_rate / hop)
         listener = BestPath(self.vocabulary)
         path = (
             token
@@ -118,7 +125,7 @@ class CTCTranscriber:
         )
         found = [
             word._replace(start=start + word.start, end=start + word.end)
-            for start, stop in utterances(letters(self.vocabulary, path))
+            for start, stop in utterances(letters(self.vocabulary, path), longest)
             for word in self._decoder.words(
                 self._pieces(samples.blocks(start * hop, stop * hop), self._decoder)
             )
@@ -127,8 +134,9 @@ class CTCTranscriber:
 
     def _pieces(self, blocks: Iterable[Tensor], decoder: Decoder) -> Iterator[Tensor]:
         hop, rate = hop_of(self.encoder), self.encoder.sample_rate
-        seconds = min(max(self.longest_clip or _LONGEST_WINDOW, _SHORTEST_WINDOW), _LONGEST_WINDOW)
-        core, context = (round(share * seconds * rate / hop) * hop for share in (_CORE, _CONTEXT))
+        core, context = (
+            round(share * self.longest_seconds * rate / hop) * hop for share in (_CORE, _CONTEXT)
+        )
         device = next(self.encoder.backbone.parameters()).device
         for window in windows(blocks, core, context):
             (found,), (count,) = self._read(window.wav[None].to(device), None, decoder)
@@ -164,11 +172,14 @@ class WhisperTranscriber:
         By which what it writes is normalised.
     longest_text : int
         Tokens that it writes at most.
+    timestamps : bool
+        It writes the times of its segments in short recordings, too.
     """
 
     whisper: SpeechToText
     rules: TextRules
     longest_text: int
+    timestamps: bool = False
 
     @classmethod
     def from_package(
@@ -182,17 +193,22 @@ class WhisperTranscriber:
         return cls(whisper, rules, card["longest_text"])
 
     def decoded(self, decoding: Mapping[str, Any]) -> "WhisperTranscriber":
-        """Itself; it has none of the settings."""
-        if decoding:
+        """One with `timestamps`, or without; it has none of the other settings."""
+        if others := decoding.keys() - {_TIMESTAMPS}:
             raise UserError(
-                f"{', '.join(decoding)}: of recognisers by CTC alone; this adapter is a Whisper's, which "
-                "writes token by token."
+                f"{', '.join(sorted(others))}: of recognisers by CTC alone; this adapter is a Whisper's, "
+                "which writes token by token."
             )
-        return self
+        return replace(self, **decoding)
 
     @property
     def longest_seconds(self) -> float:
-        """What the encoder has positions for: 30."""
+        """What is read in one piece, without timestamps."""
+        return 0.0 if self.timestamps else self._window
+
+    @property
+    def _window(self) -> float:
+        """Seconds that the encoder has positions for: 30."""
         return self.encoder.backbone.config.max_source_positions / 50
 
     @property
@@ -226,7 +242,7 @@ class WhisperTranscriber:
         """
         rate, decoder = self.encoder.sample_rate, self.whisper.decoder
         device = next(self.encoder.backbone.parameters()).device
-        samples, whole = Samples(recording.blocks()), round(self.longest_seconds * rate)
+        samples, whole = Samples(recording.blocks()), round(self._window * rate)
         found: list[Segment] = []
         start = 0
         while not samples.ends_by(start + round(SHORTEST_SECONDS * rate)):

@@ -4,7 +4,10 @@ import csv
 import io
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -101,6 +104,10 @@ def test_an_array_is_as_its_file(model, clips):
         ((np.array(["a"]), 16000), "array 0 has shape"),
         ((np.zeros(9000), "16k"), "array 0 has a sample rate of '16k'"),
         ((np.full(9000, np.nan), 16000), "array 0 holds samples that are not finite"),
+        ((np.full(9000, 1e300), 16000), "array 0 holds samples that are not finite"),
+        (([0] * 9000, 16000), "array 0 has samples of type int64; say of how many bits"),
+        ((np.zeros((1, 9000)), 16000), r"array 0 is shorter.*\(1, 9000\); give \(T, C\)"),
+        (None, "None is no recording"),
         ((np.zeros(61 * 8000), 8000), "array 0 is longer than the 60 s .* --window"),
         ([(np.zeros(9000), 16000), "gone.wav"], "gone.wav: there is no such file"),
     ],
@@ -108,6 +115,32 @@ def test_an_array_is_as_its_file(model, clips):
 def test_audio_that_cannot_be_is_refused(model, audio, message):
     with pytest.raises(UserError, match=message):
         model.predict(audio)
+
+
+@pytest.mark.parametrize("channel", [0, -1, 1.5])
+def test_channels_count_from_one(model, clips, channel):
+    with pytest.raises(UserError, match=f"channel: {channel} is none; give at least 1"):
+        model.predict(clips[0], channel=channel)
+
+
+def test_threads_may_share_a_model(model, clips):
+    """Each has the answers that it would have had alone, lists of clips of other lengths among them."""
+    some = [clips, clips[::-1], clips[:2], clips[3:]] * 3
+    wanted = [model.predict(one) for one in some]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(model.predict, some)) == wanted
+
+
+def test_whoever_reads_the_answers_may_leave(package, clips, monkeypatch, capsys):
+    """`| head` is no fault, nor is Ctrl+C."""
+    words = ["predict", str(package), str(clips[0])]
+    for error, status in ((BrokenPipeError, 141), (KeyboardInterrupt, 130)):
+        with monkeypatch.context() as patch:
+            patch.setattr(cli.predict, "answer", Mock(side_effect=error))
+            patch.setattr(cli.os, "dup2", lambda new, old: None)
+            patch.setattr(cli.sys, "stdout", SimpleNamespace(fileno=lambda: 1))
+            assert cli.main(words) == status
+    assert capsys.readouterr().err == ""
 
 
 def test_one_bad_clip_of_a_batch_is_named(model, clips, monkeypatch):
@@ -218,6 +251,15 @@ def test_captions():
         (["P"], "Give audio files"),
         (["--adapter", "a=P", "a=P", "x.wav"], "'a=P' should be NAME=PACKAGE, each name once"),
         (["--adapter", "=P", "x.wav"], "'=P' should be NAME=PACKAGE"),
+        (
+            ["P", "x.wav", "y.wav", "--window", "1", "--picture", "p.png"],
+            "--picture is of one recording",
+        ),
+        (
+            ["P", "x.wav", "y.wav", "--window", "1", "--format", "audacity"],
+            "--format audacity is of one",
+        ),
+        (["P", "x.wav", "--output", "/"], "--output: / is a folder"),
     ],
 )
 def test_command_lines_that_lack_something(words, message, capsys):

@@ -51,7 +51,7 @@ class Hears(nn.Module):
 def spoken(words, gap):
     """Frames of words, each letter followed by a blank, between two silences."""
     letters = [[TOKENS.index(letter), 0] for word in words for letter in f"{word} "]
-    silence = [0] * (EDGE + 10)
+    silence = [0] * (EDGE + 10)  # with less than a breath beside the words
     return silence + [frame for pair in letters for frame in pair + [0] * gap] + silence
 
 
@@ -131,6 +131,27 @@ def test_a_long_file_is_transcribed_in_pieces(encoder_folders, tmp_path, capsys)
     assert all(one.text in out for one in result.segments)
 
 
+def test_one_is_read_as_alone_beside_one_of_shorter_clips(encoder_folders, tmp_path):
+    """What is long for one recogniser is not for another that learnt of longer clips."""
+    source, packages = encoder_folders["wav2vec2"], []
+    for rank, longest in ((2, 4.0), (4, 9.0)):
+        encoder, _ = build(source, LoRA(rank=rank))
+        modules = {"encoder": encoder, "head": CTCHead(encoder.width, len(TOKENS))}
+        packages.append(
+            save_package(
+                tmp_path / str(rank), modules, source, LoRA(rank=rank), TOKENS, TRANSCRIPTION,
+                longest_clip=longest,
+            )
+        )  # fmt: skip
+    model = load_adapter(packages[0])
+    model.add_adapter("b", packages[1])
+    for seconds in (3, 6, 11):
+        noise = (np.random.default_rng(0).normal(0, 0.1, seconds * 16000), 16000)
+        alone = [load_adapter(package).transcribe(noise) for package in packages]
+        together = model.transcribe(noise, adapter=["default", "b"])
+        assert [*together.values()] == alone
+
+
 def test_whisper_goes_on_where_its_last_segment_ends(encoder_folders, tmp_path, monkeypatch):
     """Windows of 30 s, each from the time that the one before wrote."""
     source, method = encoder_folders["whisper"], LoRA(rank=2)
@@ -155,6 +176,12 @@ def test_whisper_goes_on_where_its_last_segment_ends(encoder_folders, tmp_path, 
     assert [(one.start, one.end) for one in result.segments] == [(0.5, 1.5), (2, 3), (3.5, 4.5)]
     times = [one.start for one in model.transcribe(noise).segments]  # of random weights
     assert times == sorted(times)
+    short = (noise[0][:24000], 16000)
+    assert len(model.transcribe(short).segments) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr("mambadapter.inference.transcribers.decode_with_times", write)
+        (segment,) = model.transcribe(short, timestamps=True).segments
+    assert (segment.start, segment.end) == (0.5, 1.5)
 
 
 def test_a_timeline_is_the_mean_of_its_windows(encoder_folders, tmp_path, capsys):

@@ -98,6 +98,21 @@ def test_many_add_no_more_than_their_size(encoder_folders, tmp_path):
     assert len(one & other) > len(one) / 2  # what nothing was done to is there once
 
 
+def test_a_timeline_is_computed_once_for_all(encoder_folders, tmp_path, clips):
+    """Below the first branch; and it is each adapter's own."""
+    model = load_adapter(packaged(tmp_path / "0", encoder_folders["wav2vec2"], LoRA(rank=2)))
+    model.add_adapter("b", packaged(tmp_path / "1", encoder_folders["wav2vec2"], LoRA(rank=4)))
+    names = ["default", "b"]
+    alone = {name: model.timeline(clips[0], 0.2, adapter=name) for name in names}
+    shared = model._checkpoint._features
+    before = shared.computed
+    model.timeline(clips[0], 0.2)
+    passes, before = shared.computed - before, shared.computed
+    (together,) = model.answers("predict", [clips[0]], names, window=0.2)
+    assert shared.computed - before == passes
+    assert together == alone
+
+
 def enumerate_modules(modules):
     return {str(number): module for number, module in enumerate(modules)}
 
