@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
-CHUNK = 8192  # items that are ordinary Python objects at a time
+CHUNK = 1024  # items that are ordinary Python objects at a time; of more, the garbage collector takes more
 
 _ERRORS = "surrogatepass"  # names of files need not be UTF-8
 _PARTS = 16  # that are sorted one after another
