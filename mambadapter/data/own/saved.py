@@ -7,8 +7,7 @@ from typing import Any
 
 from mambadapter.data.own.rows import Rows, Target, listed, split_named
 from mambadapter.data.own.tables import AUTO, NONE, Cells, rows_of
-from mambadapter.encoders.loading import first_line
-from mambadapter.errors import UserError
+from mambadapter.errors import UserError, first_line
 from mambadapter.utils.files import whole_file
 
 # By one of these such a folder is known: of a dataset, and of a dictionary of some.
