@@ -3,7 +3,7 @@
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
@@ -240,15 +240,12 @@ def order_of(
         part[places[0] : places[-1] + 1] = [bisect_right(bounds, one) for one in at(places)]
     order, again = [], []
     for number in range(len(bounds) + 1):
-        places = np.flatnonzero(part == number).tolist()
-        strings = dict(zip(places, at(places), strict=True))
-        places.sort(key=strings.__getitem__)
-        first = -1
-        for one, other in pairwise(places):
-            if strings[one] != strings[other]:
-                first = -1
-                continue
-            first = one if first < 0 else first
-            again.append((first, other))
-        order.append(np.array(places, np.int32))
+        those = np.flatnonzero(part == number).astype(np.int32)
+        strings = at(those.tolist())
+        order.append(those[sorted(range(len(strings)), key=strings.__getitem__)])
+        if len({*strings}) < len(strings):
+            first: dict[str, int] = {}
+            for string, place in zip(sorted(strings), order[-1].tolist(), strict=True):
+                if first.setdefault(string, place) != place:
+                    again.append((first[string], place))
     return np.concatenate(order), again

@@ -25,7 +25,7 @@ from mambadapter.data.own.splits import check_leaks, copies_in, split_rows, writ
 from mambadapter.errors import UserError
 from mambadapter.text import TextRules
 from mambadapter.utils.columns import CHUNK, Coded, Strings, chunks
-from mambadapter.utils.files import shown
+from mambadapter.utils.files import below, shown
 
 logger = logging.getLogger(__name__)
 
@@ -321,9 +321,10 @@ class _Entries:
         """Keys, in their order, and entries of a manifest."""
         rows, real = self._listing.rows, lru_cache(1024)(_real)
         for places in chunks(self._places.tolist()):
-            paths = [path.rpartition("/") for path in self._listing.files_at(places)]
+            names = rows.names.at(places)
+            paths = [path.rpartition("/") for path in below(self._listing.audio, names)]
             columns = (
-                rows.keys_at(places), [real(folder + slash) + name for folder, slash, name in paths],
+                rows.keys_of(names, places), [real(folder + slash) + name for folder, slash, name in paths],
                 self._seconds[places].tolist(), self._about(places), *rows.times_at(places),
             )  # fmt: skip
             for key, path, seconds, about, start, end in zip(*columns, strict=True):

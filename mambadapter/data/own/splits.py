@@ -17,7 +17,7 @@ from mambadapter.data.corpora.prepared import SPLITS
 from mambadapter.data.own.rows import Listing, Rows, listed, seconds_text
 from mambadapter.errors import UserError
 from mambadapter.utils.columns import Coded, chunks
-from mambadapter.utils.files import whole_file
+from mambadapter.utils.files import below, whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ def check_leaks(listing: Listing, split_of: np.ndarray, copies: Mapping[int, str
 def write_splits_table(path: Path, listing: Listing, split_of: np.ndarray) -> None:
     """Write down the split of each clip, as a table that can be read as data again."""
     rows = listing.rows
-    absolute = replace(listing, root=listing.audio.absolute(), written=None)
+    folder = listing.audio.absolute()
     with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", listing.target, "split", "group", "start", "end"])
@@ -182,7 +182,7 @@ def write_splits_table(path: Path, listing: Listing, split_of: np.ndarray) -> No
             )
             writer.writerows(
                 zip(
-                    absolute.files_at(places),
+                    below(folder, names),
                     rows.targets.at(places),
                     [SPLITS[number] for number in split_of[places].tolist()],
                     [
