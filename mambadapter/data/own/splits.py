@@ -128,11 +128,11 @@ def copies_in(listing: Listing, places: np.ndarray) -> dict[int, str]:
     """Of some rows a digest of each whose file, or that it is cut from, may be a copy of another's."""
     rows = listing.rows
     if not rows.cut:
-        found = same_audio(len(places), lambda number: listing.files_at([places[number]])[0])
+        found = same_audio(len(places), lambda some: listing.files_at(places[some].tolist()))
         return {int(places[number]): digest for number, digest in found.items()}
     files = _files_of(rows, places).codes
     _, first = np.unique(files, return_index=True)
-    found = same_audio(len(first), lambda number: listing.files_at([places[first[number]]])[0])
+    found = same_audio(len(first), lambda some: listing.files_at(places[first[some]].tolist()))
     return {
         place: found[file]
         for place, file in zip(places.tolist(), files.tolist(), strict=True)
