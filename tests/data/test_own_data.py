@@ -234,6 +234,15 @@ def test_folds_test_each_clip_once_and_share_no_group(clips, folds, seed):
         sides = {(row.group, split) for row, split in zip(rows, split_of, strict=True)}
         assert len(sides) == len({row.group for row in rows})
     assert sorted(tested) == [*range(len(rows))]
+    for fold in ("x", 0, folds + 1):
+        with pytest.raises(
+            UserError, match=f"test_fold: there is no fold .*{fold}.* folds 1 to {folds}"
+        ):
+            split_rows(listing, None, fold, folds, seed)
+    assert (
+        split_rows(listing, None, "2", folds, seed)[0]
+        == split_rows(listing, None, 2, folds, seed)[0]
+    )
 
 
 def _nowhere():

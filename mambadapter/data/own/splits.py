@@ -237,7 +237,7 @@ def _made(
     number_of = folds or min(FOLDS, fewest)  # so that every class is in every one
     units = np.unique(sources.numbers, return_inverse=True)[1].astype(np.int32)
     places_of = _fold_of(sets, set_of, units, number_of, seed)
-    role = split_of_folds(1 if fold == "all" else int(fold), number_of)
+    role = split_of_folds(1 if fold == "all" else fold, number_of)
     splits = [SPLITS.index(role[one + 1]) for one in range(number_of)]
     return np.array(splits, np.int8)[places_of]
 
