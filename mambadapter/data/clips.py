@@ -28,15 +28,20 @@ class _Paths:
 
 
 class _Numbers:
-    """Numbers, or None."""
+    """Numbers, or None; while all are None, no more than how many."""
 
     def __init__(self) -> None:
-        self._numbers = array("d")
+        self._numbers, self._count = array("d"), 0
 
-    def extend(self, numbers: Iterable[float | None]) -> None:
-        self._numbers.extend([math.nan if one is None else one for one in numbers])
+    def extend(self, numbers: Sequence[float | None]) -> None:
+        self._count += len(numbers)
+        if self._numbers or {*numbers} != {None}:
+            self._numbers.extend([math.nan] * (self._count - len(numbers) - len(self._numbers)))
+            self._numbers.extend([math.nan if one is None else one for one in numbers])
 
     def at(self, places: Sequence[int]) -> list[float | None]:
+        if not self._numbers:
+            return [None] * len(places)
         found = [self._numbers[place] for place in places]
         return [None if one != one else one for one in found]
 

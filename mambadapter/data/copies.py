@@ -51,7 +51,7 @@ def _again(numbers: np.ndarray, of: np.ndarray) -> np.ndarray:
 def _digests(paths: _Paths, numbers: np.ndarray, much: int | None = None) -> Iterator[str]:
     """Of so many bytes of some files, or of all."""
     with ThreadPoolExecutor() as pool:
-        for some in chunks(numbers.tolist()):
+        for some in chunks(numbers):
             yield from pool.map(partial(_digest, much=much), paths(some))
 
 

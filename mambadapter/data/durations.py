@@ -94,8 +94,10 @@ class DurationCache:
                     if problem:
                         self._problems[place] = problem
 
-    def measure(self, places: Sequence[int]) -> Lengths:
-        """Measure the clips at some places among the names; what is new is remembered at once."""
+    def measure(self, places: Sequence[int] | None = None) -> Lengths:
+        """Measure the clips at some places among the names, or all; what is new is remembered at once."""
+        at = slice(None) if places is None else places  # of all without a copy
+        places = range(len(self.names)) if places is None else places
         nothing, new = [-1, -1], list[int]()
         missing = np.zeros(len(places), bool)
         for start in range(0, len(places), CHUNK):
@@ -115,7 +117,7 @@ class DurationCache:
                 left = (time.monotonic() - began) / start * (len(new) - start)
                 logger.info("Looked at %d of %d files; %.0f s are left.", start, len(new), left)
             self._measure(new[start : start + _CHUNK])
-        stamps, seconds = self._stamps[places], self._seconds[places]
+        stamps, seconds = self._stamps[at], self._seconds[at]
         stamps[missing], seconds[missing] = -1, 0
         problems = dict.fromkeys(np.flatnonzero(missing).tolist(), "missing")
         if self._problems:

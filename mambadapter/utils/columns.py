@@ -17,14 +17,22 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Hashable)
 
 
-def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
-    """Lists of so many items; the last may be shorter.
+@overload
+def chunks(items: np.ndarray, size: int = CHUNK) -> Iterator[list[int]]: ...
+@overload
+def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]: ...
+def chunks(items: Iterable[Any], size: int = CHUNK) -> Iterator[list[Any]]:
+    """Lists of so many items; the last may be shorter. Of an array, its numbers as Python's.
 
     Example
     -------
     >>> [*chunks("abcde", 2)]
     [['a', 'b'], ['c', 'd'], ['e']]
     """
+    if isinstance(items, np.ndarray):
+        for start in range(0, len(items), size):
+            yield items[start : start + size].tolist()
+        return
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
         yield chunk
@@ -199,7 +207,7 @@ class Coded(Sequence[H], Generic[H]):
         """(N,) places among the sorted different ones."""
         names: Sequence[Any] = self.names
         order = sorted(range(len(names)), key=names.__getitem__)
-        rank = np.empty(len(order), np.int64)
+        rank = np.empty(len(order), np.int32)
         rank[order] = np.arange(len(order))
         return rank[self._codes]
 

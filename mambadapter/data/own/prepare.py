@@ -199,14 +199,14 @@ def measured_rows(listing: Listing, cache_folder: str | Path) -> Lengths:
     path, rows = Path(cache_folder) / f"own-{place}-durations.json", listing.rows
     if not rows.cut and not rows.twice:  # each has a file of its own
         names = copy(rows.names)  # whose index goes with it
-        return DurationCache(path, listing.audio, names).measure(range(len(names)))
+        return DurationCache(path, listing.audio, names).measure()
     files = Coded(rows.names)
     names = Strings(files.names)
-    lengths = DurationCache(path, listing.audio, names).measure(range(len(names)))
+    lengths = DurationCache(path, listing.audio, names).measure()
     seconds = lengths.seconds[files.codes]
     of_file = enumerate(files.codes.tolist())
     problems = {at: lengths.problems[code] for at, code in of_file if code in lengths.problems}
-    for places in chunks(np.flatnonzero(~rows.whole()).tolist()):
+    for places in chunks(np.flatnonzero(~rows.whole())):
         for at, start, end in zip(places, *rows.times_at(places), strict=True):
             if at in problems:
                 continue
@@ -293,7 +293,7 @@ def _made_from(
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     digest, rows = hashlib.sha256(), listing.rows
-    for places in chunks(rows.by_key.tolist()):
+    for places in chunks(rows.by_key):
         columns = [one.at(places) for one in (rows.targets, rows.splits, rows.groups)]
         digest.update(json.dumps([rows.keys_at(places), *columns]).encode())
     return {
@@ -320,7 +320,7 @@ class _Entries:
     def items(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Keys, in their order, and entries of a manifest."""
         rows, real = self._listing.rows, lru_cache(1024)(_real)
-        for places in chunks(self._places.tolist()):
+        for places in chunks(self._places):
             names = rows.names.at(places)
             paths = [path.rpartition("/") for path in below(self._listing.audio, names)]
             columns = (
@@ -383,9 +383,7 @@ def _chosen(
 def _name_rare(texts: Strings, split_of: np.ndarray) -> None:
     in_training = split_of == SPLITS.index("train")
     training, scored = (
-        characters(
-            text for some in chunks(np.flatnonzero(these).tolist()) for text in texts.at(some)
-        )
+        characters(text for some in chunks(np.flatnonzero(these)) for text in texts.at(some))
         for these in (in_training, (split_of >= 0) & ~in_training)
     )
     rare = sorted(c for c, count in training.items() if count < RARE)
