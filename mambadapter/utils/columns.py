@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
-CHUNK = 1024  # items that are ordinary Python objects at a time; of more, the garbage collector takes more
+CHUNK = 512  # items that are Python objects at a time: fewer than set off its garbage collector
 
 _ERRORS = "surrogatepass"  # names of files need not be UTF-8
 _PARTS = 16  # that are sorted one after another
@@ -28,6 +28,8 @@ def chunks(items: Iterable[Any], size: int = CHUNK) -> Iterator[list[Any]]:
     -------
     >>> [*chunks("abcde", 2)]
     [['a', 'b'], ['c', 'd'], ['e']]
+    >>> [*chunks(np.arange(3), 2)]
+    [[0, 1], [2]]
     """
     if isinstance(items, np.ndarray):
         for start in range(0, len(items), size):
