@@ -27,9 +27,7 @@ _CHUNK = 4096  # clips that are measured before they are remembered
 class Lengths:
     """What decoding clips found."""
 
-    stamps: (
-        np.ndarray
-    )  # (N, 2) size and time of a clip's file, as of `stamp`; -1 where there is none
+    stamps: np.ndarray  # (N, 2) bytes and time of a clip's file, -1 where there is none
     seconds: np.ndarray  # (N,), 0 where it cannot be used
     problems: dict[int, str]  # by its place why a clip cannot be used
 

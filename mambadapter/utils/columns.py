@@ -117,8 +117,10 @@ class Strings(Sequence[str]):
         return [
             self._later[string]
             if string in self._later
-            else place if there == string else self._among(string, int(end))
-            for string, place, there, end in zip(strings, likely, self.at(likely), ends, strict=True)
+            else place if there == string else self._among(string, end)
+            for string, place, there, end in zip(
+                strings, likely, self.at(likely), ends.tolist(), strict=True
+            )
         ]  # fmt: skip
 
     def _among(self, string: str, end: int) -> int | None:
