@@ -75,6 +75,11 @@ def user_error(error: BaseException) -> UserError | None:
     return None
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its kind."""
+    return next(iter(str(error).splitlines()), type(error).__name__).strip()
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Say which known name is closest, and list them all.
 

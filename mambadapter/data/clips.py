@@ -2,8 +2,8 @@
 
 import math
 from array import array
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
-from typing import Any
+from collections.abc import Collection, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
+from typing import Any, Literal
 
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.data_pipeline import DataPipeline, DynamicItem
@@ -28,15 +28,20 @@ class _Paths:
 
 
 class _Numbers:
-    """Numbers, or None."""
+    """Numbers, or None; while all are None, no more than how many."""
 
     def __init__(self) -> None:
-        self._numbers = array("d")
+        self._numbers, self._count = array("d"), 0
 
-    def extend(self, numbers: Iterable[float | None]) -> None:
-        self._numbers.extend([math.nan if one is None else one for one in numbers])
+    def extend(self, numbers: Sequence[float | None]) -> None:
+        self._count += len(numbers)
+        if self._numbers or {*numbers} != {None}:
+            self._numbers.extend([math.nan] * (self._count - len(numbers) - len(self._numbers)))
+            self._numbers.extend([math.nan if one is None else one for one in numbers])
 
     def at(self, places: Sequence[int]) -> list[float | None]:
+        if not self._numbers:
+            return [None] * len(places)
         found = [self._numbers[place] for place in places]
         return [None if one != one else one for one in found]
 
@@ -51,6 +56,7 @@ _KINDS = {
     "labels": Coded,  # as tuples
     "text": Strings,
 }
+ALWAYS = ("wav", "duration", "start", "end")
 
 
 class Clips(Mapping[str, dict[str, Any]]):
@@ -78,21 +84,16 @@ class Clips(Mapping[str, dict[str, Any]]):
         self.ids = Strings()
         self._columns: dict[str, Any] = {}
         for chunk in chunks(items):
-            self._extend([name for name, _ in chunk], [entry for _, entry in chunk])
+            self.extend(chunk, [key for key in _KINDS if key in ALWAYS or key in chunk[0][1]])
 
-    def _extend(self, names: Sequence[str], entries: Sequence[Mapping[str, Any]]) -> None:
-        always = ("wav", "duration", "start", "end")
+    def extend(self, items: Sequence[tuple[str, Mapping[str, Any]]], keys: Collection[str]) -> None:
+        """Add some, of whose entries these are kept; the same as of those before."""
         if not self._columns:
-            keys = (key for key in _KINDS if key in always or key in entries[0])
             self._columns = {key: _KINDS[key]() for key in keys}
-        self.ids.extend(names)
+        self.ids.extend([name for name, _ in items])
         for key, column in self._columns.items():
-            if key == "labels":
-                column.extend([tuple(entry[key]) for entry in entries])
-            elif key in ("start", "end"):
-                column.extend([entry.get(key) for entry in entries])
-            else:
-                column.extend([entry[key] for entry in entries])
+            cells: list[Any] = [entry.get(key) for _, entry in items]
+            column.extend([*map(tuple, cells)] if key == "labels" else cells)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -111,6 +112,15 @@ class Clips(Mapping[str, dict[str, Any]]):
         return [
             dict(zip(self._columns, cells, strict=True)) for cells in zip(*columns, strict=True)
         ]
+
+    @property
+    def texts(self) -> Strings:
+        """The texts, in their order."""
+        return self._columns["text"]
+
+    def different(self, key: Literal["label", "labels"]) -> Sequence[Any]:
+        """Each that is there, once; none if it is not kept."""
+        return self._columns[key].names if key in self._columns else ()
 
     def values(self) -> ValuesView[dict[str, Any]]:
         """The entries, in their order."""

@@ -27,7 +27,7 @@ _CHUNK = 4096  # clips that are measured before they are remembered
 class Lengths:
     """What decoding clips found."""
 
-    sizes: np.ndarray  # (N,) bytes of a clip's file, -1 where there is none
+    stamps: np.ndarray  # (N, 2) bytes and time of a clip's file, -1 where there is none
     seconds: np.ndarray  # (N,), 0 where it cannot be used
     problems: dict[int, str]  # by its place why a clip cannot be used
 
@@ -57,21 +57,22 @@ class DurationCache:
             if path.is_file():  # by an earlier version
                 known = json.loads(path.read_text(encoding="utf-8"))
                 self._remember([[name, *found] for name, found in known.items()])
-            for lines in chunks(self._whole_lines()):
+            for lines in self._whole_lines():
                 self._remember(json.loads(b"[" + b",".join(lines) + b"]"))
         except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise UserError(f"{path} is not whole ({error}); delete it.") from error
 
-    def _whole_lines(self) -> Iterator[bytes]:
-        """All but the last if that was cut, which is taken off."""
+    def _whole_lines(self) -> Iterator[list[bytes]]:
+        """Many at a time; all but the last if that was cut, which is taken off."""
         if not self.path.is_file():
             return
         whole = 0
         with self.path.open("rb") as file:
-            for line in file:
-                if line.endswith(b"\n"):
-                    whole += len(line)
-                    yield line
+            for lines in chunks(file):
+                if not lines[-1].endswith(b"\n"):
+                    del lines[-1]
+                whole += sum(map(len, lines))
+                yield lines
         os.truncate(self.path, whole)
 
     def _remember(self, found: Sequence[Sequence]) -> None:
@@ -91,35 +92,37 @@ class DurationCache:
                     if problem:
                         self._problems[place] = problem
 
-    def measure(self, places: Sequence[int]) -> Lengths:
-        """Measure the clips at some places among the names; what is new is remembered at once."""
-        found = Lengths(np.full(len(places), -1), np.zeros(len(places)), {})
-        new: list[int] = []
+    def measure(self, places: Sequence[int] | None = None) -> Lengths:
+        """Measure the clips at some places among the names, or all; what is new is remembered at once."""
+        at = slice(None) if places is None else places  # of all without a copy
+        places = range(len(self.names)) if places is None else places
+        nothing, new = [-1, -1], list[int]()
+        missing = np.zeros(len(places), bool)
         for start in range(0, len(places), CHUNK):
             some = places[start : start + CHUNK]
-            now = [*map(stamp, below(self.clips, self.names.at(some)))]
-            known = self._stamps[some].tolist()
-            lengths = self._seconds[some].tolist()
-            new += [
-                place
-                for place, one, before, length in zip(some, now, known, lengths, strict=True)
-                if one and (one != before or not (length > 0 or place in self._problems))
+            paths = below(self.clips, self.names.at(some))
+            now = np.array([stamp(path) or nothing for path in paths])
+            missing[start : start + len(some)] = gone = now[:, 0] < 0
+            same = (now == self._stamps[some]).all(1)
+            same &= [
+                length > 0 or place in self._problems
+                for place, length in zip(some, self._seconds[some].tolist(), strict=True)
             ]
-            found.sizes[start : start + len(some)] = [one[0] if one else -1 for one in now]
+            new += [some[number] for number in np.flatnonzero(~gone & ~same).tolist()]
         began = time.monotonic()
         for start in range(0, len(new), _CHUNK):
             if start:
                 left = (time.monotonic() - began) / start * (len(new) - start)
                 logger.info("Looked at %d of %d files; %.0f s are left.", start, len(new), left)
             self._measure(new[start : start + _CHUNK])
-        missing = found.sizes < 0
-        found.seconds[:] = np.where(missing, 0, self._seconds[places])
-        found.problems.update(dict.fromkeys(np.flatnonzero(missing).tolist(), "missing"))
+        stamps, seconds = self._stamps[at], self._seconds[at]
+        stamps[missing], seconds[missing] = -1, 0
+        problems = dict.fromkeys(np.flatnonzero(missing).tolist(), "missing")
         if self._problems:
             for number, place in enumerate(places):
                 if place in self._problems and not missing[number]:
-                    found.problems[number] = self._problems[place]
-        return found
+                    problems[number] = self._problems[place]
+        return Lengths(stamps, seconds, problems)
 
     def _measure(self, places: Sequence[int]) -> None:
         names = self.names.at(places)

@@ -1,9 +1,9 @@
 """Manifests: one JSON file a split, from clip to wav and label or text, and the datasets made of them."""
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from speechbrain.utils.distributed import ddp_barrier, if_main_process
 from torch import Tensor
 
 from mambadapter.data.audio import Clip, audio_pipeline, resampled
-from mambadapter.data.clips import ClipDataset, Clips
+from mambadapter.data.clips import ALWAYS, ClipDataset, Clips
 from mambadapter.data.few_shot import draw_shots
 from mambadapter.data.tokens import Encode, Tokens
 from mambadapter.errors import UserError
@@ -72,9 +72,9 @@ def classification_datasets(
     where clips may have several, ``label_row`` is (classes,), 1 for each that it has and 0 elsewhere.
     """
     entries = _read_all(manifests, "label")
-    several = any("labels" in next(iter(of.values()), {}) for of in entries.values())
+    several = any(of.different("labels") for of in entries.values())
     present = {
-        split: {label for entry in content.values() for label in labels_of(entry)}
+        split: {*content.different("label"), *chain.from_iterable(content.different("labels"))}
         for split, content in entries.items()
     }
     check_splits(present, Path(manifests["train"]).parent)
@@ -95,11 +95,6 @@ def classification_datasets(
     keys = ["id", "signal", "label_row" if several else "label_index"]
     datasets = {split: ClipDataset(content, items, keys) for split, content in entries.items()}
     return datasets, labels
-
-
-def labels_of(entry: Mapping[str, Any]) -> Sequence[str]:
-    """The labels of a manifest's clip, or its only one."""
-    return entry["labels"] if "labels" in entry else (entry["label"],)
 
 
 def has_several_labels(dataset: ClipDataset) -> bool:
@@ -127,13 +122,12 @@ def transcription_datasets(
     entries = _read_all(manifests, "text")
     encode: Encode
     if tokens is not None and tokens.has_pieces:
-        texts = [entry["text"] for entry in entries["train"].values()]
-        learnt = main_first(partial(tokens.pieces, texts))
+        learnt = main_first(partial(tokens.pieces, [*entries["train"].texts]))
         vocabulary, encode = learnt.vocabulary, learnt.encode
         entries["train"] = alignable(entries["train"], sample_rate, frames, encode)
     else:
         entries["train"] = alignable(entries["train"], sample_rate, frames)
-        vocabulary = Vocabulary.of(entry["text"] for entry in entries["train"].values())
+        vocabulary = Vocabulary.of(entries["train"].texts)
         encode = vocabulary.encode
     return _text_datasets(entries, sample_rate, encode, channel), vocabulary
 
@@ -208,43 +202,55 @@ def _read_all(
     manifests: Mapping[str, str | Path], key: Literal["label", "text"]
 ) -> dict[str, Clips]:
     """The manifests' entries, each with ``wav``, ``duration``, and ``label``, ``labels`` or ``text``."""
-    checked = _Checked(key)
-    return {split: Clips(checked.items(Path(path))) for split, path in manifests.items()}
+    found = {split: Clips() for split in manifests}
+    kept: tuple[str, ...] = ()
+    for split, path in manifests.items():
+        mend = f"delete {Path(path).parent}; it is made again"
+        for some in chunks(read_items(Path(path), mend)):
+            if not kept:
+                several = key == "label" and "labels" in some[0][1]
+                kept = (*ALWAYS, "labels" if several else key)
+            if wrong := _wrong(some, kept):
+                raise UserError(f"{path}: {wrong}; {mend}.")
+            found[split].extend(some, kept)
+    return found
 
 
-class _Checked:
-    """Reads manifests, and refuses an entry that lacks what the first one has."""
+def _wrong(items: Sequence[tuple[str, Any]], keys: Sequence[str]) -> str:
+    """Which entry lacks what, or has something else than it should be, if one does."""
+    for name, entry in items:
+        if not isinstance(entry, dict):
+            return f"{shown(name)} is no mapping"
+    for key in keys:
+        fits = [*map(_FITS[key], [entry.get(key) for _, entry in items])]
+        if not all(fits):
+            return f"{shown(items[fits.index(False)][0])} has no {key}"
+    return ""
 
-    def __init__(self, key: str) -> None:
-        self._key, self._several = key, False
-        self._first = True
 
-    def items(self, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The entries of a manifest."""
-        mend = f"delete {path.parent}; it is made again"
-        for name, entry in read_items(path, mend):
-            if not isinstance(entry, dict):
-                raise UserError(f"{path}: {shown(name)} is no mapping; {mend}.")
-            if self._first:
-                self._several, self._first = self._key == "label" and "labels" in entry, False
-            if lacking := self._lacking(entry):
-                raise UserError(f"{path}: {shown(name)} has no {lacking}; {mend}.")
-            key = "labels" if self._several else self._key
-            yield name, {one: entry.get(one) for one in ("wav", "duration", "start", "end", key)}
+def _is_text(value: Any) -> bool:
+    return type(value) is str
 
-    def _lacking(self, entry: Mapping[str, Any]) -> str:
-        """What is not there, or is something else than it should be."""
-        if type(entry.get("wav")) is not str:
-            return "wav"
-        duration = entry.get("duration")
-        if not isinstance(duration, int | float) or not 0 < duration < _LONGEST:
-            return "duration"
-        for time in ("start", "end"):  # of a segment
-            value = entry.get(time)
-            if value is not None and not (isinstance(value, int | float) and 0 <= value < _LONGEST):
-                return time
-        if not self._several:
-            return "" if type(entry.get(self._key)) is str else self._key
-        labels = entry.get("labels")
-        several = type(labels) is list and labels != [] and all(type(one) is str for one in labels)
-        return "" if several else "labels"
+
+def _is_duration(value: Any) -> bool:
+    return isinstance(value, (float, int)) and 0 < value < _LONGEST
+
+
+def _is_time(value: Any) -> bool:
+    return value is None or value == 0 or _is_duration(value)
+
+
+def _are_labels(value: Any) -> bool:
+    return type(value) is list and value != [] and all(map(_is_text, value))
+
+
+# What is read of an entry, and whether it can be.
+_FITS = {
+    "wav": _is_text,
+    "duration": _is_duration,
+    "start": _is_time,  # of a segment
+    "end": _is_time,
+    "label": _is_text,
+    "labels": _are_labels,
+    "text": _is_text,
+}

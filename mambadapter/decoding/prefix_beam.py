@@ -11,8 +11,7 @@ from speechbrain.decoders.ctc import CTCBeam
 from torch import Tensor
 
 from mambadapter.decoding.timed import Pauses, Timed
-from mambadapter.encoders.loading import first_line
-from mambadapter.errors import UserError
+from mambadapter.errors import UserError, first_line
 from mambadapter.text.vocabulary import UNKNOWN, WORD_START, Vocabulary
 
 # Frames after which words that all texts of a beam begin with are given out: 1 s.

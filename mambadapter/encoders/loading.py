@@ -15,7 +15,7 @@ from transformers.utils import cached_file
 from mambadapter.encoders.bundled import BOX, box_folder
 from mambadapter.encoders.families import encoder_of, family_of, frontend_of
 from mambadapter.encoders.frontend import Frontend
-from mambadapter.errors import UserError
+from mambadapter.errors import UserError, first_line
 from mambadapter.utils.files import read_json
 
 logger = logging.getLogger(__name__)
@@ -138,8 +138,3 @@ def read_preprocessor(source: str) -> dict[str, Any]:
     if not isinstance(rate, int) or not 1000 <= rate <= 192_000:
         raise UserError(f"{path} has a sampling_rate of {rate!r}; get the checkpoint again.")
     return read
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what an error says, or its kind."""
-    return next(iter(str(error).splitlines()), type(error).__name__).strip()

@@ -14,9 +14,9 @@ from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.decoder import AdaptedDecoder
 from mambadapter.encoders.families import family_of
 from mambadapter.encoders.frontend import Frontend
-from mambadapter.encoders.loading import first_line, read_checkpoint
+from mambadapter.encoders.loading import read_checkpoint
 from mambadapter.encoders.stack import Method, Unadapted
-from mambadapter.errors import UserError
+from mambadapter.errors import UserError, first_line
 from mambadapter.validators import one_of
 
 logger = logging.getLogger(__name__)

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.decoder import AdaptedDecoder
-from mambadapter.encoders.loading import first_line
-from mambadapter.errors import UserError
+from mambadapter.errors import UserError, first_line
 from mambadapter.export.loaded import Loaded
 from mambadapter.utils.files import write_json
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from mambadapter.encoders.loading import first_line
-from mambadapter.errors import UserError
+from mambadapter.errors import UserError, first_line
 from mambadapter.utils.files import read_json, write_json
 
 WEIGHTS, CARD, README = "adapter.safetensors", "adapter.json", "README.md"

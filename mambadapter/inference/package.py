@@ -18,7 +18,7 @@ from torch import nn
 from mambadapter.budget.count import counter
 from mambadapter.decoding.ctc import Decoding
 from mambadapter.encoders.fingerprint import frozen_fingerprint
-from mambadapter.encoders.loading import first_line, split_source
+from mambadapter.encoders.loading import split_source
 from mambadapter.encoders.speech_to_text import SpeechToText
 from mambadapter.encoders.trained import (
     load_trained,
@@ -26,7 +26,7 @@ from mambadapter.encoders.trained import (
     read_tensors,
     written_tensors,
 )
-from mambadapter.errors import UserError
+from mambadapter.errors import UserError, first_line
 from mambadapter.inference.calibration import Calibration
 from mambadapter.inference.hub import CARD as _CARD
 from mambadapter.inference.hub import WEIGHTS as _WEIGHTS

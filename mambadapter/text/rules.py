@@ -1,7 +1,7 @@
 """A language's writing rules: its alphabet, its look-alikes, and the marks that belong to its words."""
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from mambadapter.errors import UserError
@@ -136,23 +136,23 @@ class TextRules:
         """
         # Invisible characters first, but for those of look-alikes: between a letter and its accent they would
         # keep the two apart.
-        read = "".join(self.look_alikes)
-        typed = "".join(c for c in sentence if c in read or unicodedata.category(c) != "Cf")
+        typed = _visible(sentence, {*"".join(self.look_alikes)})
         text = self._cased(unicodedata.normalize("NFKC", typed.translate(_TYPED)))
-        text = text.translate(
-            _TYPED
-        )  # of which NFKC makes more, such as two primes of a double one
+        # Of which NFKC makes more, such as two primes of a double one.
+        text = text.translate(_TYPED)
         for typed in sorted(self.look_alikes, key=len, reverse=True):
             text = text.replace(typed, self.look_alikes[typed])
-        text = "".join(c for c in text if unicodedata.category(c) != "Cf")
+        text = _visible(text)
         # What is typed with combining marks may have become a letter of the alphabet, or none.
         text = unicodedata.normalize("NFC", text)
-        text = "".join(self._kept(text, place) for place in range(len(text)))
+        marks = {c for c in {*text} if unicodedata.category(c)[0] in "PSZC"} - {*self.punctuation}
+        if marks - {" "} or self.punctuation:
+            text = "".join(self._mark(text, at) if c in marks else c for at, c in enumerate(text))
         text = " ".join(text.split())
         if not {*text} - {*self.punctuation, " "}:
             text = ""  # no word
         known = {*self.word_marks, *self.final_marks, *self.punctuation, " "}
-        outside = dict.fromkeys(c for c in text if c not in known and not self._is_letter(c))
+        outside = (c for c in dict.fromkeys(text) if c not in known and not self._is_letter(c))
         return Normalised(text, "".join(outside))
 
     def _cased(self, text: str) -> str:
@@ -163,20 +163,25 @@ class TextRules:
             return character in self.alphabet
         return unicodedata.category(character)[0] in "LMN"
 
-    def _kept(self, text: str, place: int) -> str:
-        """A character, or a space where it is punctuation that belongs to no word."""
+    def _mark(self, text: str, place: int) -> str:
+        """A mark of a word, or a space where it belongs to none."""
         character = text[place]
-        if unicodedata.category(character)[0] not in "PSZC" or character in self.punctuation:
-            return character
-        before = place > 0 and self._is_letter(text[place - 1])
-        after = place + 1 < len(text) and self._is_letter(text[place + 1])
-        inside = character in self.word_marks and before and after
-        final = character in self.final_marks and before and not after
-        if inside or final:
-            return character
+        if character in self.word_marks or character in self.final_marks:
+            before = place > 0 and self._is_letter(text[place - 1])
+            after = place + 1 < len(text) and self._is_letter(text[place + 1])
+            if before and character in (self.word_marks if after else self.final_marks):
+                return character
         # Else a kept mark behind it would be a word of its own.
         following = text[place + 1 : place + 2]
         return "" if following and following in self.punctuation else " "
+
+
+def _visible(text: str, kept: Collection[str] = ()) -> str:
+    """Without invisible characters, but for some."""
+    if text.isascii():
+        return text
+    hidden = {c for c in {*text}.difference(kept) if unicodedata.category(c) == "Cf"}
+    return "".join(c for c in text if c not in hidden) if hidden else text
 
 
 def _named(characters: str | set[str]) -> str:

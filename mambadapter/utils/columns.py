@@ -3,12 +3,12 @@
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
-CHUNK = 8192  # items that are ordinary Python objects at a time
+CHUNK = 512  # items that are Python objects at a time: fewer than set off its garbage collector
 
 _ERRORS = "surrogatepass"  # names of files need not be UTF-8
 _PARTS = 16  # that are sorted one after another
@@ -17,14 +17,24 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Hashable)
 
 
-def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
-    """Lists of so many items; the last may be shorter.
+@overload
+def chunks(items: np.ndarray, size: int = CHUNK) -> Iterator[list[int]]: ...
+@overload
+def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]: ...
+def chunks(items: Iterable[Any], size: int = CHUNK) -> Iterator[list[Any]]:
+    """Lists of so many items; the last may be shorter. Of an array, its numbers as Python's.
 
     Example
     -------
     >>> [*chunks("abcde", 2)]
     [['a', 'b'], ['c', 'd'], ['e']]
+    >>> [*chunks(np.arange(3), 2)]
+    [[0, 1], [2]]
     """
+    if isinstance(items, np.ndarray):
+        for start in range(0, len(items), size):
+            yield items[start : start + size].tolist()
+        return
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
         yield chunk
@@ -107,8 +117,10 @@ class Strings(Sequence[str]):
         return [
             self._later[string]
             if string in self._later
-            else place if there == string else self._among(string, int(end))
-            for string, place, there, end in zip(strings, likely, self.at(likely), ends, strict=True)
+            else place if there == string else self._among(string, end)
+            for string, place, there, end in zip(
+                strings, likely, self.at(likely), ends.tolist(), strict=True
+            )
         ]  # fmt: skip
 
     def _among(self, string: str, end: int) -> int | None:
@@ -199,7 +211,7 @@ class Coded(Sequence[H], Generic[H]):
         """(N,) places among the sorted different ones."""
         names: Sequence[Any] = self.names
         order = sorted(range(len(names)), key=names.__getitem__)
-        rank = np.empty(len(order), np.int64)
+        rank = np.empty(len(order), np.int32)
         rank[order] = np.arange(len(order))
         return rank[self._codes]
 
@@ -240,15 +252,12 @@ def order_of(
         part[places[0] : places[-1] + 1] = [bisect_right(bounds, one) for one in at(places)]
     order, again = [], []
     for number in range(len(bounds) + 1):
-        places = np.flatnonzero(part == number).tolist()
-        strings = dict(zip(places, at(places), strict=True))
-        places.sort(key=strings.__getitem__)
-        first = -1
-        for one, other in pairwise(places):
-            if strings[one] != strings[other]:
-                first = -1
-                continue
-            first = one if first < 0 else first
-            again.append((first, other))
-        order.append(np.array(places, np.int32))
+        those = np.flatnonzero(part == number).astype(np.int32)
+        strings = at(those.tolist())
+        order.append(those[sorted(range(len(strings)), key=strings.__getitem__)])
+        if len({*strings}) < len(strings):
+            first: dict[str, int] = {}
+            for string, place in zip(sorted(strings), order[-1].tolist(), strict=True):
+                if first.setdefault(string, place) != place:
+                    again.append((first[string], place))
     return np.concatenate(order), again

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mambadapter.errors import UserError
+from mambadapter.utils.columns import chunks
 
 _BLOCK = 2**20  # characters that are read at a time
 
@@ -70,13 +71,15 @@ def read_json(path: Path, mend: str, kind: type = dict) -> Any:
 
 
 def write_items(path: str | Path, items: Iterable[tuple[str, Any]]) -> Path:
-    """Write a JSON object, whole or not at all: an item a line, so that no more is in memory."""
+    """Write a JSON object, whole or not at all: a mapping a line, of which few are in memory."""
     path = Path(path)
-    encode = json.JSONEncoder(ensure_ascii=False).encode
+    # No raw line break is inside of a JSON string: those behind a comma are what parts items.
+    encode = json.JSONEncoder(ensure_ascii=False, separators=(",\n", ": ")).encode
     with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
         before = "{\n"
-        for name, value in items:
-            file.write(f"{before}{encode(name)}: {encode(value)}")
+        for some in chunks(items):
+            text = encode(dict(some))[1:-1].replace("},\n", "\n")
+            file.write(before + text.replace(",\n", ", ").replace("\n", "},\n"))
             before = ",\n"
         file.write("{}" if before == "{\n" else "\n}")
     return path

@@ -1,12 +1,14 @@
 """Folders and tables of one's own: layouts, splits, segments and manifests."""
 
 import csv
+import hashlib
 import html
 import json
 import math
 import multiprocessing
 import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -217,7 +219,7 @@ def test_folds_test_each_clip_once_and_share_no_group(clips, folds, seed):
         Row(f"{number}.wav", f"c{label}", "t", number + 1, group=f"g{group}")
         for number, (label, group) in enumerate(clips)
     ]
-    listing = Listing("table", "label", _nowhere(), Rows("label", rows), "")
+    listing = Listing("table", "label", Path("/nowhere"), Rows("label", rows), "")
     groups = {
         label: {row.group for row in rows if row.target == label}
         for label in {row.target for row in rows}
@@ -234,12 +236,15 @@ def test_folds_test_each_clip_once_and_share_no_group(clips, folds, seed):
         sides = {(row.group, split) for row, split in zip(rows, split_of, strict=True)}
         assert len(sides) == len({row.group for row in rows})
     assert sorted(tested) == [*range(len(rows))]
-
-
-def _nowhere():
-    from pathlib import Path
-
-    return Path("/nowhere")
+    for fold in ("x", 0, folds + 1):
+        with pytest.raises(
+            UserError, match=f"test_fold: there is no fold .*{fold}.* folds 1 to {folds}"
+        ):
+            split_rows(listing, None, fold, folds, seed)
+    assert (
+        split_rows(listing, None, "2", folds, seed)[0]
+        == split_rows(listing, None, 2, folds, seed)[0]
+    )
 
 
 def in_pieces(folder, files, spelled, speaker):
@@ -360,6 +365,21 @@ def test_rare_characters_are_named_and_long_clips_left_out(own, tmp_path, caplog
     assert "'w' (1)" in caplog.text
     with pytest.raises(UserError, match=r"nothing is left: 20 \(longer than 0\.2 s\)"):
         prepare_speech(table, tmp_path / "n", tmp_path / "c", {}, rules, 0.2)
+
+
+def test_a_manifest_has_real_folders_and_knows_its_files(own, tmp_path):
+    """Also what earlier versions wrote of their sizes and times."""
+    folder, rows = own
+    (tmp_path / "link").symlink_to(folder, target_is_directory=True)
+    table = tmp_path / "link" / in_a_table(folder, rows)[0].name
+    manifests = prepare_sounds(table, tmp_path / "m", tmp_path / "c", {})
+    clips = [clip for split in entries(manifests).values() for clip in split.values()]
+    assert {Path(clip["wav"]).parents[1] for clip in clips} == {folder.resolve()}
+    found = [Path(clip["wav"]).stat() for clip in clips]
+    assert [clip["size"] for clip in clips] == [one.st_size for one in found]
+    stamps = json.dumps([[one.st_size, one.st_mtime_ns] for one in found]).encode()
+    known = json.loads((tmp_path / "m/prepared.json").read_text())
+    assert known["audio"] == hashlib.sha256(stamps).hexdigest()
 
 
 def test_lengths_are_appended_and_a_cut_line_is_measured_again(own, tmp_path, monkeypatch):

@@ -92,6 +92,36 @@ def test_the_keys_of_a_dictionary_are_the_splits(own, tmp_path):
     assert {row.split for row in free.rows} == {""}
 
 
+@pytest.mark.parametrize(
+    "inside", [datasets.ClassLabel(names=["a;b", "c"]), datasets.Value("string")]
+)
+def test_a_list_of_labels_is_several_labels(inside, own, tmp_path):
+    """Joined by what is in none of them."""
+    folder, rows = own
+    labels = [["c"], ["c", "a;b"], ["a;b"]]
+    values = (
+        [[["a;b", "c"].index(one) for one in of] for of in labels]
+        if inside.dtype != "string"
+        else labels
+    )
+    table = {
+        "path": [str(folder / row["path"]) for row in rows[:3]],
+        "labels": values,
+        "words": values,
+    }
+    made = datasets.Dataset.from_dict(table).cast_column("labels", datasets.List(inside))
+    made.save_to_disk(tmp_path / "saved")
+    listing = read_data(tmp_path / "saved", "label", {"label_separator": "|"})
+    assert [row.classes for row in listing.rows] == [("c",), ("a;b", "c"), ("a;b",)]
+    with pytest.raises(
+        UserError, match=r"saved, line 2: a ';' in its labels; .*--data\.label_separator"
+    ):
+        read_data(tmp_path / "saved", "label", {})
+    made.select([0, 0]).save_to_disk(tmp_path / "others")
+    with pytest.raises(UserError, match=r"others, line 2: .* again, as in line 1"):
+        read_data(tmp_path / "others", "label", {})
+
+
 def test_a_clip_without_a_name_or_with_that_of_another_system(tmp_path):
     def tone(seed):
         file = io.BytesIO()
@@ -139,6 +169,14 @@ REFUSED = {
     "another split": (
         lambda made: datasets.DatasetDict({"clean": made}), {},
         r"saved: 'clean' is no split; .*--data\.split none",
+    ),
+    "a list without a label": (
+        lambda made: made.remove_columns("label").add_column("label", [["a"], ["b"], [], ["a"]]), {},
+        r"saved, line 3: no label; fill",
+    ),
+    "lists of numbers": (
+        lambda made: made.remove_columns("label").add_column("label", [[1.5]] * 4), {},
+        r"saved, line 1: its label is a list",
     ),
 }  # fmt: skip
 

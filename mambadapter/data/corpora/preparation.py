@@ -169,12 +169,12 @@ def cells_of(row: Mapping[str | None, Any]) -> int:
     )
 
 
-def split_of_folds(test_fold: int, folds: int) -> dict[int, str]:
+def split_of_folds(test_fold: int | str, folds: int) -> dict[int, str]:
     """Say what each fold does when one of them tests: the next one validates, the others train.
 
     Parameters
     ----------
-    test_fold : int
+    test_fold : int or str
         1 to `folds`.
     folds : int
         How many there are.
@@ -194,9 +194,10 @@ def split_of_folds(test_fold: int, folds: int) -> dict[int, str]:
     >>> split_of_folds(5, folds=5)
     {1: 'valid', 2: 'train', 3: 'train', 4: 'train', 5: 'test'}
     """
-    if test_fold not in range(1, folds + 1):
+    number = {str(fold): fold for fold in range(1, folds + 1)}.get(str(test_fold))
+    if number is None:
         raise UserError(f"test_fold: there is no fold {test_fold!r}; there are folds 1 to {folds}.")
-    roles = {test_fold: "test", test_fold % folds + 1: "valid"}
+    roles = {number: "test", number % folds + 1: "valid"}
     return {fold: roles.get(fold, "train") for fold in range(1, folds + 1)}
 
 

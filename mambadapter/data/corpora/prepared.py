@@ -5,10 +5,12 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
 
 from mambadapter.data.durations import stamp
 from mambadapter.errors import UserError
@@ -36,6 +38,8 @@ class Chosen:
     entries: Mapping[str, Entries]
     # For each split the clips that were looked at and not used, each with the reason.
     left_out: Mapping[str, Mapping[str, str]]
+    # For each split (N, 2) size and time of each clip's file, where they were looked at.
+    stamps: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def write_manifests(
@@ -91,8 +95,8 @@ def write_manifests(
             )
         logger.info("The corpus moved or its files have new times: the manifests are made again.")
     now = _Stamps(audio)
-    for split, entries in chosen.entries.items():
-        write_items(manifests[split], _with_sizes(entries, now))
+    for split in chosen.entries:
+        write_items(manifests[split], _with_sizes(chosen, split, now))
     write_json(folder / _LEFT_OUT, chosen.left_out)
     write_json(folder / _DONE, {"made_from": made_from, "audio": now.digest(chosen.left_out)})
     return manifests
@@ -123,7 +127,10 @@ class _Stamps:
 
     def look(self, paths: Sequence[str | Path]) -> list[list[int]]:
         """The size and time of each of some files, empty where there is none."""
-        found = [*map(self._stamp, paths)]
+        return self.note([*map(self._stamp, paths)])
+
+    def note(self, found: list[list[int]]) -> list[list[int]]:
+        """The same of files that were looked at."""
         self._hash.update((self._before + json.dumps(found)[1:-1]).encode())
         self._before = ", "
         return found
@@ -135,10 +142,17 @@ class _Stamps:
         return self._hash.hexdigest()
 
 
-def _with_sizes(entries: Entries, stamps: _Stamps) -> Iterator[tuple[str, dict[str, Any]]]:
+def _with_sizes(
+    chosen: Chosen, split: str, stamps: _Stamps
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """With each file's size, by which another recording of the same length is noticed."""
-    for some in chunks(entries.items()):
-        found = stamps.look([entry["wav"] for _, entry in some])
+    begin, known = 0, chosen.stamps.get(split)
+    for some in chunks(chosen.entries[split].items()):
+        if known is None:
+            found = stamps.look([entry["wav"] for _, entry in some])
+        else:
+            found = stamps.note(known[begin : begin + len(some)].tolist())
+        begin += len(some)
         for (name, entry), one in zip(some, found, strict=True):
             yield name, {**entry, "size": one[0] if one else 0}
 
@@ -153,7 +167,7 @@ def _differences(manifests: Mapping[str, Path], now: Chosen, mend: str) -> list[
             old.extend([json.dumps(entry) for _, entry in some])
         counts: Counter[str] = Counter()
         fields, both, count = set[str](), 0, 0
-        for some in chunks(_with_sizes(now.entries[split], _Stamps(path))):
+        for some in chunks(_with_sizes(now, split, _Stamps(path))):
             count += len(some)
             for (_, entry), place in zip(some, names.find_all([n for n, _ in some]), strict=True):
                 if place is None:

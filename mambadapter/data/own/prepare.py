@@ -16,7 +16,7 @@ import numpy as np
 
 from mambadapter.data.corpora.prepared import SPLITS, Chosen, write_manifests
 from mambadapter.data.decoding import UnusableAudio, segment_seconds
-from mambadapter.data.durations import DurationCache
+from mambadapter.data.durations import DurationCache, Lengths
 from mambadapter.data.manifests import check_splits
 from mambadapter.data.own.labels import likely_separator
 from mambadapter.data.own.layouts import read_data
@@ -25,7 +25,7 @@ from mambadapter.data.own.splits import check_leaks, copies_in, split_rows, writ
 from mambadapter.errors import UserError
 from mambadapter.text import TextRules
 from mambadapter.utils.columns import CHUNK, Coded, Strings, chunks
-from mambadapter.utils.files import shown
+from mambadapter.utils.files import below, shown
 
 logger = logging.getLogger(__name__)
 
@@ -92,8 +92,8 @@ def prepare_sounds(
     cut = {"folds": folds, "test_fold": test_fold, "split_seed": split_seed}
 
     def choose() -> Chosen:
-        seconds, left_out = _usable(listing, cache_folder, skip_unusable_audio)
-        split_of = split_rows(listing, seconds > 0, test_fold, folds, split_seed)
+        lengths, left_out = _usable(listing, cache_folder, skip_unusable_audio)
+        split_of = split_rows(listing, lengths.seconds > 0, test_fold, folds, split_seed)
 
         def about(places: Sequence[int]) -> Iterator[dict[str, Any]]:
             for target in rows.targets.at(places):
@@ -101,7 +101,7 @@ def prepare_sounds(
                 yield {"labels": [*labels]} if labels else {"label": target}
 
         folder = Path(manifest_folder)
-        return _chosen(listing, seconds, left_out, split_of, about, folder)
+        return _chosen(listing, lengths, left_out, split_of, about, folder)
 
     return write_manifests(
         Path(manifest_folder),
@@ -159,7 +159,8 @@ def prepare_speech(
     }
 
     def choose() -> Chosen:
-        seconds, left_out = _usable(listing, cache_folder, skip_unusable_audio)
+        lengths, left_out = _usable(listing, cache_folder, skip_unusable_audio)
+        seconds = lengths.seconds
         texts = _written(listing, rules, longest_seconds, seconds, left_out)
         if not (seconds > 0).any():
             raise UserError(f"{listing.root}: nothing is left: {_counted(left_out)}.")
@@ -173,7 +174,7 @@ def prepare_speech(
                 yield {"text": text, "sentence": target}
 
         folder = Path(manifest_folder)
-        return _chosen(listing, seconds, left_out, split_of, about, folder)
+        return _chosen(listing, lengths, left_out, split_of, about, folder)
 
     return write_manifests(
         Path(manifest_folder),
@@ -192,21 +193,20 @@ def characters(texts: Iterable[str]) -> Counter[str]:
     return counts
 
 
-def measured_rows(listing: Listing, cache_folder: str | Path) -> tuple[np.ndarray, dict[int, str]]:
-    """(N,) seconds of each row's clip, 0 of those that cannot be used, and by their places why not."""
+def measured_rows(listing: Listing, cache_folder: str | Path) -> Lengths:
+    """What is found of each row's clip."""
     place = hashlib.sha256(str(listing.audio.resolve()).encode()).hexdigest()[:16]
     path, rows = Path(cache_folder) / f"own-{place}-durations.json", listing.rows
     if not rows.cut and not rows.twice:  # each has a file of its own
         names = copy(rows.names)  # whose index goes with it
-        lengths = DurationCache(path, listing.audio, names).measure(range(len(names)))
-        return lengths.seconds, lengths.problems
+        return DurationCache(path, listing.audio, names).measure()
     files = Coded(rows.names)
     names = Strings(files.names)
-    lengths = DurationCache(path, listing.audio, names).measure(range(len(names)))
+    lengths = DurationCache(path, listing.audio, names).measure()
     seconds = lengths.seconds[files.codes]
     of_file = enumerate(files.codes.tolist())
     problems = {at: lengths.problems[code] for at, code in of_file if code in lengths.problems}
-    for places in chunks(np.flatnonzero(~rows.whole()).tolist()):
+    for places in chunks(np.flatnonzero(~rows.whole())):
         for at, start, end in zip(places, *rows.times_at(places), strict=True):
             if at in problems:
                 continue
@@ -214,15 +214,16 @@ def measured_rows(listing: Listing, cache_folder: str | Path) -> tuple[np.ndarra
                 seconds[at] = segment_seconds(float(seconds[at]), start, end)
             except UnusableAudio as error:
                 seconds[at], problems[at] = 0.0, str(error)
-    return seconds, problems
+    return Lengths(lengths.stamps[files.codes], seconds, problems)
 
 
 def _usable(
     listing: Listing, cache_folder: str | Path, skip: bool
-) -> tuple[np.ndarray, dict[str, str]]:
-    """(N,) seconds of the rows, 0 of those whose clips cannot be used; by their keys why not."""
+) -> tuple[Lengths, dict[str, str]]:
+    """What is found of the rows' clips, rounded; by their keys why some cannot be used."""
     rows = listing.rows
-    seconds, problems = measured_rows(listing, cache_folder)
+    lengths = measured_rows(listing, cache_folder)
+    seconds, problems = lengths.seconds, lengths.problems
     if problems:
         first = min(problems)
         row, problem = rows[first], problems[first]
@@ -242,7 +243,7 @@ def _usable(
     for start in range(0, len(rows), CHUNK):
         some = seconds[start : start + CHUNK]
         some[:] = [round(one, 4) for one in some.tolist()]  # as Python does, which NumPy does not
-    return seconds, left_out
+    return lengths, left_out
 
 
 def _written(
@@ -292,7 +293,7 @@ def _made_from(
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     digest, rows = hashlib.sha256(), listing.rows
-    for places in chunks(rows.by_key.tolist()):
+    for places in chunks(rows.by_key):
         columns = [one.at(places) for one in (rows.targets, rows.splits, rows.groups)]
         digest.update(json.dumps([rows.keys_at(places), *columns]).encode())
     return {
@@ -318,36 +319,29 @@ class _Entries:
 
     def items(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Keys, in their order, and entries of a manifest."""
-        rows, resolve = self._listing.rows, _Resolved()
-        for places in chunks(self._places.tolist()):
+        rows, real = self._listing.rows, lru_cache(1024)(_real)
+        for places in chunks(self._places):
+            names = rows.names.at(places)
+            paths = [path.rpartition("/") for path in below(self._listing.audio, names)]
             columns = (
-                rows.keys_at(places), self._listing.files_at(places),
+                rows.keys_of(names, places), [real(folder + slash) + name for folder, slash, name in paths],
                 self._seconds[places].tolist(), self._about(places), *rows.times_at(places),
             )  # fmt: skip
             for key, path, seconds, about, start, end in zip(*columns, strict=True):
-                entry = {"wav": resolve(path), "duration": seconds, **about}
+                entry = {"wav": path, "duration": seconds, **about}
                 if start is not None or end is not None:
                     entry |= {"start": start, "end": end}
                 yield key, entry
 
 
-class _Resolved:
-    """Resolves links in paths, of a folder once."""
-
-    def __init__(self) -> None:
-        self._folder = lru_cache(1024)(os.path.realpath)
-
-    def __call__(self, path: str) -> str:
-        folder, slash, name = path.rpartition("/")
-        if not slash or name in ("", ".", "..") or os.path.islink(path):
-            return os.path.realpath(path)
-        real = self._folder(folder + slash)
-        return f"{real}/{name}" if real != slash else slash + name
+def _real(folder: str) -> str:
+    """A folder without links, and the slash behind it."""
+    return os.path.join(os.path.realpath(folder), "")
 
 
 def _chosen(
     listing: Listing,
-    seconds: np.ndarray,
+    lengths: Lengths,
     left_out: Mapping[str, str],
     split_of: np.ndarray,
     about: Callable[[Sequence[int]], Iterator[dict[str, Any]]],
@@ -376,21 +370,20 @@ def _chosen(
             if absent := sorted(labels["train"] - labels[split]):
                 logger.warning("The %s split has no clip of %s.", split, listed(absent))
     for split, places in of_split.items():
-        hours = seconds[places].sum() / 3600
+        hours = lengths.seconds[places].sum() / 3600
         logger.info("%s: %d clips, %.2f hours", split, len(places), hours)
     write_splits_table(folder / "splits.csv", listing, split_of)
     return Chosen(
-        {s: _Entries(listing, places, seconds, about) for s, places in of_split.items()},
+        {s: _Entries(listing, places, lengths.seconds, about) for s, places in of_split.items()},
         {"all": dict(left_out)},
+        {split: lengths.stamps[places] for split, places in of_split.items()},
     )
 
 
 def _name_rare(texts: Strings, split_of: np.ndarray) -> None:
     in_training = split_of == SPLITS.index("train")
     training, scored = (
-        characters(
-            text for some in chunks(np.flatnonzero(these).tolist()) for text in texts.at(some)
-        )
+        characters(text for some in chunks(np.flatnonzero(these)) for text in texts.at(some))
         for these in (in_training, (split_of >= 0) & ~in_training)
     )
     rare = sorted(c for c, count in training.items() if count < RARE)

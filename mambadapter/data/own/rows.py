@@ -190,7 +190,10 @@ class Rows(Sequence[Row]):
 
     def keys_at(self, places: Sequence[int]) -> list[str]:
         """The keys of some rows."""
-        names = self.names.at(places)
+        return self.keys_of(self.names.at(places), places)
+
+    def keys_of(self, names: list[str], places: Sequence[int]) -> list[str]:
+        """The same of rows whose names are at hand."""
         return [*map(key_of, names, *self.times_at(places))] if self.cut else names
 
     def keys(self) -> Iterator[str]:

@@ -1,14 +1,14 @@
 """Folders that ``save_to_disk`` of Hugging Face's ``datasets`` wrote; audio inside becomes files."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from mambadapter.data.own.labels import JOINED, NO_SEPARATOR
 from mambadapter.data.own.rows import Rows, Target, listed, split_named
-from mambadapter.data.own.tables import AUTO, NONE, Cells, rows_of
-from mambadapter.encoders.loading import first_line
-from mambadapter.errors import UserError
+from mambadapter.data.own.tables import AUTO, NONE, Cells, choose_columns, rows_of
+from mambadapter.errors import UserError, first_line
 from mambadapter.utils.files import whole_file
 
 # By one of these such a folder is known: of a dataset, and of a dictionary of some.
@@ -64,9 +64,15 @@ def read_saved(
         chosen = {**columns, "path": _audio_column(path, dataset, columns)}
         if isinstance(dataset.features.get(chosen["path"]), datasets.Audio):
             written = True
-        more, read = rows_of(
-            path, *_opened(path, dataset, chosen["path"], base.expanduser(), clips), target, chosen, split
-        )  # fmt: skip
+        several = []
+        if target == "label":
+            header = _header(dataset, chosen["path"])
+            labels = choose_columns(path, header, chosen, target)["label"]
+            several = [name for name in labels if _inside(dataset.features[name])]
+        if several and chosen.get("label_separator", NO_SEPARATOR) == NO_SEPARATOR:
+            chosen["label_separator"] = JOINED
+        opened = _opened(path, dataset, chosen, several, base.expanduser(), clips)
+        more, read = rows_of(path, *opened, target, chosen, split)
         rows.add(more)
         said.append(read)
     return rows, "; ".join(said), clips if written else None
@@ -103,21 +109,28 @@ def _audio_column(path: Path, dataset: Any, columns: Mapping[str, str]) -> str:
 
 
 def _opened(
-    path: Path, dataset: Any, audio: str, base: Path, clips: Path | None
+    path: Path,
+    dataset: Any,
+    chosen: Mapping[str, str],
+    several: Sequence[str],
+    base: Path,
+    clips: Path | None,
 ) -> tuple[list[str], Cells]:
-    """Columns and cells, with a file's name for audio and a class's for its number."""
+    """Columns and cells, with a file's name for audio, a class's for its number, and several joined."""
     import datasets
 
-    # Of what would be decoded, such as pictures, only the audio is read; and as it is stored.
-    header = [n for n, of in dataset.features.items() if n == audio or not _is_media(of)]
+    audio = chosen["path"]
+    header = _header(dataset, audio)
     is_audio = isinstance(dataset.features.get(audio), datasets.Audio)
     if is_audio:
         dataset = dataset.cast_column(audio, datasets.Audio(decode=False))
-    names = {
-        name: of.int2str
+    texts = {
+        name: _text(of)
         for name, of in dataset.features.items()
         if isinstance(of, datasets.ClassLabel)
     }
+    lists = {name: _text(_inside(dataset.features[name])) for name in several}
+    mark = chosen.get("label_separator", NO_SEPARATOR)
 
     def cells() -> Cells:
         line = 0
@@ -125,8 +138,16 @@ def _opened(
             for values in zip(*batch.values(), strict=True):
                 line += 1
                 row = dict(zip(batch, values, strict=True))
-                for name, named in names.items():
-                    row[name] = "" if row[name] in (None, -1) else named(row[name])  # -1: no label
+                for name, text in texts.items():
+                    row[name] = text(row[name])
+                for name, text in lists.items():
+                    labels = [*map(text, row[name] or ())]
+                    if any(mark in label for label in labels):
+                        raise UserError(
+                            f"{path.name}, line {line}: a '{mark}' in its {name}; give a character that "
+                            "is in none: --data.label_separator '|'."
+                        )
+                    row[name] = mark.join(labels)
                 if is_audio:
                     row[audio] = _file(path, row[audio], base, clips)
                 yield line, [row[name] for name in header]
@@ -134,8 +155,23 @@ def _opened(
     return header, cells()
 
 
-def _is_media(feature: Any) -> bool:
-    return hasattr(feature, "decode_example")
+def _inside(feature: Any) -> Any:
+    """What a list holds, if that is classes or texts."""
+    inside = getattr(feature, "feature", None)
+    texts = getattr(inside, "dtype", "") in ("string", "large_string")
+    return inside if texts or hasattr(inside, "names") else None
+
+
+def _text(feature: Any) -> Callable[[Any], str]:
+    """What makes a text of a class's number, -1 where there is none, or of a text that may be none."""
+    names = getattr(feature, "names", None)
+    return lambda value: "" if value in (None, -1) else names[value] if names else value
+
+
+def _header(dataset: Any, audio: str) -> list[str]:
+    """The columns that are read: of what would be decoded, such as pictures, the audio alone."""
+    features = dataset.features.items()
+    return [name for name, of in features if name == audio or not hasattr(of, "decode_example")]
 
 
 def _file(path: Path, clip: Mapping[str, Any] | None, base: Path, clips: Path | None) -> str:

@@ -17,7 +17,7 @@ from mambadapter.data.corpora.prepared import SPLITS
 from mambadapter.data.own.rows import Listing, Rows, listed, seconds_text
 from mambadapter.errors import UserError
 from mambadapter.utils.columns import Coded, chunks
-from mambadapter.utils.files import whole_file
+from mambadapter.utils.files import below, whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -111,28 +111,31 @@ class _Sources:
 def _sources(listing: Listing, places: np.ndarray) -> _Sources:
     """Of rows that are in the order of their keys."""
     rows = listing.rows
-    alone = np.arange(len(places), dtype=np.int32)
     if listing.flags.get("group") == "none":
-        return _Sources(alone, _CLIPS, lambda number: rows.keys_at([places[number]])[0])
+        return _Sources(_alone(places), _CLIPS, lambda number: rows.keys_at([places[number]])[0])
     if any(rows.groups.names[code] for code in np.unique(rows.groups.codes[places])):
         groups = rows.groups
         return _Sources(groups.ranks()[places], _GROUPS, sorted(groups.names).__getitem__)
     if not rows.cut:
-        return _Sources(alone, _CLIPS, lambda number: rows.names[places[number]])
+        return _Sources(_alone(places), _CLIPS, lambda number: rows.names[places[number]])
     what = _CLIPS if rows.whole()[places].all() else _FILES
     files = _files_of(rows, places)
     return _Sources(files.ranks(), what, sorted(files.names).__getitem__)
+
+
+def _alone(places: np.ndarray) -> np.ndarray:
+    return np.arange(len(places), dtype=np.int32)
 
 
 def copies_in(listing: Listing, places: np.ndarray) -> dict[int, str]:
     """Of some rows a digest of each whose file, or that it is cut from, may be a copy of another's."""
     rows = listing.rows
     if not rows.cut:
-        found = same_audio(len(places), lambda number: listing.files_at([places[number]])[0])
+        found = same_audio(len(places), lambda some: listing.files_at(places[some].tolist()))
         return {int(places[number]): digest for number, digest in found.items()}
     files = _files_of(rows, places).codes
     _, first = np.unique(files, return_index=True)
-    found = same_audio(len(first), lambda number: listing.files_at([places[first[number]]])[0])
+    found = same_audio(len(first), lambda some: listing.files_at(places[first[some]].tolist()))
     return {
         place: found[file]
         for place, file in zip(places.tolist(), files.tolist(), strict=True)
@@ -170,11 +173,11 @@ def check_leaks(listing: Listing, split_of: np.ndarray, copies: Mapping[int, str
 def write_splits_table(path: Path, listing: Listing, split_of: np.ndarray) -> None:
     """Write down the split of each clip, as a table that can be read as data again."""
     rows = listing.rows
-    absolute = replace(listing, root=listing.audio.absolute(), written=None)
+    folder = listing.audio.absolute()
     with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", listing.target, "split", "group", "start", "end"])
-        for places in chunks(rows.by_key[split_of[rows.by_key] >= 0].tolist()):
+        for places in chunks(rows.by_key[split_of[rows.by_key] >= 0]):
             names = rows.names.at(places)
             times = (
                 ["" if time is None else seconds_text(time) for time in column]
@@ -182,7 +185,7 @@ def write_splits_table(path: Path, listing: Listing, split_of: np.ndarray) -> No
             )
             writer.writerows(
                 zip(
-                    absolute.files_at(places),
+                    below(folder, names),
                     rows.targets.at(places),
                     [SPLITS[number] for number in split_of[places].tolist()],
                     [
@@ -235,9 +238,9 @@ def _made(
     sources = replace(sources, numbers=numbers)
     fewest = _check_classes(listing, sets, set_of, sources, needed, folds)
     number_of = folds or min(FOLDS, fewest)  # so that every class is in every one
-    units = np.unique(sources.numbers, return_inverse=True)[1].astype(np.int32)
+    _, units = _without_gaps(sources.numbers)
     places_of = _fold_of(sets, set_of, units, number_of, seed)
-    role = split_of_folds(1 if fold == "all" else int(fold), number_of)
+    role = split_of_folds(1 if fold == "all" else fold, number_of)
     splits = [SPLITS.index(role[one + 1]) for one in range(number_of)]
     return np.array(splits, np.int8)[places_of]
 
@@ -247,15 +250,21 @@ def _classes(listing: Listing, places: np.ndarray) -> tuple[list[tuple[str, ...]
     targets = listing.rows.targets
     if not isinstance(targets, Coded):
         return [("",)], np.zeros(len(places), int)
-    codes, set_of = np.unique(targets.codes[places], return_inverse=True)
+    codes, set_of = _without_gaps(targets.codes[places])
     names = [targets.names[code] for code in codes]
-    return [listing.rows.labels.get(name, (name,)) for name in names], set_of.astype(np.int32)
+    return [listing.rows.labels.get(name, (name,)) for name in names], set_of
+
+
+def _without_gaps(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different ones, sorted, and (N,) the place of each among them; `numpy.unique`, in less memory."""
+    there = np.bincount(numbers) > 0
+    return np.flatnonzero(there), (np.cumsum(there, dtype=np.int32) - 1)[numbers]
 
 
 def _recordings(listing: Listing, places: np.ndarray) -> np.ndarray:
     """(N,) numbers of recordings that may be in several files; -1 of the others."""
     copies, numbers = copies_in(listing, places), dict[str, int]()
-    found = np.full(len(places), -1)
+    found = np.full(len(places), -1, np.int32)
     if copies:
         for at, place in enumerate(places.tolist()):
             if place in copies:

@@ -85,7 +85,7 @@ def rows_of(
     split: str = "",
 ) -> tuple[Rows, str]:
     """As `read_rows`, of a table that is open: its columns, and the cells of each line."""
-    chosen = _choose(path, header, {**columns, **({"split": NONE} if split else {})}, target)
+    chosen = choose_columns(path, header, {**columns, **({"split": NONE} if split else {})}, target)
     separator = checked_separator(columns.get("label_separator", NO_SEPARATOR))
     reader = _Reader(path.name, header, chosen, target, split, separator)
     for chunk in chunks(cells):
@@ -283,7 +283,7 @@ def _text(value: Any, what: str, column: str) -> str:
     return value.strip()
 
 
-def _choose(
+def choose_columns(
     path: Path, header: list[str], columns: Mapping[str, str], target: Target
 ) -> dict[str, tuple[str, ...]]:
     """The column of each thing that is read; of labels there may be several."""
