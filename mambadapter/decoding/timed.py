@@ -8,9 +8,9 @@ from mambadapter.text.vocabulary import Vocabulary
 
 # Frames of silence between words that end a segment, and frames that a segment has at most: 0.5 and 10 s.
 _PAUSE, _LONGEST = 25, 500
-# Frames of silence that end an utterance, that end one that is too long, and that stay around it: 0.7, 0.3
-# and 0.2 s.
-_REST, _BREATH, _MARGIN = 35, 15, 10
+# Frames of silence that end an utterance, and that stay around it: 0.7 and 0.2 s. One that is too long ends
+# at a pause, too, where a word ends anyway.
+_REST, _MARGIN = 35, 10
 
 
 class Timed(NamedTuple):
@@ -112,13 +112,13 @@ def segments(found: Iterable[Timed]) -> Iterator[Timed]:
 def utterances(found: Iterable[Timed], longest: int) -> Iterator[tuple[int, int]]:
     """First frame and frame behind the last of what is said without a long rest, with a little silence.
 
-    What has more than `longest` frames is cut where it is silent for longest, if that is a breath at least.
+    What has more than `longest` frames is cut where it is silent for longest, if that is a pause at least.
 
     Example
     -------
-    >>> said = [Timed(5, 20, "aa"), Timed(40, 60, "b"), Timed(95, 99, "b")]
+    >>> said = [Timed(5, 20, "aa"), Timed(46, 60, "b"), Timed(95, 99, "b")]
     >>> list(utterances(said, 500)), list(utterances(said, 50))
-    ([(0, 70), (85, 109)], [(0, 30), (30, 70), (85, 109)])
+    ([(0, 70), (85, 109)], [(0, 30), (36, 70), (85, 109)])
     """
     part: list[Timed] = []
     before = _MARGIN
@@ -136,7 +136,7 @@ def _cut(part: list[Timed], longest: int, before: int, after: int) -> Iterator[t
     """The spans of words, with so much silence before and after them."""
     rests = [two.start - one.end for one, two in pairwise(part)]
     widest = max(rests, default=0)
-    if part[-1].end - part[0].start <= longest or widest < _BREATH:
+    if part[-1].end - part[0].start <= longest or widest < _PAUSE:
         yield max(0, part[0].start - before), part[-1].end + after
         return
     place, margin = rests.index(widest) + 1, min(_MARGIN, widest // 2)

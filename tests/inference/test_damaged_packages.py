@@ -125,9 +125,9 @@ DAMAGES = {
     "impossible setting": (method(rank=-3), f"the method cannot be .*rank=-3.*; {AGAIN}"),
     "task a list": (changed(task=["predict"]), f"is of no known task; {AGAIN}"),
     "unknown task": (changed(task="sing"), f"is of no known task; {AGAIN}"),
-    "huge rank": (method(rank=10_000_000), rf"is of [\d,]+ parameters, .* holds [\d,]+; {AGAIN}"),
+    "huge rank": (method(rank=10_000_000), rf"is of [\d,]+ parameters on .* holds [\d,]+; {AGAIN}"),
     "huger rank": (method(rank=10**30), f"adapter.json cannot be .*; {AGAIN}"),
-    "huge state": (method(d_state=10**8), rf"is of [\d,]+ parameters, .* holds [\d,]+; {AGAIN}"),
+    "huge state": (method(d_state=10**8), rf"is of [\d,]+ parameters on .* holds [\d,]+; {AGAIN}"),
     "another rank": (method(rank=1), "was saved from another model: .*of another shape"),
     "more labels": (
         changed(labels=[str(n) for n in range(100_000)]),

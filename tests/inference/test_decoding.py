@@ -16,9 +16,10 @@ from torch import nn
 
 from mambadapter import cli, load_adapter
 from mambadapter.decoding.ctc import Decoding, decoder_of, greedy_texts
+from mambadapter.decoding.timed import utterances
 from mambadapter.errors import UserError
 from mambadapter.heads import CTCHead
-from mambadapter.inference import save_package
+from mambadapter.inference import save_package, transcribers
 from mambadapter.inference.package import TRANSCRIPTION
 from mambadapter.inference.reading import Recording
 from mambadapter.inference.transcribers import CTCTranscriber
@@ -142,8 +143,9 @@ class Scores(nn.Module):
 
 
 @pytest.mark.parametrize("beam", [1, 5])
-def test_joined_windows_are_the_whole(beam):
+def test_joined_windows_are_the_whole(beam, monkeypatch):
     """To the word and frame: windows' scores are joined before a word is looked for."""
+    monkeypatch.setattr(transcribers, "utterances", lambda found, _: utterances(found, 10**9))
     scores = noisy(1, 2600)  # 52 s
     samples = np.append(np.repeat(np.arange(len(scores), dtype=np.float32), 320), np.zeros(80))
     model = CTCTranscriber(Scores(scores), lambda x, _: x, VOCABULARY, Decoding(beam))

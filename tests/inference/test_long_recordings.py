@@ -51,7 +51,7 @@ class Hears(nn.Module):
 def spoken(words, gap):
     """Frames of words, each letter followed by a blank, between two silences."""
     letters = [[TOKENS.index(letter), 0] for word in words for letter in f"{word} "]
-    silence = [0] * (EDGE + 10)  # with less than a breath beside the words
+    silence = [0] * (EDGE + 10)
     return silence + [frame for pair in letters for frame in pair + [0] * gap] + silence
 
 

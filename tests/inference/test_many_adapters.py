@@ -157,5 +157,5 @@ def test_adapters_of_one_whisper(encoder_folders, tmp_path, clips):
         UserError, match="was trained for classification; use `mambadapter predict`"
     ):
         model.transcribe(clips, adapter="says")
-    with pytest.raises(UserError, match="needs Whisper's decoder, which is not loaded"):
+    with pytest.raises(UserError, match="needs a Whisper with its decoder, which is not loaded"):
         load_adapter(says).add_adapter("writes", writes)
