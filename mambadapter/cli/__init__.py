@@ -46,9 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return arguments.run(arguments) or 0
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except (
-        BrokenPipeError
-    ):  # whoever read the answers has gone, and Python would say so once more at its end
+    except BrokenPipeError:
+        # Whoever read the answers has gone, and Python would say so once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except Exception as error:

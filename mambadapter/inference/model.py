@@ -138,7 +138,7 @@ class TrainedModel:
     ) -> None:
         device = choose_device(device)
         one_of("precision", precision, _PRECISIONS)
-        if precision == "fp16" and device == "cpu":
+        if precision == "fp16" and torch.device(device).type == "cpu":
             raise UserError("precision=fp16 needs a GPU; take bf16 or fp32.")
         self.device, self._dtype = device, _PRECISIONS[precision]
         self._encoder, self._fold = None if encoder is None else str(encoder), fold
