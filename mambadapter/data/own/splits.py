@@ -249,7 +249,7 @@ def _classes(listing: Listing, places: np.ndarray) -> tuple[list[tuple[str, ...]
     """The different sets of classes of some rows, and (N,) the place of each row's among them."""
     targets = listing.rows.targets
     if not isinstance(targets, Coded):
-        return [("",)], np.zeros(len(places), int)
+        return [("",)], np.zeros(len(places), np.int8)
     codes, set_of = _without_gaps(targets.codes[places])
     names = [targets.names[code] for code in codes]
     return [listing.rows.labels.get(name, (name,)) for name in names], set_of
@@ -258,7 +258,9 @@ def _classes(listing: Listing, places: np.ndarray) -> tuple[list[tuple[str, ...]
 def _without_gaps(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The different ones, sorted, and (N,) the place of each among them; `numpy.unique`, in less memory."""
     there = np.bincount(numbers) > 0
-    return np.flatnonzero(there), (np.cumsum(there, dtype=np.int32) - 1)[numbers]
+    different = np.flatnonzero(there)
+    place = (np.cumsum(there) - 1).astype(np.min_scalar_type(len(different)))
+    return different, place[numbers]
 
 
 def _recordings(listing: Listing, places: np.ndarray) -> np.ndarray:
@@ -351,16 +353,15 @@ def _fold_of(
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    rows, members = _members(sets, set_of)
-    counts = np.bincount(members)
+    counts = _per_fold(sets, set_of, np.zeros(len(set_of), np.int8), 1)[:, 0]
     number = {label: place for place, label in enumerate(_labels(sets))}
     rarest = [
         min((number[label] for label in of_set), key=lambda c: (counts[c], c)) for of_set in sets
     ]
-    strata = np.array(rarest, np.int32)[set_of]
+    strata = np.array(rarest, np.min_scalar_type(len(counts)))[set_of]  # of which copies are made
     alone = units.max() + 1 == len(units)
     best, best_score = None, (np.inf, np.inf)
-    for attempt in range(1 if alone and len(rows) == len(set_of) else _TRIES):
+    for attempt in range(1 if alone and max(map(len, sets)) == 1 else _TRIES):
         kind = StratifiedKFold if alone else StratifiedGroupKFold
         splitter = kind(folds, shuffle=True, random_state=(seed + attempt) % 2**32)
         place = np.zeros(len(units), dtype=np.int8 if folds < 128 else int)
@@ -370,10 +371,7 @@ def _fold_of(
             )  # a class of fewer clips than folds was looked at
             for fold, (_, inside) in enumerate(splitter.split(strata, strata, units)):
                 place[inside] = fold
-        table = np.bincount(
-            members.astype(np.int64) * folds + place[rows], minlength=len(counts) * folds
-        )
-        table = table.reshape(len(counts), folds)
+        table = _per_fold(sets, set_of, place, folds)
         shares = table / table.sum(1, keepdims=True)
         score = (int((table == 0).sum()), float(np.abs(shares - 1 / folds).max()))
         if score < best_score:
@@ -382,3 +380,15 @@ def _fold_of(
             break
     assert best is not None
     return best
+
+
+def _per_fold(
+    sets: Sequence[Sequence[str]], set_of: np.ndarray, fold_of: np.ndarray, folds: int
+) -> np.ndarray:
+    """(classes, folds) how many rows of each class are in each."""
+    rows, members = _members(sets, set_of)
+    count = len(_labels(sets))
+    of_row = fold_of[rows]
+    return np.stack(
+        [np.bincount(members[of_row == fold], minlength=count) for fold in range(folds)], axis=1
+    )
