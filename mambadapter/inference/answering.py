@@ -83,7 +83,7 @@ class Answering:
         longest = min(reader.longest_seconds for reader in self.readers.values())
 
         def read_long(recording: Recording) -> dict[str, Result]:
-            return {name: _alone(reader, recording) for name, reader in self.readers.items()}
+            return {name: self._alone(reader, recording) for name, reader in self.readers.items()}
 
         return self._answers(recordings, longest, read_long)
 
@@ -152,6 +152,15 @@ class Answering:
             found[name] = [one.or_unknown(threshold) for one in found[name]]
         return [{name: found[name][place] for name in self.readers} for place in range(len(clips))]
 
+    def _alone(self, reader: Reader, recording: Recording) -> Result:
+        """What one adapter says of a recording that is too long for one of them."""
+        _, wav = _load(recording, reader.longest_seconds)
+        if isinstance(wav, UserError):
+            raise wav
+        if wav is None:
+            return reader.read_long(recording)
+        return reader.read(wav[None].to(self.device), None, [recording])[0]
+
     def _compute(self, do: Callable[[], Any]) -> Any:
         kind = torch.device(self.device).type
         with (
@@ -160,17 +169,6 @@ class Answering:
             torch.autocast(kind, self.dtype, enabled=self.dtype is not None),
         ):
             return do()
-
-
-def _alone(reader: Reader, recording: Recording) -> Result:
-    """What one adapter says of a recording that is too long for one of them."""
-    _, wav = _load(recording, reader.longest_seconds)
-    if isinstance(wav, UserError):
-        raise wav
-    if wav is None:
-        return reader.read_long(recording)
-    device = next(reader.encoder.parameters()).device
-    return reader.read(wav[None].to(device), None, [recording])[0]
 
 
 def _load(recording: Recording, longest: float) -> tuple[Recording, Tensor | UserError | None]:

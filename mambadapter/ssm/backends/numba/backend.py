@@ -114,22 +114,21 @@ class PreparedBlock:
     ) -> None:
         bias = torch.zeros_like(D) if conv_bias is None else conv_bias
         halves = _whole_vectors(in_proj.t().unflatten(-1, (2, len(D)))).flatten(-2)
-        by_channel = (_whole_vectors(one, dim=0) for one in (out_proj.t(), x_proj.t()))
-        out_columns, x_columns = by_channel
+        out_columns, x_columns = (_whole_vectors(one.t(), dim=0) for one in (out_proj, x_proj))
         taps, rates = conv_weight.squeeze(1).t(), A.t() * float(LOG2_E)
         tensors = _single(
             halves, out_columns, taps, bias, x_columns, dt_proj.t(), dt_bias, rates, D
         )
         # Apart from the parameters, which may move or change.
-        self._parameters = _numpy(*(_contiguous(_whole_vectors(one)).clone() for one in tensors))
+        arrays = _numpy(*(_contiguous(_whole_vectors(one)).clone() for one in tensors))
+        self._parameters = *arrays[:2], tuple(arrays[2:])
 
     def __call__(self, x: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:
         """Shapes: `x` (B, T, M), `lengths` (B,); returns (B, T, M)."""
         plain = x.detach().float().contiguous().numpy()
         out = (np.empty if lengths is None else np.zeros)(plain.shape, np.float32)
-        if (
-            lengths is None and len(plain) == 1
-        ):  # sharing out one clip would cost as much as a third of it
+        if lengths is None and len(plain) == 1:
+            # To share out one clip would cost as much as a third of it.
             block_clip(plain[0], *self._parameters, plain.shape[1], reverse, out[0])
         else:
             use_threads(len(plain))

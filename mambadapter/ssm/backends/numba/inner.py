@@ -143,23 +143,14 @@ def block_forward(
     x: np.ndarray,
     in_proj: np.ndarray,
     out_proj: np.ndarray,
-    taps: np.ndarray,
-    conv_bias: np.ndarray,
-    x_proj: np.ndarray,
-    dt_proj: np.ndarray,
-    dt_bias: np.ndarray,
-    rates: np.ndarray,
-    D: np.ndarray,
+    inner: tuple[np.ndarray, ...],
     lengths: np.ndarray,
     reverse: bool,
     out: np.ndarray,
 ) -> None:
     """`block_clip` of each clip of a batch: `x` and `out` (B, T, M), `lengths` (B,)."""
     for i in prange(x.shape[0]):
-        block_clip(
-            x[i], in_proj, out_proj, taps, conv_bias, x_proj, dt_proj, dt_bias, rates, D,
-            lengths[i], reverse, out[i],
-        )  # fmt: skip
+        block_clip(x[i], in_proj, out_proj, inner, lengths[i], reverse, out[i])
 
 
 @njit(cache=True)
@@ -167,21 +158,17 @@ def block_clip(
     x: np.ndarray,
     in_proj: np.ndarray,
     out_proj: np.ndarray,
-    taps: np.ndarray,
-    conv_bias: np.ndarray,
-    x_proj: np.ndarray,
-    dt_proj: np.ndarray,
-    dt_bias: np.ndarray,
-    rates: np.ndarray,
-    D: np.ndarray,
+    inner: tuple[np.ndarray, ...],
     length: int,
     reverse: bool,
     out: np.ndarray,
 ) -> None:
     """Fill valid frames of `out` (T, M) with what a block makes of `x` (T, M).
 
-    `in_proj` is (M, 2D), `out_proj` (D, M, rounded up to whole vectors); the others as of `inner_forward`.
+    `in_proj` is (M, 2D), `out_proj` (D, M, rounded up to whole vectors); `inner` is what `inner_forward`
+    takes from `taps` to `D`.
     """
+    taps, conv_bias, x_proj, dt_proj, dt_bias, rates, D = inner
     xz = np.empty((length, in_proj.shape[1]), np.float32)
     mixed = np.empty((length, rates.shape[1]), np.float32)
     row = np.empty((1, out_proj.shape[1]), np.float32)
