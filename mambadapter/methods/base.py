@@ -10,6 +10,7 @@ from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.methods.placement import (
     PLACEMENTS,
     insert_at_each,
+    insertion_points,
     train_norms,
 )
 from mambadapter.validators import check_types, one_of, positive_integer, probability
@@ -90,6 +91,8 @@ class SideMethod(Method):
     norms : str
         ``adapted`` trains the LayerNorm in front of each adapted sub-layer and the final one, which is what
         the paper counts. ``none`` trains none.
+    last_layers : int or None
+        How many Transformer layers are adapted, counted from the last; None: all.
     """
 
     placement: str = "pfeiffer"
@@ -97,6 +100,7 @@ class SideMethod(Method):
     insertion: str = "parallel"
     dropout: float = 0.1
     norms: str = "adapted"
+    last_layers: int | None = None
 
     size: ClassVar[str | None] = "rank"
 
@@ -107,12 +111,14 @@ class SideMethod(Method):
         one_of("norms", self.norms, ("adapted", "none"))
         positive_integer("rank", self.rank)
         probability("dropout", self.dropout)
+        if self.last_layers is not None:
+            positive_integer("last_layers", self.last_layers)
 
     def adapt(self, encoder: AdaptedStack) -> None:
         """Insert the branches and set free what learns."""
         insert_at_each(
             encoder,
-            self.placement,
+            insertion_points(encoder, self.placement, self.last_layers),
             self.insertion,
             self.norms,
             lambda place: self.branch(encoder, place),

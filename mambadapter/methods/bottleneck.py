@@ -67,6 +67,8 @@ class Bottlenecks(ProjectingMethod):
         Probability, between activation and W_up.
     norms : str
         ``adapted`` or ``none``, as in `MambAdapters`.
+    last_layers : int or None
+        As in `MambAdapters`.
     scaled_projections : bool
         As in `MambAdapters`.
 

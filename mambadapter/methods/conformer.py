@@ -128,7 +128,7 @@ class ConformerAdapters(SideMethod):
 
     Parameters
     ----------
-    placement, insertion, dropout, norms
+    placement, insertion, dropout, norms, last_layers
         As in `Bottlenecks`; the dropout is before the last convolution.
     rank : int
         r, channels of the depthwise convolution.

@@ -64,7 +64,7 @@ class Convpasses(ProjectingMethod):
 
     Parameters
     ----------
-    placement, insertion, dropout, norms, scaled_projections
+    placement, insertion, dropout, norms, last_layers, scaled_projections
         As in `Bottlenecks`.
     rank : int
         r, channels of the convolution, which mixes them all.

@@ -66,7 +66,7 @@ class DoRA(LowRankMethod):
 
     Parameters
     ----------
-    rank, alpha, targets, dropout, norms, rank_stabilised, scaled_inputs
+    rank, alpha, targets, dropout, norms, rank_stabilised, scaled_inputs, last_layers
         As in `LoRA`.
 
     Raises

@@ -49,7 +49,7 @@ class IdentityBottlenecks(SharedProjections):
 
     Parameters
     ----------
-    placement, rank, shared, insertion, alpha, dropout, norms, scaled_projections
+    placement, rank, shared, insertion, alpha, dropout, norms, last_layers, scaled_projections
         As in `MambAdapters`; the dropout is between the projections.
     initialisation : str
         Of the projections: ``unit_variance`` or ``official``, as in `MambAdapters`.

@@ -13,6 +13,7 @@ from mambadapter.encoders.sublayers import DENSE_LAYERS, DenseLayer, dense_layer
 from mambadapter.errors import UserError
 from mambadapter.methods.base import FinalNormMethod, register
 from mambadapter.methods.initialisation import input_scale
+from mambadapter.methods.placement import adapted_layers
 from mambadapter.methods.projections import project_down
 from mambadapter.validators import one_of, positive_integer, probability
 
@@ -78,6 +79,7 @@ class LowRankMethod(FinalNormMethod):
     dropout: float = 0.1
     rank_stabilised: bool = False
     scaled_inputs: bool = False
+    last_layers: int | None = None
 
     size: ClassVar[str | None] = "rank"
 
@@ -85,6 +87,8 @@ class LowRankMethod(FinalNormMethod):
         super().__post_init__()
         positive_integer("rank", self.rank)
         probability("dropout", self.dropout)
+        if self.last_layers is not None:
+            positive_integer("last_layers", self.last_layers)
         if isinstance(self.targets, str) or not self.targets:
             raise UserError(
                 f"targets={self.targets!r} is impossible: give a list of {', '.join(DENSE_LAYERS)}."
@@ -103,8 +107,9 @@ class LowRankMethod(FinalNormMethod):
         """Insert the branches and set free what learns."""
         super().adapt(encoder)
         norms = {(place.layer, place.kind): place.norm for place in encoder.sublayers}
+        layers = adapted_layers(encoder, self.last_layers)
         for target in dense_layers(encoder.backbone):
-            if target.kind in self.targets:
+            if target.kind in self.targets and target.layer in layers:
                 place = target.layer, _READS.get(target.kind, "")
                 known = self.scaled_inputs and place in norms
                 self.insert(encoder, target, input_scale(norms[place]) if known else None)
@@ -139,6 +144,8 @@ class LoRA(LowRankMethod):
     scaled_inputs : bool
         Divide what A reads by the length that the LayerNorm in front of it gives it, as in `MambAdapters`; of
         ``o`` and ``ffn_out``, which read no LayerNorm, nothing.
+    last_layers : int or None
+        How many Transformer layers are adapted, counted from the last; None: all.
     norms : str
         ``final`` trains the encoder's last LayerNorm, as in every method of the paper; ``none`` none.
 

@@ -1,6 +1,6 @@
 """Where branches go, and the LayerNorms that learn with them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from torch import nn
 
@@ -12,23 +12,35 @@ from mambadapter.errors import UserError
 PLACEMENTS = {"pfeiffer": ("ffn",), "houlsby": ("attention", "ffn")}
 
 
-def insertion_points(encoder: AdaptedStack, placement: str) -> list[Sublayer]:
-    """The sub-layers that a placement adapts; an error if there is none."""
-    places = [s for s in encoder.sublayers if s.kind in PLACEMENTS[placement]]
+def insertion_points(
+    encoder: AdaptedStack, placement: str, last_layers: int | None = None
+) -> list[Sublayer]:
+    """The sub-layers that a placement adapts, in the last so many layers; an error if there is none."""
+    layers = adapted_layers(encoder, last_layers)
+    places = [s for s in encoder.sublayers if s.kind in PLACEMENTS[placement] and s.layer in layers]
     if not places:
         raise UserError(f"Placement '{placement}' matches no sub-layer of this encoder.")
     return places
 
 
+def adapted_layers(encoder: AdaptedStack, last_layers: int | None) -> range:
+    """The indices of the last so many Transformer layers; None: of all."""
+    depth = len(encoder.layers)
+    if last_layers is not None and last_layers > depth:
+        raise UserError(
+            f"last_layers={last_layers} is impossible: this encoder has {depth} layers; null is all of them."
+        )
+    return range(0 if last_layers is None else depth - last_layers, depth)
+
+
 def insert_at_each(
     encoder: AdaptedStack,
-    placement: str,
+    places: Sequence[Sublayer],
     insertion: str,
     norms: str,
     branch: Callable[[Sublayer], nn.Module],
 ) -> None:
-    """Insert a branch at every place of a placement, and set the chosen LayerNorms free."""
-    places = insertion_points(encoder, placement)
+    """Insert a branch at each of these places, and set the chosen LayerNorms free."""
     for place in places:
         encoder.insert(
             place.name,

@@ -46,7 +46,7 @@ class SharedProjections(ProjectingMethod):
 
     def adapt(self, encoder: AdaptedStack) -> None:
         """Insert the branches and set free what learns."""
-        places = insertion_points(encoder, self.placement)
+        places = insertion_points(encoder, self.placement, self.last_layers)
         pair = self._projections(encoder.width, places) if self.shared else None
 
         def make(place: Sublayer) -> nn.Module:
@@ -54,7 +54,7 @@ class SharedProjections(ProjectingMethod):
             alpha = nn.Parameter(torch.tensor(float(self.alpha))) if self.shared else None
             return self.around(Projections(down, up, alpha, self.scale_at(place)))
 
-        insert_at_each(encoder, self.placement, self.insertion, self.norms, make)
+        insert_at_each(encoder, places, self.insertion, self.norms, make)
 
     def around(self, projections: Projections) -> nn.Module:
         """Make a branch around these projections."""
