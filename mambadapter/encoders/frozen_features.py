@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import torch
 import torchaudio
 import transformers
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from mambadapter.encoders.families import family_of, layout_of
 from mambadapter.encoders.fingerprint import frozen_fingerprint
@@ -21,9 +23,10 @@ from mambadapter.utils.tensor_store import TensorStore
 if TYPE_CHECKING:
     from mambadapter.encoders.adapted import AdaptedEncoder
 
-# Where what is frozen ends: in front of the Transformer layers, in front of the final LayerNorm, or nowhere,
-# where only a mix of all layers' outputs learns.
-LAYERS, FINAL_NORM, ALL = "layers", "final_norm", "all"
+# Where what is frozen ends: in front of the Transformer layer of this index, in front of the final LayerNorm,
+# or nowhere, where only a mix of all layers' outputs learns.
+End = int | str
+FINAL_NORM, ALL = "final_norm", "all"
 
 # Whose code computes them.
 _SOURCES, _LIBRARIES = Path(__file__).parent, (torch, torchaudio, transformers)
@@ -47,7 +50,7 @@ class FrozenPart:
     ----------
     encoder : AdaptedEncoder
         Adapted, and on its device.
-    ends : str
+    ends : int or str
         Where what is frozen ends, from `frozen_until`.
 
     Attributes
@@ -56,20 +59,17 @@ class FrozenPart:
         A forward pass is under way that need not compute what is frozen.
     """
 
-    def __init__(self, encoder: "AdaptedEncoder", ends: str) -> None:
+    def __init__(self, encoder: "AdaptedEncoder", ends: End) -> None:
         self.encoder, self.ends = encoder, ends
         self._capturing = self.injects = False
         self._clips: Sequence[Tensor] | Tensor | None = None
         self.fingerprint = _fingerprint(encoder, ends)
         if ends != ALL:
-            backbone = encoder.backbone
-            first = (
-                transformer_layers(backbone)[0] if is_pre_norm(backbone) else outer_norm(backbone)
-            )
-            entry = final_norm(backbone) if ends == FINAL_NORM else first
             # In front of other hooks, such as those of prompts.
-            entry.register_forward_pre_hook(self._enter, with_kwargs=True, prepend=True)
-        if ends == LAYERS:
+            _entry(encoder.backbone, ends).register_forward_pre_hook(
+                self._enter, with_kwargs=True, prepend=True
+            )
+        if isinstance(ends, int):
             for path, blank in family_of(encoder.backbone.config).blanks.items():
                 _Skippable.replace(encoder.backbone.get_submodule(path), self, blank)
 
@@ -96,10 +96,13 @@ class FrozenPart:
         self, clips: Sequence[Tensor] | Tensor, wavs: Tensor, samples: Tensor | None
     ) -> Tensor:
         """Of each clip (T, d), or (L + 1, T, d) of all layers, to (B, T, d)."""
-        if self.ends == LAYERS:
+        if isinstance(self.ends, int):
             self._clips, self.injects = clips, True
             try:
-                return self.encoder.run(**self.encoder.frontend.inputs(wavs, samples, blank=True))
+                with _without_layers(self.encoder.backbone, self.ends):
+                    return self.encoder.run(
+                        **self.encoder.frontend.inputs(wavs, samples, blank=True)
+                    )
             finally:
                 self.injects = False
                 # Otherwise the backward enters the first layer once more.
@@ -129,7 +132,7 @@ class FrozenFeatures:
     ----------
     encoder : AdaptedEncoder
         Adapted, and on its device.
-    ends : str
+    ends : int or str
         Where what is frozen ends, from `frozen_until`.
     folder : Path
         In which a folder ``frozen_features`` holds those of all encoders.
@@ -142,7 +145,7 @@ class FrozenFeatures:
         Clips so far.
     """
 
-    def __init__(self, encoder: "AdaptedEncoder", ends: str, folder: Path, limit: float) -> None:
+    def __init__(self, encoder: "AdaptedEncoder", ends: End, folder: Path, limit: float) -> None:
         self.ends, self.part = ends, FrozenPart(encoder, ends)
         self.computed = self.read = 0
         # One of its own, for what is in it is removed when it is full.
@@ -222,7 +225,7 @@ class _Skippable:
         return self.compute(*args, **kwargs)
 
 
-def frozen_until(encoder: "AdaptedEncoder") -> str | None:
+def frozen_until(encoder: "AdaptedEncoder") -> End | None:
     """Where what training does not change ends; None if nothing of the encoder stays as it is."""
     backbone = encoder.backbone
     learning = {name for name, p in backbone.named_parameters() if p.requires_grad}
@@ -234,15 +237,38 @@ def frozen_until(encoder: "AdaptedEncoder") -> str | None:
         return FINAL_NORM
     if set(encoder.branches) == {"layers"} and not learning:
         return ALL
-    inside = _inside_layers(encoder)
-    above = {part for name, part in backbone.named_modules() if f"{name}.".startswith(inside)}
-    frozen_below = all(name.startswith(inside) for name in learning) and above.issuperset(
-        encoder.adapted
-    )
-    return LAYERS if frozen_below else None
+    # Prompts and prefixes adapt no module, but all layers.
+    known = len(encoder.branches) == len(encoder.adapted) and encoder.family.layers_alike
+    for layer in reversed(range(len(encoder.layers) if known else 1)):
+        inside = _above(backbone, layer)
+        above = {part for name, part in backbone.named_modules() if f"{name}.".startswith(inside)}
+        if all(name.startswith(inside) for name in learning) and above.issuperset(encoder.adapted):
+            return layer
+    return None
 
 
-def _fingerprint(encoder: "AdaptedEncoder", ends: str) -> str:
+def _entry(backbone: PreTrainedModel, ends: End) -> nn.Module:
+    """The module that reads what is frozen."""
+    if ends == FINAL_NORM:
+        return final_norm(backbone)
+    if ends == 0 and not is_pre_norm(backbone):
+        return outer_norm(backbone)
+    return transformer_layers(backbone)[int(ends)]
+
+
+@contextmanager
+def _without_layers(backbone: PreTrainedModel, first: int) -> Iterator[None]:
+    """Let the backbone run without the Transformer layers below this one."""
+    path, _, name = layout_of(backbone).layers.rpartition(".")
+    holder, layers = backbone.get_submodule(path), transformer_layers(backbone)
+    setattr(holder, name, layers[first:])
+    try:
+        yield
+    finally:
+        setattr(holder, name, layers)
+
+
+def _fingerprint(encoder: "AdaptedEncoder", ends: End) -> str:
     """Of all that decides the features: code, machine, configuration, frontend, the parameters below."""
     import llvmlite.binding  # which takes a while
 
@@ -250,15 +276,17 @@ def _fingerprint(encoder: "AdaptedEncoder", ends: str) -> str:
     code = [source_digest(_SOURCES), *(library.__version__ for library in _LIBRARIES)]
     code.append(llvmlite.binding.get_host_cpu_name())
     said = json.dumps([ends, code, config, repr(encoder.frontend)], sort_keys=True, default=str)
-    above = _inside_layers(encoder) if ends == LAYERS else ()
+    above = _above(encoder.backbone, ends) if isinstance(ends, int) else ()
     weights = frozen_fingerprint(encoder.backbone, lambda name: not name.startswith(above))
     return hashlib.sha256((said + weights).encode()).hexdigest()
 
 
-def _inside_layers(encoder: "AdaptedEncoder") -> tuple[str, str]:
-    """How the names of parameters begin that lie above the front of the Transformer."""
-    layout = layout_of(encoder.backbone)
-    return f"{layout.layers}.", f"{layout.outer_norm}."
+def _above(backbone: PreTrainedModel, layer: int) -> tuple[str, ...]:
+    """How the names of parameters begin that lie above the front of a Transformer layer."""
+    layout = layout_of(backbone)
+    layers = range(layer, len(transformer_layers(backbone)))
+    norm = (f"{layout.outer_norm}.",) if layer == 0 or is_pre_norm(backbone) else ()
+    return *(f"{layout.layers}.{index}." for index in layers), *norm
 
 
 def _padded(clips: Sequence[Tensor] | Tensor, frames: int) -> Tensor:

@@ -27,6 +27,12 @@ OWN = {
 MORE = {"classification": ROOT / "recipes/GoogleSpeechCommands/hparams/train.yaml"}
 
 
+@pytest.fixture(autouse=True)
+def _write_elsewhere(monkeypatch, tmp_path):
+    """An experiment's default folder of results is below the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_a_tasks_yaml_has_its_schemas_keys(task):
     """No more and no fewer; of optional ones each in a recipe."""

@@ -11,8 +11,8 @@ import torch
 from support.contract import SAMPLES, build, moved, waveforms
 from torch import nn
 
-from mambadapter.encoders.frozen_features import ALL, FINAL_NORM, LAYERS, frozen_until
-from mambadapter.methods import MENU, LoRA
+from mambadapter.encoders.frozen_features import ALL, FINAL_NORM, frozen_until
+from mambadapter.methods import MENU, ConformerAdapters, LoRA, MambAdapters
 from mambadapter.utils.tensor_store import TensorStore
 
 pytestmark = pytest.mark.exhaustive
@@ -94,15 +94,50 @@ def test_gradient_checkpointing_finds_the_same_clips(any_encoder_folder, tmp_pat
     [
         ("linear_probe", FINAL_NORM),
         ("weighted_sum", ALL),
-        ("mambadapter", LAYERS),
-        ("lora", LAYERS),
-        ("prompt_shallow", LAYERS),
-        ("bitfit", LAYERS),
+        ("mambadapter", 0),
+        ("lora", 0),
+        ("prompt_shallow", 0),
+        ("bitfit", 0),
         ("full_finetuning", None),
     ],
 )
 def test_where_it_ends(any_encoder_folder, name, ends):
     assert frozen_until(build(any_encoder_folder, MENU[name])[0]) == ends
+
+
+@pytest.mark.parametrize(
+    ("any_encoder_folder", "method", "ends"),
+    [
+        ("wav2vec2", MambAdapters(last_layers=1), 1),
+        ("wav2vec2-stable", LoRA(last_layers=1), 1),
+        # Beside the attention of a post-norm layer the LayerNorm that ends the layer below learns.
+        ("wav2vec2", MambAdapters(placement="houlsby", last_layers=1), 0),
+        ("whisper", MambAdapters(placement="houlsby", last_layers=1), 1),
+        ("hubert", ConformerAdapters(last_layers=1), 1),
+        ("ast", LoRA(last_layers=1), 1),
+        ("wavlm", LoRA(last_layers=1), 0),
+    ],
+    indirect=["any_encoder_folder"],
+    ids=str,
+)
+def test_layers_that_are_not_adapted_are_computed_once(
+    any_encoder_folder, method, ends, tmp_path, monkeypatch
+):
+    encoder, head = build(any_encoder_folder, method)
+    moved(encoder)
+    assert frozen_until(encoder) == ends
+    expected = outputs(copy.deepcopy(encoder), head)
+    ran, layer = [], encoder.layers[0]
+    layer.register_forward_hook(lambda *_: ran.append(1))
+    encoder.keep_frozen(tmp_path, 1e9)
+    first, second = outputs(encoder, head), outputs(encoder, head)
+    assert len(ran) == (3 if ends else 2)  # of three clips, or in both batches
+    assert len(encoder.layers) == 2
+    assert_same(first, second)
+    logits, grads = first
+    torch.testing.assert_close(logits, expected[0], rtol=1e-4, atol=1e-5)
+    for grad, again in zip(grads, expected[1], strict=True):
+        torch.testing.assert_close(grad, again, rtol=1e-3, atol=1e-5)
 
 
 def test_methods_share_it_and_encoders_do_not(encoder_folders, tmp_path):

@@ -91,6 +91,8 @@ class Family:
         Changes a loaded encoder in place, for speed.
     reads_prefixes : bool
         The attention is this package's own, and reads a prefix by itself.
+    layers_alike : bool
+        No Transformer layer needs what another one computes besides its output.
     blanks : Mapping[str, Callable]
         For modules in front of the Transformer, what makes of the encoder and the module's input an output of
         the same shape, up to channels that nothing reads, without computing it.
@@ -107,4 +109,5 @@ class Family:
     decoder_layout: Layout | None = None
     patch: Callable[[nn.Module], None] | None = None
     reads_prefixes: bool = False
+    layers_alike: bool = True
     blanks: Mapping[str, Callable[[Any, Tensor], Any]] = field(default_factory=dict)

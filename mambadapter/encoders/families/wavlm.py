@@ -127,5 +127,6 @@ WAVLM = Family(
     shapes={"wavlm-base": {}, "wavlm-base-plus": {}, "wavlm-large": LARGE},
     patch=use_fused_attention,
     reads_prefixes=True,
+    layers_alike=False,  # the first computes the positions of all
     blanks=BLANKS,
 )
