@@ -26,7 +26,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--sweep",
         type=lambda text: Path(user_path(text)),
-        help="the sweep's file, to name what is missing",
+        help="the sweep's file, which names what is missing, and variants of a method",
     )
     parser.add_argument(
         "--against",

@@ -104,6 +104,14 @@ class Sweep:
                     first[key] = Group(key, trial, self.search, self.output / "search")
         return list(first.values())
 
+    def chosen(self) -> list[tuple[str, dict[str, Any]]]:
+        """Of each run the name of its folder without the digest, and its values of the lists."""
+        return [
+            (self._trial(recipe, values, changes).name.rpartition("-")[0], values)
+            for recipe in self.recipes
+            for values, changes in self._crossed(recipe.name)
+        ]
+
     def _key(self, recipe: Path, chosen: Mapping[str, Any]) -> tuple[str, ...]:
         each = self.search.each if self.search else ()
         return recipe.name, *(str(chosen[key]) for key in each)

@@ -164,14 +164,14 @@ class Collection:
         """The name of a cell's method, and what sets it apart from others of that name at its budget."""
         found = SIZES if "adapter_budget" in self.columns else ()
         named = zip(self.columns, cell.labels, strict=True)
-        own = [label for column, label in named if _is_own(column) and column not in found]
+        own = [label for column, label in named if is_own(column) and column not in found]
         return ", ".join(str(label) for label in own if label is not None)
 
     def task_of(self, cell: Cell) -> tuple[Any, ...]:
         """A cell's task: all settings but its method's own and its budget."""
         named = zip(self.columns, cell.labels, strict=True)
         return tuple(
-            label for column, label in named if not _is_own(column) and column != "adapter_budget"
+            label for column, label in named if not is_own(column) and column != "adapter_budget"
         )
 
     def budget_of(self, cell: Cell) -> int | None:
@@ -179,7 +179,8 @@ class Collection:
         return dict(zip(self.columns, cell.labels, strict=True)).get("adapter_budget")
 
 
-def _is_own(column: str) -> bool:
+def is_own(column: str) -> bool:
+    """Whether a setting belongs to a method."""
     return column in _OWN or column.startswith("method.")
 
 
@@ -201,11 +202,17 @@ def collect(
     paths: Iterable[Path],
     metric: str | None = None,
     only: Mapping[str, Sequence[str]] | None = None,
+    variants: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Collection:
-    """Read results, of some settings `only` those with one of these values, and gather them."""
+    """Read results, of some settings `only` those with one of these values, and gather them.
+
+    `variants` names their methods (`mambadapter.report.variants.variants_of`).
+    """
+    variants = variants or {}
     runs, unreadable = [], []
     for name, result in (pair for path in sorted(paths) for pair in read_results(path)):
-        run = None if result is None else _run(name, result)
+        names = variants.get(name.rpartition("-")[0], {})
+        run = None if result is None else _run(name, result, names)
         if run is None:
             unreadable.append(name)
         elif "test" in run.result["metrics"]:
@@ -224,7 +231,8 @@ def collect(
         )
     others = (name for name in HEADLINES if name in shared and name != metric)
     runs, repeated = _settle_rates(_with_seeds_in_names(runs))
-    columns = _columns(runs)
+    lists = list(dict.fromkeys(f"method.{key}" for names in variants.values() for key in names))
+    columns = _columns(runs, first=lists)
     grouped: dict[tuple, list[Run]] = defaultdict(list)
     for run in runs:
         grouped[tuple(run.settings.get(column) for column in columns)].append(run)
@@ -232,7 +240,16 @@ def collect(
         Cell(labels, tuple(sorted(group, key=lambda run: _sortable(run.repetition))))
         for labels, group in grouped.items()
     )
-    ordered = tuple(sorted(cells, key=lambda cell: _sortable(cell.labels)))
+    said = dict.fromkeys(name for names in variants.values() for name in names.values())
+    place = {name: number for number, name in enumerate(said)}
+
+    def in_order(cell: Cell) -> tuple:
+        named = zip(columns, cell.labels, strict=True)
+        return _sortable(
+            [place.get(label) if column in lists else label for column, label in named]
+        )
+
+    ordered = tuple(sorted(cells, key=in_order))
     return Collection(columns, ordered, (metric, *others), tuple(unreadable), tuple(repeated))
 
 
@@ -248,12 +265,12 @@ def _with(runs: Sequence[Run], key: str, wanted: Sequence[str]) -> list[Run]:
     return [run for run in runs if str(run.settings.get(key)) in wanted]
 
 
-def _run(name: str, result: Mapping[str, Any]) -> Run | None:
+def _run(name: str, result: Mapping[str, Any], names: Mapping[str, str]) -> Run | None:
     try:
         settings = dict(_flat(result["config"]))
         # Results of before `method` was written have it as the YAML does, below the class.
         method = result.get("method") or next(iter(result["config"]["method"].values()))
-        settings |= {f"method.{key}": value for key, value in method.items()}
+        settings |= {f"method.{key}": value for key, value in [*method.items(), *names.items()]}
         _ = result["metrics"], result["parameters"]["adapted"]
     except (KeyError, TypeError, AttributeError, StopIteration):
         return None
@@ -330,12 +347,12 @@ def _setting(settings: Mapping[str, Any]) -> str:
     return json.dumps(kept, sort_keys=True, default=str)
 
 
-def _columns(runs: Sequence[Run]) -> tuple[str, ...]:
+def _columns(runs: Sequence[Run], first: Sequence[str]) -> tuple[str, ...]:
     """Settings that differ, less those that follow from the ones before."""
     keys = {key for run in runs for key in run.settings} - set(_REPEATED)
-    ordered = [key for key in _FIRST if key in keys]
+    ordered = [key for key in (*first, *_FIRST) if key in keys]
     ordered += sorted(
-        keys - set(_FIRST), key=lambda key: (key == "lr", key.startswith("method."), key)
+        keys - {*first, *_FIRST}, key=lambda key: (key == "lr", key.startswith("method."), key)
     )
     columns: list[str] = []
     for key in ordered:

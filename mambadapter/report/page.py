@@ -21,6 +21,7 @@ from mambadapter.report.tables import (
     to_latex,
     to_markdown,
 )
+from mambadapter.report.variants import variants_of
 
 _CAPTIONS = {
     "scores": "Means with their 95 % intervals, and each run as a dot. On the right: trained parameters, the "
@@ -48,14 +49,16 @@ def write_report(
 ) -> Path:
     """Write ``runs.csv``, ``runs.jsonl``, ``table.md``, ``table.tex``, pictures and ``index.html``.
 
-    Where there are comparisons, also ``differences.md``: all with one method, or the 20 of the smallest p.
+    A `sweep` says what is missing, and names the methods. Where there are comparisons, also
+    ``differences.md``: all with one method, or the 20 of the smallest p.
     """
     paths = set(source.rglob("result.json")) if source.is_dir() else {source}
     # Below a search's result lie those of its candidates, below one over folds those of its folds.
     inner = {
         p for p in paths if any((above / "result.json") in paths for above in list(p.parents)[1:])
     }
-    collection = collect(paths - inner, metric, only)
+    variants = None if sweep is None else variants_of(sweep)
+    collection = collect(paths - inner, metric, only, variants)
     comparisons = compare(collection, against)
     tested = sum(comparison.p == comparison.p for comparison in comparisons)
     shown = comparisons if against else comparisons[:_MOST_DIFFERENCES]

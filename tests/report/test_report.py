@@ -182,6 +182,43 @@ def test_a_report_is_one_whole_page(swept, tmp_path, capsys):
     assert "not in this report" not in page
 
 
+def test_a_sweep_names_the_variants_of_a_method_in_its_order(tmp_path, capsys):
+    """A list that names tasks is left as it is; and of a saved file of runs it is the same."""
+    recipe = write_recipe(tmp_path / "recipes/Fake")
+    body = (
+        "cross:\n"
+        "    variant:\n"
+        "        plain, as published: {adapter: lora}\n"
+        "        a wider one: {adapter: lora, adapter.rank: 64}\n"
+        "        another: {adapter: bottleneck, scan_lr_scale: 0.1}\n"
+        "    task: {easy: {encoder: a}, hard: {encoder: b}}\n"
+        "    seed: [1, 2, 3]\n"
+    )
+    swept = write_sweep(tmp_path / "s.yaml", recipe, tmp_path / "out", body)
+    run_sweep(read_sweep(swept), jobs=2)
+    line = ["report", str(tmp_path / "out"), "--sweep", str(swept), "--against", "a wider one"]
+    assert cli.main(line) == 0
+    report = tmp_path / "out/report"
+    table = (report / "table.md").read_text()
+    header, _, *rows = table.splitlines()[:8]
+    assert header.startswith("| variant | encoder | learning rate |")
+    assert [row.split(" | ")[:2] for row in rows] == [
+        [f"| {variant}", encoder]
+        for variant in ("plain, as published", "a wider one", "another")
+        for encoder in "ab"
+    ]
+    differences = (report / "differences.md").read_text()
+    assert "| a wider one, a | another, a | 3 | +10.0 |" in differences
+    assert (
+        cli.main(["report", str(report / "runs.jsonl"), *line[2:], "--output", str(tmp_path / "r")])
+        == 0
+    )
+    assert (tmp_path / "r/table.md").read_text() == table
+    line[-1] = "a wide one"
+    assert cli.main(line) != 0
+    assert "did you mean 'a wider one'" in capsys.readouterr().err
+
+
 def test_one_method_against_some_others(swept, tmp_path):
     line = [
         "report",
