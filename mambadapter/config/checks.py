@@ -21,8 +21,9 @@ _CALLS = ("!new:", "!name:", "!apply:")
 # Untagged mappings that become the arguments of a call.
 _ARGUMENTS = {"loader_options": "torch.utils.data.DataLoader"}
 
-# What an entry of each menu may hold.
+# What an entry of each menu must hold, and what it may.
 ENTRY_KEYS = {"adapters": ("method", "lr"), "encoders": ("source",)}
+_OPTIONAL = {"adapters": ("scan_lr_scale",), "encoders": tuple(sorted(ENCODER_SETTINGS))}
 
 
 def check_placeholders(tree: CommentedMap, text: str) -> None:
@@ -58,7 +59,7 @@ def check_menus(tree: CommentedMap, folder: Path) -> None:
             path = f"{menu}.{name}"
             if not isinstance(entry, Mapping):
                 raise UserError(f"{path} should be a mapping with {', '.join(keys)}.")
-            known = [*keys, *(sorted(ENCODER_SETTINGS) if menu == "encoders" else ())]
+            known = [*keys, *_OPTIONAL[menu]]
             for key in entry:
                 if key not in known:
                     raise UserError(f"Unknown key '{key}' in {path}; {did_you_mean(key, known)}.")

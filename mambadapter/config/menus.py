@@ -19,11 +19,11 @@ _REFERENCES = ("!ref", "!copy", "!include:", "!applyref:")
 
 
 def choose_method(menu: Mapping[str, Any], name: str) -> Any:
-    """Return the entry of ``adapters.yaml`` that a recipe names."""
+    """Return the entry of ``adapters.yaml`` that a recipe names, whole."""
     name = show(name)
     if name not in menu:
         raise UserError(f"adapter: '{name}' is not on the menu; {did_you_mean(name, menu)}.")
-    return menu[name]
+    return {"scan_lr_scale": 1.0, **menu[name]}
 
 
 def choose_source(menu: Mapping[str, Any], name: str) -> str | dict[str, Any]:

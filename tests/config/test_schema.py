@@ -92,3 +92,19 @@ def test_hours_are_of_each_split(hours):
         load_experiment(arguments, contract("ctc"))
     arguments[-1] = "--hours.train=2.63"
     assert load_experiment(arguments, contract("ctc")).hparams["hours"]["train"] == 2.63
+
+
+@pytest.mark.parametrize(
+    ("given", "scale"),
+    [
+        ("--adapter=mambadapter", 1.0),
+        ("--adapter=mambadapter_longconv", 0.1),
+        ("--adapter=mambadapter_longconv --scan_lr_scale=0.5", 0.5),
+        ("--adapter=mambadapter_longconv --adapter.scan_lr_scale=0.3", 0.3),
+        ("--adapter=lora", 1.0),
+    ],
+)
+def test_an_entry_of_the_menu_may_give_the_scan_a_rate(given, scale):
+    arguments = [str(YAMLS["classification"]), "--data_folder=/data", *given.split()]
+    config = load_experiment(arguments, contract("classification")).config
+    assert config["parameter_groups"]["scan"]["lr"] == pytest.approx(scale * config["lr"])

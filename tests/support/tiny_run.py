@@ -56,7 +56,8 @@ def optimisation(lr, head_lr=None):
     """The settings of every Brain's optimiser, as `hparams/tasks/common.yaml` gives a recipe's."""
     common = YAML().load(Path(__file__).parents[2] / "hparams/tasks/common.yaml")
     stream = io.StringIO()
-    YAML().dump({"lr": lr, **{key: common[key] for key in OPTIMISATION}}, stream)
+    chosen = {"lr": lr, "scan_lr_scale": 1.0}  # of a menu
+    YAML().dump({"chosen": chosen, "lr": lr, **{key: common[key] for key in OPTIMISATION}}, stream)
     return load_hyperpyyaml(stream.getvalue(), {"head_lr": head_lr} if head_lr else None)
 
 
