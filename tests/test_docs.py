@@ -23,6 +23,7 @@ from mambadapter.methods import MENU
 from mambadapter.report.collect import collect, read_results
 from mambadapter.report.significance import compare
 from mambadapter.report.tables import differences_to_markdown, to_markdown
+from mambadapter.report.variants import variants_of
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -222,7 +223,8 @@ def test_docstring_examples(name):
 def test_tables_are_reports_of_saved_runs(document, command, monkeypatch):
     monkeypatch.chdir(ROOT)
     arguments = cli.parser().parse_args(shlex.split(command, comments=True)[1:])
-    collection = collect([arguments.source], only=dict(arguments.only))
+    variants = arguments.sweep and variants_of(read_sweep(arguments.sweep))
+    collection = collect([arguments.source], only=dict(arguments.only), variants=variants)
     text = document.read_text()
     assert to_markdown(collection) in text
     if arguments.against:
