@@ -61,8 +61,8 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"Wrote {page}, and beside it the runs, the table and the pictures in several formats.")
 
 
-def _wanted(text: str) -> tuple[str, list[str]]:
+def _wanted(text: str) -> tuple[str, str]:
     key, equals, values = text.partition("=")
     if not equals or not values:
         raise argparse.ArgumentTypeError(f"'{text}' should be SETTING=VALUE,VALUE")
-    return key, values.split(",")
+    return key, values

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,13 @@ class _Reached(Exception):
         self.hidden = hidden
 
 
+class _End(nn.Module):
+    """Stands where a layer would read what is frozen: itself it may be compiled, and could not raise."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> None:
+        raise _Reached(hidden_input(args, kwargs))
+
+
 class FrozenPart:
     """An encoder in two halves: what is frozen, and what stands on it.
 
@@ -79,7 +86,8 @@ class FrozenPart:
         self._capturing = True
         try:
             inputs = self.encoder.frontend.inputs(wavs, samples)
-            output = self.encoder.backbone(**inputs, output_hidden_states=self.ends == ALL)
+            with self._cut():
+                output = self.encoder.backbone(**inputs, output_hidden_states=self.ends == ALL)
         except _Reached as reached:
             return (reached.hidden,)
         finally:
@@ -99,7 +107,7 @@ class FrozenPart:
         if isinstance(self.ends, int):
             self._clips, self.injects = clips, True
             try:
-                with _without_layers(self.encoder.backbone, self.ends):
+                with _layers(self.encoder.backbone, lambda layers: layers[self.ends :]):
                     return self.encoder.run(
                         **self.encoder.frontend.inputs(wavs, samples, blank=True)
                     )
@@ -112,6 +120,12 @@ class FrozenPart:
         if self.ends == FINAL_NORM:
             return final_norm(self.encoder.backbone)(padded)
         return self.encoder.branches["layers"](padded.unbind(1))
+
+    def _cut(self) -> AbstractContextManager[None]:
+        """Let no Transformer layer above what is frozen run."""
+        if isinstance(self.ends, int):
+            return _layers(self.encoder.backbone, lambda layers: [*layers[: self.ends], _End()])
+        return nullcontext()
 
     def _enter(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         hidden = hidden_input(args, kwargs)
@@ -257,11 +271,13 @@ def _entry(backbone: PreTrainedModel, ends: End) -> nn.Module:
 
 
 @contextmanager
-def _without_layers(backbone: PreTrainedModel, first: int) -> Iterator[None]:
-    """Let the backbone run without the Transformer layers below this one."""
+def _layers(
+    backbone: PreTrainedModel, chosen: Callable[[nn.ModuleList], Iterable[nn.Module]]
+) -> Iterator[None]:
+    """Let the backbone run with other Transformer layers than its own."""
     path, _, name = layout_of(backbone).layers.rpartition(".")
     holder, layers = backbone.get_submodule(path), transformer_layers(backbone)
-    setattr(holder, name, layers[first:])
+    setattr(holder, name, nn.ModuleList(chosen(layers)))
     try:
         yield
     finally:

@@ -109,8 +109,7 @@ class MambAdapters(SharedProjections):
         ``adapted`` trains the LayerNorm in front of each adapted sub-layer and the final one, which
         is what the paper counts. ``none`` trains none.
     last_layers : int or None
-        How many Transformer layers are adapted, counted from the last; None: all, as in the paper. What lies
-        below them need be computed once for each clip only.
+        How many Transformer layers are adapted, counted from the last; None: all, as in the paper.
 
     Raises
     ------

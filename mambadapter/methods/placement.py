@@ -27,8 +27,9 @@ def adapted_layers(encoder: AdaptedStack, last_layers: int | None) -> range:
     """The indices of the last so many Transformer layers; None: of all."""
     depth = len(encoder.layers)
     if last_layers is not None and last_layers > depth:
+        part = "decoder" if encoder.causal else "encoder"
         raise UserError(
-            f"last_layers={last_layers} is impossible: this encoder has {depth} layers; null is all of them."
+            f"last_layers={last_layers} is impossible: this {part} has {depth} layers; null is all of them."
         )
     return range(0 if last_layers is None else depth - last_layers, depth)
 

@@ -25,6 +25,9 @@ _DERIVED = {name for name, key in KEYS.items() if key.report == "derived"}
 # Settings that belong to a method, beside its own knobs: how it is trained.
 _OWN = {"adapter", "lr", "head_lr", "norm_lr_scale", "scan_lr_scale"}
 
+# Where the settings of a method and the names that a sweep's file has for it begin, so that no two are alike.
+METHOD, VARIANT = "method.", "variant."
+
 # Of its knobs those that a budget sets.
 SIZES = {"method.rank", "method.prompts", "method.length"}
 
@@ -157,7 +160,7 @@ class Collection:
             elif label is not None:
                 whole = isinstance(label, int) and not isinstance(label, bool)
                 shown = f"{label:,}" if whole else f"{label}"
-                parts.append(f"{column.removeprefix('method.')} {shown}")
+                parts.append(f"{heading(column)} {shown}")
         return ", ".join(parts)
 
     def method_of(self, cell: Cell) -> str:
@@ -181,7 +184,12 @@ class Collection:
 
 def is_own(column: str) -> bool:
     """Whether a setting belongs to a method."""
-    return column in _OWN or column.startswith("method.")
+    return column in _OWN or column.startswith((METHOD, VARIANT))
+
+
+def heading(column: str) -> str:
+    """What a column is called."""
+    return column.removeprefix(METHOD).removeprefix(VARIANT)
 
 
 def read_results(path: Path) -> Iterator[tuple[str, dict[str, Any] | None]]:
@@ -201,18 +209,24 @@ def read_results(path: Path) -> Iterator[tuple[str, dict[str, Any] | None]]:
 def collect(
     paths: Iterable[Path],
     metric: str | None = None,
-    only: Mapping[str, Sequence[str]] | None = None,
+    only: Mapping[str, str] | None = None,
     variants: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Collection:
-    """Read results, of some settings `only` those with one of these values, and gather them.
+    """Read results, of some settings `only` those with one of these values, by commas, and gather them.
 
-    `variants` names their methods (`mambadapter.report.variants.variants_of`).
+    `variants` names their methods (`mambadapter.report.variants.variants_of`); a run that is not among them
+    goes by the name of its adapter.
     """
     variants = variants or {}
+    lists = list(dict.fromkeys(key for names in variants.values() for key in names))
     runs, unreadable = [], []
     for name, result in (pair for path in sorted(paths) for pair in read_results(path)):
-        names = variants.get(name.rpartition("-")[0], {})
-        run = None if result is None else _run(name, result, names)
+        run = None if result is None else _run(name, result)
+        if run is not None and lists:
+            adapter = dict.fromkeys(lists, run.settings.get("adapter"))
+            names = variants.get(without_digest(name), adapter)
+            named = {f"{VARIANT}{key}": names[key] for key in lists}
+            run = replace(run, settings={**run.settings, **named})
         if run is None:
             unreadable.append(name)
         elif "test" in run.result["metrics"]:
@@ -231,8 +245,7 @@ def collect(
         )
     others = (name for name in HEADLINES if name in shared and name != metric)
     runs, repeated = _settle_rates(_with_seeds_in_names(runs))
-    lists = list(dict.fromkeys(f"method.{key}" for names in variants.values() for key in names))
-    columns = _columns(runs, first=lists)
+    columns = _columns(runs, first=[f"{VARIANT}{key}" for key in lists])
     grouped: dict[tuple, list[Run]] = defaultdict(list)
     for run in runs:
         grouped[tuple(run.settings.get(column) for column in columns)].append(run)
@@ -246,31 +259,42 @@ def collect(
     def in_order(cell: Cell) -> tuple:
         named = zip(columns, cell.labels, strict=True)
         return _sortable(
-            [place.get(label) if column in lists else label for column, label in named]
+            [
+                place.get(label, label) if column.startswith(VARIANT) else label
+                for column, label in named
+            ]
         )
 
     ordered = tuple(sorted(cells, key=in_order))
     return Collection(columns, ordered, (metric, *others), tuple(unreadable), tuple(repeated))
 
 
-def _with(runs: Sequence[Run], key: str, wanted: Sequence[str]) -> list[Run]:
+def without_digest(name: str) -> str:
+    """The name of a sweep's run in front of the digest of its settings."""
+    return name.rpartition("-")[0]
+
+
+def _with(runs: Sequence[Run], key: str, text: str) -> list[Run]:
     """The runs that have one of these values, as texts, of a setting; each value is one of some run."""
     known = {name for run in runs for name in run.settings}
-    if key not in known:
+    called = {heading(name): name for name in sorted(known, key=lambda name: heading(name) == name)}
+    if key not in known | called.keys():
         raise UserError(f"--only: there is no setting '{key}'; {did_you_mean(key, known)}.")
+    key = key if key in known else called[key]
     values = {str(run.settings.get(key)) for run in runs}
+    wanted = [text] if text in values else text.split(",")
     for value in wanted:
         if value not in values:
             raise UserError(f"--only: no run has {key} '{value}'; {did_you_mean(value, values)}.")
     return [run for run in runs if str(run.settings.get(key)) in wanted]
 
 
-def _run(name: str, result: Mapping[str, Any], names: Mapping[str, str]) -> Run | None:
+def _run(name: str, result: Mapping[str, Any]) -> Run | None:
     try:
         settings = dict(_flat(result["config"]))
         # Results of before `method` was written have it as the YAML does, below the class.
         method = result.get("method") or next(iter(result["config"]["method"].values()))
-        settings |= {f"method.{key}": value for key, value in [*method.items(), *names.items()]}
+        settings |= {f"{METHOD}{key}": _hashable(value) for key, value in method.items()}
         _ = result["metrics"], result["parameters"]["adapted"]
     except (KeyError, TypeError, AttributeError, StopIteration):
         return None
@@ -281,6 +305,10 @@ def _run(name: str, result: Mapping[str, Any], names: Mapping[str, str]) -> Run 
     if settings.get("head_lr") == settings.get("lr"):
         settings.pop("head_lr", None)  # it is the method's, and no setting beside it
     return Run(name, result, settings)
+
+
+def _hashable(value: Any) -> Any:
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _flat(node: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
@@ -352,7 +380,7 @@ def _columns(runs: Sequence[Run], first: Sequence[str]) -> tuple[str, ...]:
     keys = {key for run in runs for key in run.settings} - set(_REPEATED)
     ordered = [key for key in (*first, *_FIRST) if key in keys]
     ordered += sorted(
-        keys - {*first, *_FIRST}, key=lambda key: (key == "lr", key.startswith("method."), key)
+        keys - {*first, *_FIRST}, key=lambda key: (key == "lr", key.startswith(METHOD), key)
     )
     columns: list[str] = []
     for key in ordered:

@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mambadapter.cost import Cost
 from mambadapter.metrics.names import HEADLINES
-from mambadapter.report.collect import SIZES, Cell, Collection
+from mambadapter.report.collect import SIZES, Cell, Collection, heading
 from mambadapter.report.ranks import Ranking, rank
 
 # Ten colours that people who see few colours can tell apart, by lightness too (Petroff 2021, arXiv
@@ -291,7 +291,7 @@ def heat_map(collection: Collection, across: str, down: str) -> Figure:
     axes.set(
         xticks=range(len(columns)), xticklabels=[f"{column:,}" for column in columns],
         yticks=range(len(rows)), yticklabels=[f"{row:,}" for row in rows],
-        xlabel=across.removeprefix("method."), ylabel=down.removeprefix("method."),
+        xlabel=heading(across), ylabel=heading(down),
     )  # fmt: skip
     middle = np.nanmean(table)
     for (row, column), value in np.ndenumerate(table):

@@ -21,7 +21,7 @@ from mambadapter.report.tables import (
     to_latex,
     to_markdown,
 )
-from mambadapter.report.variants import variants_of
+from mambadapter.report.variants import missing_of, variants_of
 
 _CAPTIONS = {
     "scores": "Means with their 95 % intervals, and each run as a dot. On the right: trained parameters, the "
@@ -45,7 +45,7 @@ def write_report(
     metric: str | None = None,
     sweep: Sweep | None = None,
     against: str | None = None,
-    only: Mapping[str, Sequence[str]] | None = None,
+    only: Mapping[str, str] | None = None,
 ) -> Path:
     """Write ``runs.csv``, ``runs.jsonl``, ``table.md``, ``table.tex``, pictures and ``index.html``.
 
@@ -69,7 +69,8 @@ def write_report(
     (output / "table.tex").write_text(to_latex(collection), encoding="utf-8")
     if shown:
         (output / "differences.md").write_text(differences_to_markdown(collection, shown), "utf-8")
-    missing = [] if sweep is None else [trial.name for trial in sweep.trials() if not trial.done]
+    read = {run.name for cell in collection.cells for run in cell.runs}
+    missing = [] if sweep is None else missing_of(sweep, read)
     with letters():
         figures = draw_all(collection)
         for name, figure in figures.items():

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from mambadapter.metrics.names import HEADLINES
-from mambadapter.report.collect import Cell, Collection
+from mambadapter.report.collect import Cell, Collection, heading
 from mambadapter.report.significance import Comparison
 
 MARK = "\\* the best mean of those over at least two seeds."
@@ -53,7 +53,7 @@ def rows_of(collection: Collection) -> tuple[list[str], list[list[str]]]:
     The best mean of each recipe is marked with ``*``, of those over at least two seeds: one is no evidence.
     """
     header = [
-        *(column.removeprefix("method.") for column in collection.columns),
+        *(heading(column) for column in collection.columns),
         *([] if "lr" in collection.columns else ["learning rate"]),
         "trained without head",
         "mean over",

@@ -140,6 +140,16 @@ def test_layers_that_are_not_adapted_are_computed_once(
         torch.testing.assert_close(grad, again, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("any_encoder_folder", ["wav2vec2", "whisper"], indirect=True)
+def test_it_ends_in_front_of_a_compiled_layer(any_encoder_folder, tmp_path):
+    encoder, head = build(any_encoder_folder, LoRA(last_layers=1))
+    moved(encoder)
+    expected = outputs(copy.deepcopy(encoder), head)
+    encoder.keep_frozen(tmp_path, 1e9)
+    encoder.layers[1].compile(backend="eager", fullgraph=True)
+    torch.testing.assert_close(outputs(encoder, head), expected, rtol=1e-3, atol=1e-5)
+
+
 def test_methods_share_it_and_encoders_do_not(encoder_folders, tmp_path):
     counts = []
     for family, name in [

@@ -19,6 +19,7 @@ from mambadapter.experiments.sweep_file import read_sweep
 from mambadapter.report.collect import collect, read_results
 from mambadapter.report.significance import compare
 from mambadapter.report.tables import to_csv, to_latex, to_markdown
+from mambadapter.report.variants import variants_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -214,9 +215,58 @@ def test_a_sweep_names_the_variants_of_a_method_in_its_order(tmp_path, capsys):
         == 0
     )
     assert (tmp_path / "r/table.md").read_text() == table
+    assert "not in this report" not in (tmp_path / "r/index.html").read_text()
+    only = ["--only", "variant=plain, as published"]
+    assert (
+        cli.main(
+            [
+                "report",
+                str(report / "runs.jsonl"),
+                *line[2:4],
+                *only,
+                "--output",
+                str(tmp_path / "r"),
+            ]
+        )
+        == 0
+    )
+    assert len((tmp_path / "r/runs.csv").read_text().splitlines()) == 1 + 6
     line[-1] = "a wide one"
     assert cli.main(line) != 0
     assert "did you mean 'a wider one'" in capsys.readouterr().err
+
+
+def test_runs_that_a_sweep_does_not_name_go_by_their_adapter(tmp_path):
+    runs = [
+        {**result(adapter, seed, 0.5, rank=rank), "name": f"Fake-{name}-{seed}-0123abcd"}
+        for adapter, rank, name in (
+            ("lora", 4, "small"),
+            ("lora", 8, "big"),
+            ("bottleneck", 8, "other"),
+        )
+        for seed in (1, 2)
+    ]
+    (tmp_path / "runs.jsonl").write_text("".join(json.dumps(run) + "\n" for run in runs))
+    names = {f"Fake-{name}-{seed}": {"rank": name} for name in ("small", "big") for seed in (1, 2)}
+    found = collect([tmp_path / "runs.jsonl"], variants=names)
+    assert [cell.labels for cell in found.cells] == [("small",), ("big",), ("bottleneck",)]
+    assert to_markdown(found).startswith("| rank | learning rate |")
+
+
+def test_settings_that_are_lists_set_runs_apart(tmp_path):
+    runs = [result("lora", seed, 0.5) for seed in (1, 2, 1, 2)]
+    for run, targets in zip(runs, (["q"], ["q"], ["q", "v"], ["q", "v"]), strict=True):
+        run["method"]["targets"] = targets
+    found = collect(write(tmp_path, *runs))
+    assert [cell.labels for cell in found.cells] == [("q",), ("q, v",)]
+
+
+def test_variants_that_are_called_the_same_are_refused(tmp_path):
+    recipe = write_recipe(tmp_path / "recipes/Fake")
+    body = "cross: {variant: {a 1/2: {adapter: lora}, b 1/2: {adapter: dora}}, seed: [1]}\n"
+    sweep = read_sweep(write_sweep(tmp_path / "s.yaml", recipe, tmp_path / "out", body))
+    with pytest.raises(UserError, match="both called 'Fake-2-1'"):
+        variants_of(sweep)
 
 
 def test_one_method_against_some_others(swept, tmp_path):
