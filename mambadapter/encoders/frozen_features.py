@@ -239,6 +239,12 @@ class _Skippable:
         return self.compute(*args, **kwargs)
 
 
+def changed_modules(backbone: PreTrainedModel) -> set[nn.Module]:
+    """Those that a `FrozenPart` may give hooks, or a forward of its own."""
+    blank = (backbone.get_submodule(path) for path in family_of(backbone.config).blanks)
+    return {outer_norm(backbone), final_norm(backbone), *blank}
+
+
 def frozen_until(encoder: "AdaptedEncoder") -> End | None:
     """Where what training does not change ends; None if nothing of the encoder stays as it is."""
     backbone = encoder.backbone

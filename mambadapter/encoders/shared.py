@@ -13,7 +13,7 @@ from transformers import AutoModel
 from mambadapter.encoders.adapted import AdaptedEncoder
 from mambadapter.encoders.families import encoder_of, frontend_of
 from mambadapter.encoders.frontend import Frontend
-from mambadapter.encoders.frozen_features import FrozenPart, frozen_until
+from mambadapter.encoders.frozen_features import FrozenPart, changed_modules, frozen_until
 from mambadapter.encoders.linear import compute_faster
 from mambadapter.encoders.loading import folder_or_hub, read_checkpoint, read_preprocessor
 from mambadapter.encoders.speech_to_text import (
@@ -74,7 +74,7 @@ class SharedCheckpoint:
         base = getattr(model, model.base_model_prefix, model) if self.whole else model
         adapted = AdaptedEncoder(encoder_of(base), method, self._frontend(settings))
         self._own_what_learns(adapted)
-        self._share_untouched(model)
+        self._share_untouched(model, adapted)
         return adapted
 
     def whisper(
@@ -85,7 +85,7 @@ class SharedCheckpoint:
         model = self._copy()
         whisper = adapt_whisper(model, frontend, self._tokenizer, language, method, adapt)
         self._own_what_learns(nn.ModuleList([whisper.encoder, whisper.decoder]))
-        self._share_untouched(model)
+        self._share_untouched(model, whisper.encoder)
         return whisper
 
     def share_features(self, encoder: AdaptedEncoder) -> None:
@@ -119,13 +119,19 @@ class SharedCheckpoint:
                     setattr(module, name, copied)
         self._model.requires_grad_(False)
 
-    def _share_untouched(self, model: nn.Module) -> None:
-        """Put the checkpoint's own modules where the copy is alike: objects take more than small adapters."""
+    def _share_untouched(self, model: nn.Module, encoder: AdaptedEncoder) -> None:
+        """Put the checkpoint's own modules where the copy is alike: objects take more than small adapters.
+
+        Not those that an encoder may hook later: the next copy would copy its hooks, and it behind them.
+        """
         originals = dict(self._model.named_modules())
+        own = changed_modules(encoder.backbone)
         for prefix, parent in model.named_modules():
             for name, module in parent._modules.items():
                 original = originals.get(f"{prefix}.{name}" if prefix else name)
-                if module is not None and original is not None and _alike(module, original):
+                if module is None or original is None or module in own:
+                    continue
+                if _alike(module, original):
                     parent._modules[name] = original
 
 

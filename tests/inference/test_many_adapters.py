@@ -1,5 +1,7 @@
 """Many adapters over one frozen encoder: as if each were alone, and no heavier than they are."""
 
+import gc
+
 import numpy as np
 import pytest
 import soundfile as sf
@@ -8,10 +10,12 @@ from support.contract import moved
 from support.models import build
 
 from mambadapter import UserError, cli, load_adapter
+from mambadapter.encoders import AdaptedEncoder
+from mambadapter.encoders.shared import SharedCheckpoint
 from mambadapter.encoders.speech_to_text import load_speech_to_text
 from mambadapter.encoders.trained import trained_tensors
 from mambadapter.inference import save_package, save_whisper_package
-from mambadapter.methods import MENU, LoRA
+from mambadapter.methods import MENU, LinearProbe, LoRA, MambAdapters
 from mambadapter.text import TextRules
 
 LABELS = list("abc")
@@ -96,6 +100,29 @@ def test_many_add_no_more_than_their_size(encoder_folders, tmp_path):
         {id(m) for m in model._readers[name].encoder.backbone.modules()} for name in ("1", "2")
     )
     assert len(one & other) > len(one) / 2  # what nothing was done to is there once
+
+
+@pytest.mark.parametrize(
+    ("family", "method"),
+    [
+        ("wav2vec2", MambAdapters(norms="none")),
+        ("wav2vec2", LinearProbe(norms="none")),
+        ("whisper", MambAdapters(norms="none", last_layers=1)),
+    ],
+    ids=str,
+)
+def test_none_keeps_copies_of_the_others(encoder_folders, family, method):
+    """Hooks on a module that all share would be copied with it, and the encoders that they are of."""
+
+    def alive():
+        gc.collect()
+        return sum(isinstance(one, AdaptedEncoder) for one in gc.get_objects())
+
+    before, checkpoint, encoders = alive(), SharedCheckpoint(encoder_folders[family]), []
+    for number in range(1, 5):
+        encoders.append(checkpoint.encoder(method, {}))
+        checkpoint.share_features(encoders[-1])
+        assert alive() - before == number
 
 
 def test_a_timeline_is_computed_once_for_all(encoder_folders, tmp_path, clips):
