@@ -43,8 +43,8 @@ class _Reached(Exception):
         self.hidden = hidden
 
 
-class _End(nn.Module):
-    """Stands where a layer would read what is frozen: itself it may be compiled, and could not raise."""
+class _Stop(nn.Module):
+    """Stands in for the layer that reads what is frozen, which may be compiled and then cannot raise."""
 
     def forward(self, *args: Any, **kwargs: Any) -> None:
         raise _Reached(hidden_input(args, kwargs))
@@ -124,7 +124,7 @@ class FrozenPart:
     def _cut(self) -> AbstractContextManager[None]:
         """Let no Transformer layer above what is frozen run."""
         if isinstance(self.ends, int):
-            return _layers(self.encoder.backbone, lambda layers: [*layers[: self.ends], _End()])
+            return _layers(self.encoder.backbone, lambda layers: [*layers[: self.ends], _Stop()])
         return nullcontext()
 
     def _enter(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
