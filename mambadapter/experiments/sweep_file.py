@@ -107,7 +107,7 @@ class Sweep:
     def chosen(self) -> list[tuple[str, dict[str, Any]]]:
         """Of each run the name of its folder without the digest, and its values of the lists."""
         return [
-            (self._trial(recipe, values, changes).name.rpartition("-")[0], values)
+            (without_digest(self._trial(recipe, values, changes).name), values)
             for recipe in self.recipes
             for values, changes in self._crossed(recipe.name)
         ]
@@ -145,6 +145,11 @@ class Sweep:
         return Trial(
             name, recipe, changes, output, self.hparams, self.script, processes=self.processes
         )
+
+
+def without_digest(name: str) -> str:
+    """The name of a run's folder in front of the digest of its settings."""
+    return name.rpartition("-")[0]
 
 
 @dataclass(frozen=True)

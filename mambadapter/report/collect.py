@@ -10,6 +10,7 @@ from typing import Any
 
 from mambadapter.config.schema import KEYS
 from mambadapter.errors import UserError, did_you_mean
+from mambadapter.experiments.sweep_file import without_digest
 from mambadapter.metrics.intervals import mean_and_half_width
 from mambadapter.metrics.names import HEADLINES, headline
 
@@ -267,11 +268,6 @@ def collect(
 
     ordered = tuple(sorted(cells, key=in_order))
     return Collection(columns, ordered, (metric, *others), tuple(unreadable), tuple(repeated))
-
-
-def without_digest(name: str) -> str:
-    """The name of a sweep's run in front of the digest of its settings."""
-    return name.rpartition("-")[0]
 
 
 def _with(runs: Sequence[Run], key: str, text: str) -> list[Run]:

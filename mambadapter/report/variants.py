@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 from mambadapter.errors import UserError
-from mambadapter.experiments.sweep_file import Sweep
-from mambadapter.report.collect import is_own, without_digest
+from mambadapter.experiments.sweep_file import Sweep, without_digest
+from mambadapter.report.collect import is_own
 
 
 def variants_of(sweep: Sweep) -> dict[str, dict[str, str]]:

@@ -120,9 +120,7 @@ def test_where_it_ends(any_encoder_folder, name, ends):
     indirect=["any_encoder_folder"],
     ids=str,
 )
-def test_layers_that_are_not_adapted_are_computed_once(
-    any_encoder_folder, method, ends, tmp_path, monkeypatch
-):
+def test_layers_that_are_not_adapted_are_computed_once(any_encoder_folder, method, ends, tmp_path):
     encoder, head = build(any_encoder_folder, method)
     moved(encoder)
     assert frozen_until(encoder) == ends
