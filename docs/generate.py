@@ -3,9 +3,14 @@
 What stands between ``<!-- name -->`` and ``<!-- end -->`` is made by the function of that name.
 """
 
+import json
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
 
 from mambadapter.budget.count import counter
 from mambadapter.methods import MENU
@@ -28,7 +33,37 @@ def methods() -> str:
     return "\n".join(rows)
 
 
-GENERATED: dict[str, Callable[[], str]] = {"methods": methods}
+def rates() -> str:
+    """The menu's rate of every method beside those that its tries on validation data chose, task by task."""
+    saved = sorted(DOCS.parent.glob("recipes/*/saved_runs/evidence_*.jsonl"))
+    menu = YAML().load(MENU_FILE.read_text(encoding="utf-8"))
+    tasks = {path: path.stem.removeprefix("evidence_").replace("_", " ") for path in saved}
+    chosen: dict[tuple[str, Path], dict[int, float]] = {}  # a method's on a task, by parameters
+    for path in saved:
+        for run in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+            if as_in_the_menu(run):
+                of_task = chosen.setdefault((run["config"]["adapter"], path), {})
+                of_task[run["parameters"]["adapted"]] = run["lr"]
+    rows = [
+        f"| `--adapter` | the menu's | {' | '.join(tasks.values())} |",
+        "|---|---:|" + "---:|" * len(tasks),
+    ]
+    for name in dict.fromkeys(name for name in MENU for path in saved if (name, path) in chosen):
+        found = [chosen.get((name, path), {}) for path in saved]
+        cells = [", ".join(str(rate) for _, rate in sorted(one.items())) for one in found]
+        rows.append(f"| `{name}` | {menu[name]['lr']} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def as_in_the_menu(run: dict[str, Any]) -> bool:
+    """Whether a run had the menu's settings, but for its size; older runs lack those that came later."""
+    method = MENU[run["config"]["adapter"]]
+    entry = json.loads(json.dumps(asdict(method)))  # with lists for tuples, as saved
+    settings = run["method"].keys() - {"name", method.size}
+    return all(entry[key] == run["method"][key] for key in settings)
+
+
+GENERATED: dict[str, Callable[[], str]] = {"methods": methods, "rates": rates}
 
 
 def up_to_date(text: str) -> str:
