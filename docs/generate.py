@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from mambadapter.budget.count import counter
 from mambadapter.methods import MENU
 from mambadapter.methods.menu import MENU_FILE
+from mambadapter.report.collect import read_results
 
 DOCS = Path(__file__).parent
 
@@ -40,8 +41,8 @@ def rates() -> str:
     tasks = {path: path.stem.removeprefix("evidence_").replace("_", " ") for path in saved}
     chosen: dict[tuple[str, Path], dict[int, float]] = {}  # a method's on a task, by parameters
     for path in saved:
-        for run in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
-            if as_in_the_menu(run):
+        for _, run in read_results(path):
+            if run and as_in_the_menu(run):
                 of_task = chosen.setdefault((run["config"]["adapter"], path), {})
                 of_task[run["parameters"]["adapted"]] = run["lr"]
     rows = [
