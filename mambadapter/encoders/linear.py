@@ -50,12 +50,12 @@ def onednn_linear(self: nn.Linear, hidden: Tensor) -> Tensor:
     return _FrozenLinear.apply(hidden, self.weight, self.bias)
 
 
-def scaled_linear(linear: nn.Linear, weight: Tensor | float, bias: Tensor | float) -> nn.Linear:
-    """A frozen copy of a dense layer, its weight and its bias multiplied."""
-    copy = nn.Linear(linear.in_features, linear.out_features, device="meta").requires_grad_(False)
-    copy.weight = nn.Parameter(weight * linear.weight, requires_grad=False)
-    copy.bias = nn.Parameter(bias * linear.bias, requires_grad=False)
-    return copy
+def frozen_linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """A frozen dense layer of this (out, in) weight and (out,) bias."""
+    linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    linear.weight = nn.Parameter(weight, requires_grad=False)
+    linear.bias = nn.Parameter(bias, requires_grad=False)
+    return linear
 
 
 def compute_faster(backbone: nn.Module) -> None:

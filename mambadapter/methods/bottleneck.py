@@ -9,12 +9,7 @@ from torch import Tensor, nn
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.methods.base import register
-from mambadapter.methods.projections import (
-    ProjectedBranch,
-    ProjectingMethod,
-    project_down,
-    project_up,
-)
+from mambadapter.methods.projections import ProjectedBranch, ProjectingMethod
 from mambadapter.validators import one_of
 
 ACTIVATIONS: dict[str, Callable[..., Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
@@ -31,21 +26,16 @@ class Bottleneck(ProjectedBranch):
         dropout: float = 0.1,
         input_scale: Tensor | None = None,
     ) -> None:
-        super().__init__()
-        self.register_buffer("input_scale", input_scale, persistent=False)
-        self.down = nn.Linear(width, rank)
+        super().__init__(nn.Linear(width, rank), nn.Linear(rank, width), input_scale=input_scale)
         self.activation = ACTIVATIONS[activation]
         self.dropout = nn.Dropout(dropout)
-        self.up = nn.Linear(rank, width)
 
     def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute the branch's contribution.
 
         Shapes: `hidden` (B, T, d), `lengths` (B,); returns (B, T, d).
         """
-        low = project_down(hidden, self.down, self.input_scale)
-        low = self.dropout(self.activation(low))
-        return project_up(low, self.up, None, self.input_scale)
+        return self.out(self.dropout(self.activation(self.low(hidden))))
 
 
 @register

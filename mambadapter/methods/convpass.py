@@ -10,12 +10,7 @@ from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.methods.base import register
 from mambadapter.methods.convolution import TimeConvolution
-from mambadapter.methods.projections import (
-    ProjectedBranch,
-    ProjectingMethod,
-    project_down,
-    project_up,
-)
+from mambadapter.methods.projections import ProjectedBranch, ProjectingMethod
 from mambadapter.validators import odd
 
 
@@ -34,12 +29,9 @@ class Convpass(ProjectedBranch):
         causal: bool = False,
         input_scale: Tensor | None = None,
     ) -> None:
-        super().__init__()
-        self.register_buffer("input_scale", input_scale, persistent=False)
-        self.down = nn.Linear(width, rank)
+        super().__init__(nn.Linear(width, rank), nn.Linear(rank, width), input_scale=input_scale)
         self.convolution = TimeConvolution(rank, kernel_size, causal)
         self.dropout = nn.Dropout(dropout)
-        self.up = nn.Linear(rank, width)
         self.convolution.start_as_identity()
 
     def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -47,12 +39,11 @@ class Convpass(ProjectedBranch):
 
         Shapes: `hidden` (B, T, d), `lengths` (B,); returns (B, T, d).
         """
-        low = F.gelu(project_down(hidden, self.down, self.input_scale))
+        low = F.gelu(self.low(hidden))
         if lengths is not None:
             # The convolution must find beyond a clip's end what it finds beyond the batch's: zeros.
             low = low.masked_fill(~frame_mask(lengths, hidden.shape[1])[..., None], 0.0)
-        low = self.dropout(F.gelu(self.convolution(low)))
-        return project_up(low, self.up, None, self.input_scale)
+        return self.out(self.dropout(F.gelu(self.convolution(low))))
 
 
 @register

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from mambadapter.methods.base import register
-from mambadapter.methods.projections import ProjectedBranch, project_down, project_up
+from mambadapter.methods.batch_norm import FrameBatchNorm
+from mambadapter.methods.projections import ProjectedBranch
 from mambadapter.methods.shared_projections import Projections, SharedProjections
 
 
@@ -23,21 +24,17 @@ class IdentityBottleneck(ProjectedBranch):
         alpha: nn.Parameter | None = None,
         dropout: float = 0.1,
         input_scale: Tensor | None = None,
+        batch_norm: FrameBatchNorm | None = None,
     ) -> None:
-        super().__init__()
-        self.down = down
-        self.register_buffer("input_scale", input_scale, persistent=False)
+        super().__init__(down, up, alpha, input_scale, batch_norm)
         self.dropout = nn.Dropout(dropout)
-        self.up = up
-        self.alpha = alpha
 
     def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute the branch's contribution.
 
         Shapes: `hidden` (B, T, d), `lengths` (B,); returns (B, T, d).
         """
-        low = project_down(hidden, self.down, self.input_scale)
-        return project_up(self.dropout(low), self.up, self.alpha, self.input_scale)
+        return self.out(self.dropout(self.low(hidden, lengths)))
 
 
 @register
@@ -49,7 +46,7 @@ class IdentityBottlenecks(SharedProjections):
 
     Parameters
     ----------
-    placement, rank, shared, insertion, alpha, dropout, norms, last_layers, scaled_projections
+    placement, rank, shared, insertion, alpha, dropout, norms, last_layers, scaled_projections, batch_norm
         As in `MambAdapters`; the dropout is between the projections.
     initialisation : str
         Of the projections: ``unit_variance`` or ``official``, as in `MambAdapters`.
@@ -67,5 +64,5 @@ class IdentityBottlenecks(SharedProjections):
 
     def around(self, projections: Projections) -> IdentityBottleneck:
         """Make a branch around these projections."""
-        down, up, alpha, input_scale = projections
-        return IdentityBottleneck(down, up, alpha, self.dropout, input_scale)
+        down, up, alpha, input_scale, batch_norm = projections
+        return IdentityBottleneck(down, up, alpha, self.dropout, input_scale, batch_norm)

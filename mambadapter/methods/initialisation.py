@@ -30,7 +30,8 @@ def unit_weight_projections(down: nn.Linear, up: nn.Linear) -> None:
     """Start W_down with weights of order one, for inputs scaled by `input_scale`, and W_up at zero."""
     nn.init.normal_(down.weight)
     for tensor in (down.bias, up.weight, up.bias):
-        nn.init.zeros_(tensor)
+        if tensor is not None:
+            nn.init.zeros_(tensor)
 
 
 @torch.no_grad()

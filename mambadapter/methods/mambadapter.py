@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.errors import UserError
 from mambadapter.methods.base import register
+from mambadapter.methods.batch_norm import FrameBatchNorm
 from mambadapter.methods.initialisation import official_mamba, unit_gain
-from mambadapter.methods.projections import ProjectedBranch, project_down, project_up
+from mambadapter.methods.projections import ProjectedBranch
 from mambadapter.methods.shared_projections import Projections, SharedProjections
 from mambadapter.ssm import GatedConvolution, Mamba
 from mambadapter.validators import one_of, positive_integer
@@ -18,12 +19,12 @@ Block = Mamba | GatedConvolution
 
 
 class MambAdapter(ProjectedBranch):
-    """The branch ``delta = alpha * W_up(dropout(Mamba(W_down(input_scale * x))))``.
+    """The branch ``delta = alpha * W_up(dropout(Mamba(batch_norm(W_down(input_scale * x)))))``.
 
-    With an `input_scale` what W_up emits is scaled by the rank (`project_up`); without it is the paper's. A
-    `GatedConvolution` may stand for the Mamba block. The branch holds its projections by reference: hand the
-    same two to every branch of an encoder and they are shared, as in the paper; hand each its own and they
-    are not.
+    Without `batch_norm` and `input_scale` it is the paper's; with an `input_scale` what W_up emits is scaled
+    by the rank (`project_up`). A `GatedConvolution` may stand for the Mamba block. The branch holds its
+    projections by reference: hand the same two to every branch of an encoder and they are shared, as in the
+    paper; hand each its own and they are not.
     """
 
     def __init__(
@@ -35,26 +36,23 @@ class MambAdapter(ProjectedBranch):
         alpha: nn.Parameter | None = None,
         dropout: float = 0.1,
         input_scale: Tensor | None = None,
+        batch_norm: FrameBatchNorm | None = None,
     ) -> None:
-        super().__init__()
-        self.register_buffer("input_scale", input_scale, persistent=False)
-        self.down = down
+        super().__init__(down, up, alpha, input_scale, batch_norm)
         self.mamba = mamba
         self.backward_mamba = backward_mamba
         self.dropout = nn.Dropout(dropout)
-        self.up = up
-        self.alpha = alpha
 
     def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute the branch's contribution.
 
         Shapes: `hidden` (B, T, d), `lengths` (B,); returns (B, T, d).
         """
-        low = project_down(hidden, self.down, self.input_scale)
+        low = self.low(hidden, lengths)
         mixed = self.mamba(low, lengths)
         if self.backward_mamba is not None:
             mixed = mixed + self.backward_mamba(low, lengths, reverse=True)
-        return project_up(self.dropout(mixed), self.up, self.alpha, self.input_scale)
+        return self.out(self.dropout(mixed))
 
     def fold(self, module: nn.Module) -> bool:
         """As any projected branch; the scans prepare what they read too."""
@@ -105,6 +103,10 @@ class MambAdapters(SharedProjections):
         what the point reads by the length that the LayerNorm in front of it gives it, so that blocks all
         start alike, and what W_up emits by the rank (`project_up`). False scales the weights of W_down
         instead, by the mean over insertion points.
+    batch_norm : bool
+        Normalise what W_down emits, at each insertion point by itself, over the frames of a batch
+        (`mambadapter.methods.batch_norm.FrameBatchNorm`): blocks start alike, and W_down may turn as far as
+        it likes without its size mattering. Instead of scaled_projections.
     norms : str
         ``adapted`` trains the LayerNorm in front of each adapted sub-layer and the final one, which
         is what the paper counts. ``none`` trains none.
@@ -156,8 +158,8 @@ class MambAdapters(SharedProjections):
         backward = None
         if self.bidirectional:
             backward = forward if self.backward_parameters == "shared" else self._block()
-        down, up, alpha, input_scale = projections
-        return MambAdapter(down, up, forward, backward, alpha, self.dropout, input_scale)
+        down, up, alpha, scale, norm = projections
+        return MambAdapter(down, up, forward, backward, alpha, self.dropout, scale, norm)
 
     def _block(self) -> Block:
         if self.scan:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambadapter.encoders.linear import scaled_linear
+from mambadapter.encoders.linear import frozen_linear
+from mambadapter.encoders.padding import frame_mask
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.errors import UserError
 from mambadapter.methods.base import SideMethod
+from mambadapter.methods.batch_norm import FrameBatchNorm
 from mambadapter.methods.initialisation import (
     input_scale,
     unit_variance_projections,
@@ -51,20 +53,56 @@ def up_scale(up: nn.Linear, alpha: Tensor | None, input_scale: Tensor | None) ->
 
 
 class ProjectedBranch(nn.Module):
-    """A branch that begins with `project_down` and ends with `project_up`; it may have an alpha."""
+    """A branch that begins with `project_down` and ends with `project_up`; it may have an alpha.
 
-    down: nn.Linear
-    up: nn.Linear
-    alpha: nn.Parameter | None
+    With a `batch_norm` what W_down emits is normalised over the frames of a batch, and W_down needs no bias.
+    """
+
     input_scale: Tensor | None
 
+    def __init__(
+        self,
+        down: nn.Linear,
+        up: nn.Linear,
+        alpha: nn.Parameter | None = None,
+        input_scale: Tensor | None = None,
+        batch_norm: FrameBatchNorm | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("input_scale", input_scale, persistent=False)
+        self.down = down
+        self.batch_norm = batch_norm
+        self.up = up
+        self.alpha = alpha
+
+    def low(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Compute what enters the branch's inside.
+
+        Shapes: `hidden` (B, T, d), `lengths` (B,); returns (B, T, r).
+        """
+        low = project_down(hidden, self.down, self.input_scale)
+        if self.batch_norm is None:
+            return low
+        return self.batch_norm(low, None if lengths is None else frame_mask(lengths, low.shape[1]))
+
+    def out(self, low: Tensor) -> Tensor:
+        """Compute what the branch adds from what leaves its inside.
+
+        Shapes: `low` (B, T, r); returns (B, T, d).
+        """
+        return project_up(low, self.up, self.alpha, self.input_scale)
+
     def fold(self, module: nn.Module) -> bool:
-        """Put the factors into projections of this branch's own, for inference."""
-        scale = up_scale(self.up, getattr(self, "alpha", None), self.input_scale)
-        self.up = scaled_linear(self.up, scale, scale)
-        if self.input_scale is not None:
-            self.down = scaled_linear(self.down, self.input_scale, 1.0)
-        self.alpha = self.input_scale = None
+        """Put the factors and the running statistics into projections of this branch's own, for inference."""
+        up, down = up_scale(self.up, self.alpha, self.input_scale), self.down
+        self.up = frozen_linear(up * self.up.weight, up * self.up.bias)
+        scale = 1.0 if self.input_scale is None else self.input_scale
+        if self.batch_norm is not None:
+            gain, offset = self.batch_norm.affine()
+            self.down = frozen_linear(gain[:, None] * scale * down.weight, offset)
+        elif self.input_scale is not None:
+            self.down = frozen_linear(scale * down.weight, down.bias)
+        self.alpha = self.batch_norm = self.input_scale = None
         return False
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.errors import UserError
+from mambadapter.methods.batch_norm import FrameBatchNorm
 from mambadapter.methods.initialisation import official_projections
 from mambadapter.methods.placement import insert_at_each, insertion_points
 from mambadapter.methods.projections import ProjectingMethod
@@ -17,12 +18,13 @@ from mambadapter.validators import one_of
 
 
 class Projections(NamedTuple):
-    """What a branch is made around: the two projections, its scale alpha, and that of what it reads."""
+    """What a branch is made around: the two projections, and what an insertion point has of its own."""
 
     down: nn.Linear
     up: nn.Linear
     alpha: nn.Parameter | None
     input_scale: Tensor | None
+    batch_norm: FrameBatchNorm | None
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class SharedProjections(ProjectingMethod):
 
     shared: bool = True
     alpha: float = 0.1
+    batch_norm: bool = False
     initialisation: str = "unit_variance"
 
     initialisations: ClassVar[tuple[str, ...]] = ("unit_variance", "official")
@@ -38,11 +41,12 @@ class SharedProjections(ProjectingMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("initialisation", self.initialisation, self.initialisations)
-        if self.scaled_projections and self.initialisation == "official":
-            raise UserError(
-                "initialisation: official is that of the paper's code, which scales no inputs; set "
-                "scaled_projections to false."
-            )
+        for knob in ("scaled_projections", "batch_norm"):
+            if getattr(self, knob) and self.initialisation == "official":
+                raise UserError(
+                    f"initialisation: official is that of the paper's code, which has no {knob}; set "
+                    f"{knob} to false."
+                )
 
     def adapt(self, encoder: AdaptedStack) -> None:
         """Insert the branches and set free what learns."""
@@ -52,7 +56,8 @@ class SharedProjections(ProjectingMethod):
         def make(place: Sublayer) -> nn.Module:
             down, up = pair or self._projections(encoder.width, [place])
             alpha = nn.Parameter(torch.tensor(float(self.alpha))) if self.shared else None
-            return self.around(Projections(down, up, alpha, self.scale_at(place)))
+            norm = FrameBatchNorm(self.rank) if self.batch_norm else None
+            return self.around(Projections(down, up, alpha, self.scale_at(place), norm))
 
         insert_at_each(encoder, places, self.insertion, self.norms, make)
 
@@ -61,7 +66,9 @@ class SharedProjections(ProjectingMethod):
         raise NotImplementedError
 
     def _projections(self, width: int, places: Iterable[Sublayer]) -> tuple[nn.Linear, nn.Linear]:
-        down, up = nn.Linear(width, self.rank), nn.Linear(self.rank, width)
+        # A BatchNorm behind W_down takes away whatever a bias would add.
+        down = nn.Linear(width, self.rank, bias=not self.batch_norm)
+        up = nn.Linear(self.rank, width)
         if self.initialisation == "official":
             official_projections(down, up)
         else:

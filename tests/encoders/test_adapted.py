@@ -216,6 +216,35 @@ def test_scaled_projections_enter_with_unit_variance_at_every_point(encoder_fold
         assert 0.4 < low.square().mean() < 2.5
 
 
+@pytest.mark.parametrize("method", [MambAdapters, IdentityBottlenecks])
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_batch_norm_gives_every_point_unit_variance_whatever_its_norm(
+    encoder_folder, method, shared
+):
+    """Over the frames that count, as `nn.BatchNorm1d` of them alone; each point by its own statistics."""
+    torch.manual_seed(3)
+    backbone = AutoModel.from_pretrained(encoder_folder)
+    for index, sublayer in enumerate(sublayers(backbone)):
+        with torch.no_grad():
+            sublayer.norm.weight.mul_(10.0 ** (index % 3))
+    encoder = AdaptedEncoder(backbone, method(rank=6, batch_norm=True, shared=shared))
+    seen = []
+    for branch in encoder.branches.values():
+        branch.register_forward_pre_hook(lambda branch, args: seen.append((branch, *args)))
+    encoder.train()
+    with torch.no_grad():
+        encoder(waveforms(4, 16000), torch.tensor([1.0, 0.5, 0.8, 0.3]))
+        assert len(seen) == len(encoder.branches)
+        for branch, hidden, lengths in list(seen):
+            valid = torch.arange(hidden.shape[1]) < lengths[:, None]
+            wanted = torch.nn.BatchNorm1d(6)((hidden @ branch.down.weight.T)[valid])
+            low = branch.low(hidden, lengths)[valid]
+            torch.testing.assert_close(low, wanted, rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(
+                low.var(0, unbiased=False), torch.ones(6), rtol=1e-2, atol=1e-2
+            )
+
+
 @pytest.mark.parametrize("initialisation", ["unit_variance", "official"])
 def test_the_ablation_differs_in_the_mamba_blocks_alone(encoder_folder, initialisation):
     settings = {"rank": 4, "placement": "houlsby", "initialisation": initialisation}
@@ -275,8 +304,9 @@ def test_too_short_a_clip_is_refused(encoder_folders):
         ),
         (
             {"scaled_projections": True, "initialisation": "official"},
-            "official is that of the paper",
+            "which has no scaled_projections",
         ),
+        ({"batch_norm": True, "initialisation": "official"}, "which has no batch_norm"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):

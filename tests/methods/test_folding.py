@@ -25,6 +25,9 @@ pytestmark = pytest.mark.exhaustive
 # What the menu leaves out: factors of every kind, and none.
 OTHERS = {
     "unscaled mambadapter": MambAdapters(rank=4, shared=False, placement="houlsby"),
+    "normalised ablation": IdentityBottlenecks(rank=4, batch_norm=True),
+    "scaled mambadapter": MambAdapters(rank=4, scaled_projections=True, initialisation="unit_gain"),
+    "scaled and normalised": MambAdapters(rank=4, scaled_projections=True, batch_norm=True),
     "scaled ablation": IdentityBottlenecks(rank=4, scaled_projections=True),
     "scaled bottleneck": Bottlenecks(rank=4, scaled_projections=True),
     "scaled convpass": Convpasses(rank=4, scaled_projections=True),

@@ -12,7 +12,8 @@ from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.families import encoder_of
 from mambadapter.encoders.sublayers import dense_layers, sublayers
 from mambadapter.methods import DoRA, LoRA, PrefixTuning, PromptTuning, WeightedSum
-from mambadapter.methods.conformer import ConformerAdapter, FrameBatchNorm
+from mambadapter.methods.batch_norm import FrameBatchNorm
+from mambadapter.methods.conformer import ConformerAdapter
 from mambadapter.methods.convpass import Convpass
 from mambadapter.methods.dora import WeightDecomposed
 

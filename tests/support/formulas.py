@@ -183,8 +183,12 @@ def _(method: Convpasses, shape: EncoderShape) -> TrainedCount:
 
 
 def _shared(method: object, shape: EncoderShape, block: int) -> TrainedCount:
-    """n points, M a block: ``(2dr + r + d) + n (M + 1)`` with one pair, ``n (2dr + r + d + M)`` with n."""
-    pair = 2 * shape.width * method.rank + method.rank + shape.width
+    """n points, M a block: ``(2dr + r + d) + n (M + 1)`` with one pair, ``n (2dr + r + d + M)`` with n.
+
+    A BatchNorm has 2r at each point, and W_down then no bias.
+    """
+    pair = 2 * shape.width * method.rank + (0 if method.batch_norm else method.rank) + shape.width
+    block += 2 * method.rank if method.batch_norm else 0
     return (
         _beside(method, shape, block + 1, pair)
         if method.shared
