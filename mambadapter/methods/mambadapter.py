@@ -105,8 +105,8 @@ class MambAdapters(SharedProjections):
         instead, by the mean over insertion points.
     batch_norm : bool
         Normalise what W_down emits, at each insertion point by itself, over the frames of a batch
-        (`mambadapter.methods.batch_norm.FrameBatchNorm`): blocks start alike, and W_down may turn as far as
-        it likes without its size mattering. Instead of scaled_projections.
+        (`mambadapter.methods.batch_norm.FrameBatchNorm`): blocks start alike, and W_down may turn far
+        without what it emits growing. In place of scaled_projections.
     norms : str
         ``adapted`` trains the LayerNorm in front of each adapted sub-layer and the final one, which
         is what the paper counts. ``none`` trains none.
