@@ -101,7 +101,7 @@ class ProjectedBranch(nn.Module):
             gain, offset = self.batch_norm.affine()
             self.down = frozen_linear(gain[:, None] * scale * down.weight, offset)
         elif self.input_scale is not None:
-            self.down = frozen_linear(scale * down.weight, down.bias)
+            self.down = frozen_linear(scale * down.weight, down.bias.clone())
         self.alpha = self.batch_norm = self.input_scale = None
         return False
 
