@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from mambadapter.data.audio import read_clip
 from mambadapter.encoders import AdaptedEncoder
 from mambadapter.methods import MENU
-from mambadapter.methods.projections import project_down
 
 METHODS = ("mambadapter", "mambadapter_longconv")
 CLIPS = 8
@@ -43,7 +42,7 @@ def measured(encoder: AdaptedEncoder, clips: list[Tensor]) -> list[list[float]]:
     seen: dict[nn.Module, list[Tensor]] = {}
 
     def keep(branch: nn.Module, args: tuple) -> None:
-        low = project_down(args[0], branch.down, branch.input_scale)
+        low = branch.low(args[0])
         now = [args[0], low, branch.mamba(low)]
         before = seen.get(branch, [tensor[:, :0] for tensor in now])
         seen[branch] = [torch.cat(pair, 1) for pair in zip(before, now, strict=True)]
