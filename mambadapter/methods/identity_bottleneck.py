@@ -62,7 +62,7 @@ class IdentityBottlenecks(SharedProjections):
     12
     """
 
-    def around(self, projections: Projections) -> IdentityBottleneck:
+    def around(self, projections: Projections, causal: bool) -> IdentityBottleneck:
         """Make a branch around these projections."""
         down, up, alpha, input_scale, batch_norm = projections
         return IdentityBottleneck(down, up, alpha, self.dropout, input_scale, batch_norm)

@@ -13,6 +13,7 @@ from mambadapter.methods.initialisation import official_mamba, unit_gain
 from mambadapter.methods.projections import ProjectedBranch
 from mambadapter.methods.shared_projections import Projections, SharedProjections
 from mambadapter.ssm import GatedConvolution, Mamba
+from mambadapter.ssm.arguments import check_lookahead
 from mambadapter.validators import one_of, positive_integer
 
 Block = Mamba | GatedConvolution
@@ -76,7 +77,10 @@ class MambAdapters(SharedProjections):
     d_state : int
         N, states per channel of the Mamba block.
     d_conv : int
-        Taps of its causal convolution, in frames. The kernels are made for up to 32.
+        Taps of its convolution, in frames. The kernels are made for up to 32.
+    lookahead : int
+        How many of the taps read frames that are yet to come; in a decoder none does. 0 is causal, as in the
+        paper.
     expand : float
         Its inner width is ``int(expand * rank)``.
     shared : bool
@@ -126,6 +130,7 @@ class MambAdapters(SharedProjections):
 
     d_state: int = 16
     d_conv: int = 4
+    lookahead: int = 0
     expand: float = 2
     bidirectional: bool = False
     backward_parameters: str = "own"
@@ -138,6 +143,7 @@ class MambAdapters(SharedProjections):
         one_of("backward_parameters", self.backward_parameters, ("own", "shared"))
         for name in ("d_state", "d_conv"):
             positive_integer(name, getattr(self, name))
+        check_lookahead(self.lookahead, self.d_conv)
         if int(self.expand * self.rank) < 1:
             raise UserError(
                 f"expand={self.expand} leaves rank {self.rank} no inner channel; raise it."
@@ -152,20 +158,23 @@ class MambAdapters(SharedProjections):
             )
         super().adapt(encoder)
 
-    def around(self, projections: Projections) -> MambAdapter:
-        """Make a branch around these projections."""
-        forward = self._block()
+    def around(self, projections: Projections, causal: bool) -> MambAdapter:
+        """Make a branch around these projections; `causal` if a frame must see none that is to come."""
+        lookahead = 0 if causal else self.lookahead
+        forward = self._block(lookahead)
         backward = None
         if self.bidirectional:
-            backward = forward if self.backward_parameters == "shared" else self._block()
+            backward = forward if self.backward_parameters == "shared" else self._block(lookahead)
         down, up, alpha, scale, norm = projections
         return MambAdapter(down, up, forward, backward, alpha, self.dropout, scale, norm)
 
-    def _block(self) -> Block:
+    def _block(self, lookahead: int) -> Block:
         if self.scan:
-            block: Block = Mamba(self.rank, self.d_state, self.d_conv, self.expand)
+            block: Block = Mamba(
+                self.rank, self.d_state, self.d_conv, self.expand, lookahead=lookahead
+            )
         else:
-            block = GatedConvolution(self.rank, self.d_conv, self.expand)
+            block = GatedConvolution(self.rank, self.d_conv, self.expand, lookahead)
         if self.initialisation == "official":
             official_mamba(block)
         elif self.initialisation == "unit_gain":

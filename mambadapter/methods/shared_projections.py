@@ -57,12 +57,13 @@ class SharedProjections(ProjectingMethod):
             down, up = pair or self._projections(encoder.width, [place])
             alpha = nn.Parameter(torch.tensor(float(self.alpha))) if self.shared else None
             norm = FrameBatchNorm(self.rank) if self.batch_norm else None
-            return self.around(Projections(down, up, alpha, self.scale_at(place), norm))
+            projections = Projections(down, up, alpha, self.scale_at(place), norm)
+            return self.around(projections, encoder.causal)
 
         insert_at_each(encoder, places, self.insertion, self.norms, make)
 
-    def around(self, projections: Projections) -> nn.Module:
-        """Make a branch around these projections."""
+    def around(self, projections: Projections, causal: bool) -> nn.Module:
+        """Make a branch around these projections; `causal` if a frame must see none that is to come."""
         raise NotImplementedError
 
     def _projections(self, width: int, places: Iterable[Sublayer]) -> tuple[nn.Linear, nn.Linear]:

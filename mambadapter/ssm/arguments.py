@@ -47,6 +47,7 @@ def check_inner(
     A: Tensor,
     D: Tensor,
     lengths: Tensor | None,
+    lookahead: int,
 ) -> Tensor | None:
     """Refuse arguments of `mambadapter.ssm.mamba_inner` that do not fit together; return the lengths."""
     sizes = {"1": 1}
@@ -59,7 +60,16 @@ def check_inner(
     _check_shape("conv_bias", conv_bias, "D", sizes)
     _check_shape("x_proj", x_proj, "R+2N D", sizes)
     _check_shape("dt_bias", dt_bias, "D", sizes)
+    check_lookahead(lookahead, sizes["K"])
     return _checked_lengths(lengths, sizes["B"], sizes["T"])
+
+
+def check_lookahead(lookahead: int, taps: int) -> None:
+    """Refuse a convolution none of whose taps reads the frame itself."""
+    if not isinstance(lookahead, int) or not 0 <= lookahead < taps:
+        raise UserError(
+            f"lookahead={lookahead!r} is impossible for {taps} taps; give 0 to {taps - 1}."
+        )
 
 
 def _check_shape(name: str, tensor: Tensor | None, layout: str, sizes: dict[str, int]) -> None:

@@ -7,16 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from mambadapter.errors import UserError
+from mambadapter.ssm.arguments import check_lookahead
 from mambadapter.ssm.backends.numba.backend import PreparedBlock
 from mambadapter.ssm.dispatch import mamba_inner, prepare_block, takes_prepared
 
 
 class Mamba(nn.Module):
-    """Input projection, causal convolution, selective scan with a gate, output projection.
+    """Input projection, convolution, selective scan with a gate, output projection.
 
     Parameter names, shapes and initialisation, in value and in order of random draws, are those of
     ``mamba_ssm.modules.mamba_simple.Mamba``: the same seed gives the same block, and state dicts
-    move either way.
+    move either way. A `lookahead` is ours.
 
     Parameters
     ----------
@@ -40,11 +41,13 @@ class Mamba(nn.Module):
         Smallest step size at the start.
     conv_bias, bias : bool
         Biases of the convolution and of the two outer projections.
+    lookahead : int
+        How many of the convolution's taps read frames that are yet to come; 0 is causal, as mamba_ssm's.
 
     Raises
     ------
     UserError
-        If a size is below one.
+        If a size is below one, or all taps would look ahead.
 
     Example
     -------
@@ -67,6 +70,7 @@ class Mamba(nn.Module):
         dt_init_floor: float = 1e-4,
         conv_bias: bool = True,
         bias: bool = False,
+        lookahead: int = 0,
     ) -> None:
         super().__init__()
         d_inner = int(expand * d_model)
@@ -90,6 +94,8 @@ class Mamba(nn.Module):
         for parameter in (self.A_log, self.D):
             parameter._no_weight_decay = True  # type: ignore[attr-defined]  # a mark of mamba_ssm's
         self.out_proj = nn.Linear(d_inner, d_model, bias=bias)
+        check_lookahead(lookahead, d_conv)
+        self.lookahead = lookahead
         self._prepared: PreparedBlock | None = None
 
     @torch.no_grad()
@@ -140,7 +146,11 @@ class Mamba(nn.Module):
         if self._prepared is not None and takes_prepared(x):
             return self._prepared(x, lengths, reverse)
         inner = mamba_inner(
-            self.in_proj(x), **self._inner_parameters(), lengths=lengths, reverse=reverse
+            self.in_proj(x),
+            **self._inner_parameters(),
+            lengths=lengths,
+            reverse=reverse,
+            lookahead=self.lookahead,
         )
         return self.out_proj(inner)
 
@@ -148,6 +158,7 @@ class Mamba(nn.Module):
         """Prepare for inference with the parameters of now; later changes go unnoticed."""
         if self.in_proj.bias is None and self.out_proj.bias is None:  # as in every method's blocks
             self._prepared = prepare_block(
+                lookahead=self.lookahead,
                 in_proj=self.in_proj.weight,
                 out_proj=self.out_proj.weight,
                 **self._inner_parameters(),

@@ -132,14 +132,16 @@ def _choose(device_type: str) -> Backend:
     return backend
 
 
-def prepare_block(**parameters: Any) -> cpu.PreparedBlock | None:
+def prepare_block(lookahead: int, **parameters: Any) -> cpu.PreparedBlock | None:
     """Lay out a Mamba block's parameters once, for inference on a CPU: `mamba_inner`'s and two projections.
 
     None where the CPU's kernels do not run.
     """
     tensors = [tensor for tensor in parameters.values() if tensor is not None]
     served = all(one.device.type == "cpu" and one.dtype != torch.float64 for one in tensors)
-    return cpu.PreparedBlock(**parameters) if served and backend_for("cpu") is cpu else None
+    if not served or backend_for("cpu") is not cpu:
+        return None
+    return cpu.PreparedBlock(**parameters, lookahead=lookahead)
 
 
 def takes_prepared(x: Tensor) -> bool:
@@ -235,11 +237,12 @@ def mamba_inner(
     D: Tensor,
     lengths: Tensor | None = None,
     reverse: bool = False,
+    lookahead: int = 0,
 ) -> Tensor:
     """All of a Mamba block between its input and its output projection.
 
-    Splits `xz` into x and z; causal depthwise convolution and SiLU of x; projections to step sizes, B
-    and C; the scan, gated by z.
+    Splits `xz` into x and z; depthwise convolution and SiLU of x, causal but for a `lookahead`; projections
+    to step sizes, B and C; the scan, gated by z.
 
     Parameters
     ----------
@@ -263,6 +266,9 @@ def mamba_inner(
         (B,) valid frames of clips padded on the right; None when nothing is padded.
     reverse : bool
         Run over each clip's valid frames from last to first.
+    lookahead : int
+        How many of the K taps read frames that are yet to come, in the order of the scan; the last of the
+        others reads the frame itself.
 
     Returns
     -------
@@ -272,9 +278,8 @@ def mamba_inner(
     Raises
     ------
     UserError
-        As `selective_scan`.
+        As `selective_scan`, or if the lookahead is not from 0 to K - 1.
     """
-    lengths = check_inner(xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, lengths)
-    return _backend(xz).mamba_inner(
-        xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, lengths, reverse
-    )
+    parameters = (conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D)
+    lengths = check_inner(xz, *parameters, lengths, lookahead)
+    return _backend(xz).mamba_inner(xz, *parameters, lengths, reverse, lookahead)

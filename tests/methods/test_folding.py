@@ -27,6 +27,7 @@ OTHERS = {
     "unscaled mambadapter": MambAdapters(rank=4, shared=False, placement="houlsby"),
     "normalised ablation": IdentityBottlenecks(rank=4, batch_norm=True),
     "scaled mambadapter": MambAdapters(rank=4, scaled_projections=True, initialisation="unit_gain"),
+    "looking ahead": MambAdapters(rank=4, d_conv=7, lookahead=3),
     "scaled and normalised": MambAdapters(rank=4, scaled_projections=True, batch_norm=True),
     "scaled ablation": IdentityBottlenecks(rank=4, scaled_projections=True),
     "scaled bottleneck": Bottlenecks(rank=4, scaled_projections=True),

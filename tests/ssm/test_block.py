@@ -70,6 +70,8 @@ def test_scan_matrices_are_marked_against_decay():
         ({"d_model": 4, "d_state": 0}, "d_state=0 is impossible"),
         ({"d_model": 4, "d_conv": 0}, "d_conv=0 is impossible"),
         ({"d_model": 1, "expand": 0.5}, "no inner channel"),
+        ({"d_model": 4, "lookahead": 4}, "lookahead=4 is impossible for 4 taps"),
+        ({"d_model": 4, "lookahead": -1}, "lookahead=-1 is impossible"),
         ({"d_model": 4, "dt_init": "rand"}, "dt_init: 'rand' is unknown"),
     ],
 )

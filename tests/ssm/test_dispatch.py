@@ -173,15 +173,16 @@ def fake_peers(monkeypatch, calls):
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("lengths", [None, torch.tensor([20, 9])], ids=["whole", "padded"])
 @pytest.mark.parametrize(("taps", "kernels"), [(4, ["conv", "scan"]), (8, ["scan"])])
+@pytest.mark.parametrize("lookahead", [0, 2])
 @pytest.mark.parametrize("width", [12, 13], ids=["24 channels", "26 channels"])
 def test_mamba_ssm_is_called_as_its_functions_want(
-    monkeypatch, width, taps, kernels, lengths, reverse
+    monkeypatch, width, lookahead, taps, kernels, lengths, reverse
 ):
     calls = []
     fake_peers(monkeypatch, calls)
     assert mamba_ssm.unusable("cuda") is None
     torch.manual_seed(0)
-    block = Mamba(width, d_conv=taps)
+    block = Mamba(width, d_conv=taps, lookahead=lookahead)
     x = torch.randn(2, 20, width)
     set_backend("reference")
     wanted = block(x, lengths, reverse)

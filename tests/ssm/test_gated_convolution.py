@@ -2,18 +2,20 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from mambadapter.errors import UserError
 from mambadapter.ssm import GatedConvolution, Mamba
 
 
-@pytest.fixture
-def pair():
+@pytest.fixture(params=[0, 3, 6], ids=["causal", "centred", "all ahead but one"])
+def pair(request):
     """A gated convolution, and the Mamba block of the same weights with B = 0: what is left of its scan is D u."""
     torch.manual_seed(0)
-    mamba = Mamba(6, d_state=4, d_conv=7).double()
+    mamba = Mamba(6, d_state=4, d_conv=7, lookahead=request.param).double()
     with torch.no_grad():
         mamba.x_proj.weight.zero_()
-    convolution = GatedConvolution(6, d_conv=7).double()
+    convolution = GatedConvolution(6, d_conv=7, lookahead=request.param).double()
     same = {
         name: value
         for name, value in mamba.state_dict().items()
@@ -47,6 +49,22 @@ def test_it_is_mamba_without_its_scan(pair, reverse, lengths):
     torch.testing.assert_close(*outputs)
     for got, wanted in zip(*gradients, strict=True):
         torch.testing.assert_close(got, wanted)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_centred_taps_are_a_convolution_of_the_same_length(reverse):
+    block = GatedConvolution(6, d_conv=7, lookahead=3)
+    x = torch.randn(2, 30, 6)
+    value, gate = block.in_proj(x).mT.chunk(2, dim=1)
+    weight = block.conv1d.weight.flip(-1) if reverse else block.conv1d.weight
+    mixed = F.conv1d(value, weight, block.conv1d.bias, padding="same", groups=12)
+    wanted = block.out_proj((F.silu(mixed) * F.silu(gate)).mT)
+    torch.testing.assert_close(block(x, reverse=reverse), wanted)
+
+
+def test_taps_that_all_look_ahead_are_refused():
+    with pytest.raises(UserError, match="lookahead=7 is impossible for 7 taps; give 0 to 6"):
+        GatedConvolution(6, d_conv=7, lookahead=7)
 
 
 def test_padding_gets_no_gradient(pair):

@@ -65,6 +65,16 @@ def test_inner(taps, lengths, reverse):
     compare(gpu.mamba_inner, inputs, DEVICE, lengths=lengths, reverse=reverse)
 
 
+@pytest.mark.parametrize(
+    ("taps", "lookahead", "lengths", "reverse"),
+    [(4, 3, None, True), (7, 2, LENGTHS, False), (31, 15, LENGTHS, True)],
+)
+def test_inner_looking_ahead(taps, lookahead, lengths, reverse):
+    inputs = inner_inputs(3, 11, 6, 3, taps, rank=2)
+    options = {"lengths": lengths, "reverse": reverse, "lookahead": lookahead}
+    compare(gpu.mamba_inner, inputs, DEVICE, **options)
+
+
 def test_no_bias_of_the_convolution():
     compare(gpu.mamba_inner, {**inner_inputs(2, 9, 3, 2, 4, 1), "conv_bias": None}, DEVICE)
 
@@ -175,4 +185,4 @@ def test_the_operators_keep_pytorchs_rules():
     scan = single(scan_inputs(2, 5, 2, 2), DEVICE)
     opcheck(gpu._scan, (*scan.values(), None, False, True), test_utils=rules)
     x, weight, bias = scan["u"], torch.randn(2, 1, 4, device=DEVICE), scan["D"]
-    opcheck(gpu._convolution, (x, weight, bias, None, False), test_utils=rules)
+    opcheck(gpu._convolution, (x, weight, bias, None, False, 1), test_utils=rules)

@@ -41,6 +41,14 @@ def test_cpu_inner(taps, lengths, reverse):
     compare(cpu.mamba_inner, inputs, lengths=lengths, reverse=reverse)
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+@pytest.mark.parametrize(("taps", "lookahead"), [(4, 3), (7, 2), (31, 15)])
+def test_cpu_inner_looking_ahead(taps, lookahead, lengths, reverse):
+    inputs = inner_inputs(3, 37, 10, 16, taps, rank=1)
+    compare(cpu.mamba_inner, inputs, lengths=lengths, reverse=reverse, lookahead=lookahead)
+
+
 @pytest.mark.parametrize(
     ("batch", "time", "channels", "states", "taps", "rank"),
     [(1, 1, 1, 1, 4, 1), (1, 16, 24, 16, 4, 1), (2, 3, 7, 20, 8, 3), (4, 70, 48, 16, 4, 2)],
@@ -97,7 +105,7 @@ def test_reference_against_transformers():
         torch.testing.assert_close(block(x), peer(x), rtol=1e-4, atol=1e-6)
 
 
-BLOCKS = [{"d_conv": 4}, {"d_conv": 8, "d_state": 7}, {"expand": 3}]
+BLOCKS = [{"d_conv": 4}, {"d_conv": 8, "d_state": 7}, {"expand": 3}, {"d_conv": 9, "lookahead": 4}]
 
 
 @pytest.mark.parametrize("double", [False, True], ids=["cpu", "reference"])
@@ -252,6 +260,6 @@ def test_the_operators_keep_pytorchs_rules():
     scan = single(scan_inputs(2, 20, width, 4))
     opcheck(cpu._scan, (*scan.values(), lengths, True, True))
     inner = single(inner_inputs(2, 20, width, 4, 4, rank=2))
-    opcheck(cpu._inner, (*inner.values(), None, False, True))
+    opcheck(cpu._inner, (*inner.values(), None, False, 1, True))
     opcheck(_within, (lengths, 20))
     opcheck(_long_enough, (lengths,))

@@ -67,11 +67,13 @@ def mamba_inner(
     D: Tensor,
     lengths: Tensor | None = None,
     reverse: bool = False,
+    lookahead: int = 0,
 ) -> Tensor:
     """See `mambadapter.ssm.mamba_inner`."""
     x, z = xz.chunk(2, dim=-1)
     taps, rank, states = conv_weight.shape[-1], dt_proj.shape[1], A.shape[1]
-    x = F.pad(oriented(x, lengths, reverse).transpose(1, 2), (taps - 1, 0))
+    beside = (taps - 1 - lookahead, lookahead)
+    x = F.pad(oriented(x, lengths, reverse).transpose(1, 2), beside)
     u = F.silu(F.conv1d(x, conv_weight, conv_bias, groups=x.shape[1])).transpose(1, 2)
     delta, B, C = F.linear(u, x_proj).split([rank, states, states], dim=-1)
     # u, delta, B and C are in scan order already, so the scan itself runs forward.

@@ -81,6 +81,7 @@ def mamba_inner(
     D: Tensor,
     lengths: Tensor | None = None,
     reverse: bool = False,
+    lookahead: int = 0,
 ) -> Tensor:
     """See `mambadapter.ssm.mamba_inner`."""
     channels, dtype = D.shape[0], xz.dtype
@@ -90,7 +91,7 @@ def mamba_inner(
     conv_weight, dt_proj, A = (_whole_vectors(t, dim=0) for t in (conv_weight, dt_proj, A))
     parameters = (conv_weight, bias, x_proj, dt_proj, dt_bias, A, D)
     keep = needs_grad(xz, *parameters)
-    y, _ = _inner(*_single(xz, *parameters), lengths, reverse, keep)
+    y, _ = _inner(*_single(xz, *parameters), lengths, reverse, lookahead, keep)
     return y[..., :channels].to(dtype)
 
 
@@ -111,6 +112,7 @@ class PreparedBlock:
         dt_bias: Tensor,
         A: Tensor,
         D: Tensor,
+        lookahead: int,
     ) -> None:
         bias = torch.zeros_like(D) if conv_bias is None else conv_bias
         halves = _whole_vectors(in_proj.t().unflatten(-1, (2, len(D)))).flatten(-2)
@@ -122,6 +124,7 @@ class PreparedBlock:
         # Apart from the parameters, which may move or change.
         arrays = _numpy(*(_contiguous(_whole_vectors(one)).clone() for one in tensors))
         self._parameters = *arrays[:2], tuple(arrays[2:])
+        self._lookahead = lookahead
 
     def __call__(self, x: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:
         """Shapes: `x` (B, T, M), `lengths` (B,); returns (B, T, M)."""
@@ -129,11 +132,13 @@ class PreparedBlock:
         out = (np.empty if lengths is None else np.zeros)(plain.shape, np.float32)
         if lengths is None and len(plain) == 1:
             # To share out one clip would cost as much as a third of it.
-            block_clip(plain[0], *self._parameters, plain.shape[1], reverse, out[0])
+            block_clip(
+                plain[0], *self._parameters, plain.shape[1], reverse, self._lookahead, out[0]
+            )
         else:
             use_threads(len(plain))
             counts = _lengths(x, lengths).numpy()
-            block_forward(plain, *self._parameters, counts, reverse, out)
+            block_forward(plain, *self._parameters, counts, reverse, self._lookahead, out)
         return torch.from_numpy(out).to(x.dtype)
 
 
@@ -253,6 +258,7 @@ def _inner(
     D: Tensor,
     lengths: Tensor | None,
     reverse: bool,
+    lookahead: int,
     keep: bool,
 ) -> tuple[Tensor, Tensor]:
     """The inside of a block, and with `keep` the states that its backward starts from."""
@@ -265,6 +271,7 @@ def _inner(
         *_numpy(xz, taps, conv_bias, x_columns, dt_rows, dt_bias, a * float(LOG2_E), D),
         _lengths(xz, lengths).numpy(),
         reverse,
+        lookahead,
         saved.numpy(),
         keep,
         out.numpy(),
@@ -292,6 +299,7 @@ def _inner_backward(
     lengths: Tensor | None,
     saved: Tensor,
     reverse: bool,
+    lookahead: int,
 ) -> list[Tensor]:
     """Gradients of xz, and clip by clip of what the kernels read for the other arguments."""
     grad, xz, a = _contiguous(grad), _contiguous(xz), _contiguous(A.t())
@@ -307,6 +315,7 @@ def _inner_backward(
         ),
         _lengths(xz, lengths).numpy(),
         reverse,
+        lookahead,
         *_numpy(saved, grad_xz, *per_clip),
     )
     return [grad_xz, *per_clip]
@@ -323,10 +332,15 @@ def _(
     return [xz.new_empty(xz.shape), *per_clip]
 
 
+def _keep_inner(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+    *others, ctx.lookahead, keep = inputs
+    keep_states(ctx, (*others, keep), output)
+
+
 def _inner_gradients(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
     if grad is None:
-        return (None,) * 11
-    grad_xz, *per_clip = _inner_backward(grad, *ctx.saved_tensors, ctx.reverse)
+        return (None,) * 12
+    grad_xz, *per_clip = _inner_backward(grad, *ctx.saved_tensors, ctx.reverse, ctx.lookahead)
     taps, conv_bias, x_proj, dt_rows, dt_bias, a, D = (t.sum(0) for t in per_clip)
     return (
         grad_xz,
@@ -340,10 +354,11 @@ def _inner_gradients(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | No
         None,
         None,
         None,
+        None,
     )
 
 
-_inner.register_autograd(_inner_gradients, setup_context=keep_states)
+_inner.register_autograd(_inner_gradients, setup_context=_keep_inner)
 
 
 def _whole_vectors(x: Tensor, dim: int = -1) -> Tensor:

@@ -36,13 +36,14 @@ from mambadapter.ssm.backends.numba.vector import (
 
 @njit(inline="always")
 def _convolve(
-    xz: np.ndarray, t: int, length: int, reverse: bool, taps: np.ndarray, bias: np.ndarray, d: int
-) -> Vector:
-    """Causal depthwise convolution at step t of the scan; the frame of step s is s or length-1-s."""
+    xz: np.ndarray, t: int, length: int, reverse: bool, lookahead: int, taps: np.ndarray,
+    bias: np.ndarray, d: int,
+) -> Vector:  # fmt: skip
+    """Depthwise convolution at step t of the scan; the frame of step s is s or length-1-s."""
     out = load(bias, d)
     for j in range(taps.shape[0]):
-        s = t - (taps.shape[0] - 1) + j
-        if s >= 0:
+        s = t - (taps.shape[0] - 1) + j + lookahead
+        if 0 <= s < length:
             q = length - 1 - s if reverse else s
             out = out + load(taps, (j, d)) * load(xz, (q, d))
     return out
@@ -79,6 +80,7 @@ def inner_forward(
     D: np.ndarray,
     lengths: np.ndarray,
     reverse: bool,
+    lookahead: int,
     saved: np.ndarray,
     keep: bool,
     out: np.ndarray,
@@ -90,7 +92,7 @@ def inner_forward(
     for i in prange(xz.shape[0]):
         _clip_forward(
             xz[i], taps, conv_bias, x_proj, dt_proj, dt_bias, rates, D, lengths[i], reverse,
-            saved[i], keep, out[i],
+            lookahead, saved[i], keep, out[i],
         )  # fmt: skip
 
 
@@ -106,6 +108,7 @@ def _clip_forward(
     D: np.ndarray,
     length: int,
     reverse: bool,
+    lookahead: int,
     saved: np.ndarray,
     keep: bool,
     out: np.ndarray,
@@ -123,7 +126,7 @@ def _clip_forward(
         steps = min(CHUNK, length - start)
         for k in range(steps):
             for d in range(0, channels, LANES):
-                conv = _convolve(xz, start + k, length, reverse, taps, conv_bias, d)
+                conv = _convolve(xz, start + k, length, reverse, lookahead, taps, conv_bias, d)
                 store(u, (k, d), conv * sigmoid(conv))
         for k in range(steps):
             _project(u, x_proj, dbc, k)
@@ -146,11 +149,12 @@ def block_forward(
     inner: tuple[np.ndarray, ...],
     lengths: np.ndarray,
     reverse: bool,
+    lookahead: int,
     out: np.ndarray,
 ) -> None:
     """`block_clip` of each clip of a batch: `x` and `out` (B, T, M), `lengths` (B,)."""
     for i in prange(x.shape[0]):
-        block_clip(x[i], in_proj, out_proj, inner, lengths[i], reverse, out[i])
+        block_clip(x[i], in_proj, out_proj, inner, lengths[i], reverse, lookahead, out[i])
 
 
 @njit(cache=True)
@@ -161,6 +165,7 @@ def block_clip(
     inner: tuple[np.ndarray, ...],
     length: int,
     reverse: bool,
+    lookahead: int,
     out: np.ndarray,
 ) -> None:
     """Fill valid frames of `out` (T, M) with what a block makes of `x` (T, M).
@@ -175,7 +180,7 @@ def block_clip(
     for t in range(length):
         _project(x, in_proj, xz, t)
     _clip_forward(
-        xz, taps, conv_bias, x_proj, dt_proj, dt_bias, rates, D, length, reverse,
+        xz, taps, conv_bias, x_proj, dt_proj, dt_bias, rates, D, length, reverse, lookahead,
         np.empty((0, 0, 0), np.float32), False, mixed,
     )  # fmt: skip
     for t in range(length):
@@ -198,6 +203,7 @@ def inner_backward(
     D: np.ndarray,
     lengths: np.ndarray,
     reverse: bool,
+    lookahead: int,
     saved: np.ndarray,
     grad_xz: np.ndarray,
     grad_taps: np.ndarray,
@@ -215,7 +221,7 @@ def inner_backward(
     for i in prange(xz.shape[0]):
         _clip_backward(
             grad[i], xz[i], taps, conv_bias, x_proj, x_proj_rows, dt_proj, dt_bias, a, rates, D,
-            lengths[i], reverse, saved[i], grad_xz[i], grad_taps[i], grad_conv_bias[i],
+            lengths[i], reverse, lookahead, saved[i], grad_xz[i], grad_taps[i], grad_conv_bias[i],
             grad_x_proj[i], grad_dt_proj[i], grad_dt_bias[i], grad_a[i], grad_D[i],
         )  # fmt: skip
 
@@ -235,6 +241,7 @@ def _clip_backward(
     D: np.ndarray,
     length: int,
     reverse: bool,
+    lookahead: int,
     saved: np.ndarray,
     grad_xz: np.ndarray,
     grad_taps: np.ndarray,
@@ -268,7 +275,7 @@ def _clip_backward(
         for k in range(steps):
             frame = first + k * stride
             for d in range(0, channels, LANES):
-                x = _convolve(xz, start + k, length, reverse, taps, conv_bias, d)
+                x = _convolve(xz, start + k, length, reverse, lookahead, taps, conv_bias, d)
                 store(conv, (k, d), x)
                 store(u, (k, d), x * sigmoid(x))
             _project(u, x_proj, dbc, k)
@@ -349,8 +356,8 @@ def _clip_backward(
                 grad_conv = grad_act * silu_slope(x, sigmoid(x))
                 sum_bias = sum_bias + grad_conv
                 for j in range(kernel):
-                    s = start + k - (kernel - 1) + j
-                    if s >= 0:
+                    s = start + k - (kernel - 1) + j + lookahead
+                    if 0 <= s < length:
                         q = length - 1 - s if reverse else s
                         store(
                             grad_xz, (q, d), load(grad_xz, (q, d)) + load(taps, (j, d)) * grad_conv

@@ -67,21 +67,28 @@ def mamba_inner(
     D: Tensor,
     lengths: Tensor | None = None,
     reverse: bool = False,
+    lookahead: int = 0,
 ) -> Tensor:
     """See `mambadapter.ssm.mamba_inner`."""
     x, z = xz.chunk(2, dim=-1)
     rank, states = dt_proj.shape[1], A.shape[1]
-    u = _convolution(x, conv_weight, conv_bias, lengths, reverse)
+    u = _convolution(x, conv_weight, conv_bias, lengths, reverse, lookahead)
     delta, B, C = F.linear(u, x_proj).split([rank, states, states], dim=-1)
     return selective_scan(u, F.linear(delta, dt_proj), A, B, C, D, z, dt_bias, lengths, reverse)
 
 
 @torch.library.custom_op("mambadapter::triton_convolution", mutates_args=())
 def _convolution(
-    x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor | None, reverse: bool
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    lengths: Tensor | None,
+    reverse: bool,
+    lookahead: int,
 ) -> Tensor:
-    """The causal convolution and its SiLU, (B, T, C) to (B, T, C)."""
-    return _convolve(_channels_adjacent(x), weight.contiguous(), bias, lengths, reverse, True)
+    """The convolution and its SiLU, (B, T, C) to (B, T, C)."""
+    x, weight = _channels_adjacent(x), weight.contiguous()
+    return _convolve(x, weight, bias, lengths, reverse, lookahead, activate=True)
 
 
 @_convolution.register_fake
@@ -97,6 +104,7 @@ def _convolution_backward(
     bias: Tensor | None,
     lengths: Tensor | None,
     reverse: bool,
+    lookahead: int,
 ) -> tuple[Tensor, Tensor]:
     """Gradient of x, and tile by tile of the weight and the bias in a row."""
     from mambadapter.ssm.backends.triton.convolution import convolve_backward
@@ -112,9 +120,9 @@ def _convolution_backward(
             grad, x, weight, _pointed_to(bias, x), _pointed_to(lengths, x), grad_value, grad_parameters,
             time, channels, *grad.stride()[:2], *x.stride()[:2],
             taps=taps, biased=bias is not None, padded=lengths is not None,
-            reverse=reverse, **tile,
+            reverse=reverse, lookahead=lookahead, **tile,
         )  # fmt: skip
-    grad_x = _convolve(grad_value, weight, None, lengths, not reverse, activate=False)
+    grad_x = _convolve(grad_value, weight, None, lengths, not reverse, lookahead, activate=False)
     return grad_x.to(x.dtype), grad_parameters
 
 
@@ -126,19 +134,22 @@ def _(grad: Tensor, x: Tensor, weight: Tensor, *rest: Any) -> tuple[Tensor, Tens
 
 
 def _keep_convolution(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    *tensors, ctx.reverse = inputs
+    *tensors, ctx.reverse, ctx.lookahead = inputs
     ctx.save_for_backward(*tensors)
 
 
 def _convolution_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, weight, bias, lengths = ctx.saved_tensors
-    grad_x, tiles = _convolution_backward(grad, x, weight, bias, lengths, ctx.reverse)
+    grad_x, tiles = _convolution_backward(
+        grad, x, weight, bias, lengths, ctx.reverse, ctx.lookahead
+    )
     channels, taps = weight.shape[0], weight.shape[-1]
     grad_weight, grad_bias = tiles.sum(0).split([channels * taps, channels])
     return (
         grad_x,
         grad_weight.view(weight.shape).to(weight.dtype),
         None if bias is None else grad_bias.to(bias.dtype),
+        None,
         None,
         None,
     )
@@ -153,6 +164,7 @@ def _convolve(
     bias: Tensor | None,
     lengths: Tensor | None,
     reverse: bool,
+    lookahead: int,
     activate: bool,
 ) -> Tensor:
     from mambadapter.ssm.backends.triton.convolution import convolve
@@ -164,7 +176,7 @@ def _convolve(
             x, weight, _pointed_to(bias, x), _pointed_to(lengths, x), out,
             x.shape[1], x.shape[2], *x.stride()[:2],
             taps=weight.shape[-1], activate=activate, biased=bias is not None,
-            padded=lengths is not None, reverse=reverse, **tile,
+            padded=lengths is not None, reverse=reverse, lookahead=lookahead, **tile,
         )  # fmt: skip
     return out
 

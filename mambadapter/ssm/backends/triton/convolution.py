@@ -1,4 +1,4 @@
-"""The causal depthwise convolution and its SiLU, for GPUs. Addresses skip padding and set the direction."""
+"""The depthwise convolution and its SiLU, for GPUs. Addresses skip padding and set the direction."""
 
 import triton
 import triton.language as tl
@@ -8,7 +8,7 @@ from mambadapter.ssm.backends.triton.math import length_of, per_channel, sigmoid
 
 @triton.jit
 def _tap_inputs(x, x_t, frame, channel, length, inside, earlier, reverse: tl.constexpr):
-    """The inputs `earlier` frames before in scan order; zeros before the start."""
+    """The inputs `earlier` frames before in scan order, or after if negative; zeros beyond the clip."""
     if reverse:
         source = frame + earlier
     else:
@@ -21,13 +21,13 @@ def _tap_inputs(x, x_t, frame, channel, length, inside, earlier, reverse: tl.con
 @triton.jit
 def _before_silu(
     x, x_t, weight, bias, frame, channel, length, inside,
-    taps: tl.constexpr, biased: tl.constexpr, reverse: tl.constexpr,
+    taps: tl.constexpr, biased: tl.constexpr, reverse: tl.constexpr, lookahead: tl.constexpr,
 ):  # fmt: skip
     value = tl.zeros((frame.shape[0], channel.shape[0]), tl.float32)
     for tap in tl.static_range(taps):
         w = tl.load(weight + channel * taps + tap, mask=inside, other=0.0).to(tl.float32)
         value += w[None, :] * _tap_inputs(
-            x, x_t, frame, channel, length, inside, taps - 1 - tap, reverse
+            x, x_t, frame, channel, length, inside, taps - 1 - tap - lookahead, reverse
         )
     if biased:
         value += per_channel(bias, channel, inside)[None, :]
@@ -39,7 +39,7 @@ def convolve(
     x, weight, bias, lengths, out,
     time, channels, x_b, x_t,
     taps: tl.constexpr, activate: tl.constexpr, biased: tl.constexpr,
-    padded: tl.constexpr, reverse: tl.constexpr,
+    padded: tl.constexpr, reverse: tl.constexpr, lookahead: tl.constexpr,
     FRAMES: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """Write to `out` the convolution of x, with `activate` its SiLU; zeros on padding."""
@@ -49,8 +49,9 @@ def convolve(
     inside = channel < channels
     length = length_of(lengths, clip, time, padded)
     value = _before_silu(
-        x + clip * x_b, x_t, weight, bias, frame, channel, length, inside, taps, biased, reverse
-    )
+        x + clip * x_b, x_t, weight, bias, frame, channel, length, inside,
+        taps, biased, reverse, lookahead,
+    )  # fmt: skip
     if activate:
         value = value * sigmoid(value)
     value = tl.where((frame < length)[:, None], value, 0.0)
@@ -63,6 +64,7 @@ def convolve_backward(
     grad, x, weight, bias, lengths, grad_value, grad_parameters,
     time, channels, grad_b, grad_t, x_b, x_t,
     taps: tl.constexpr, biased: tl.constexpr, padded: tl.constexpr, reverse: tl.constexpr,
+    lookahead: tl.constexpr,
     FRAMES: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """Write to `grad_value` the gradient of the SiLU's argument, given `grad`, that of its result.
@@ -76,8 +78,9 @@ def convolve_backward(
     inside = channel < channels
     length = length_of(lengths, clip, time, padded)
     value = _before_silu(
-        x + clip * x_b, x_t, weight, bias, frame, channel, length, inside, taps, biased, reverse
-    )
+        x + clip * x_b, x_t, weight, bias, frame, channel, length, inside,
+        taps, biased, reverse, lookahead,
+    )  # fmt: skip
     valid = (frame < length)[:, None] & inside[None, :]
     address = grad + clip * grad_b + frame[:, None] * grad_t + channel[None, :]
     grad_tile = tl.load(address, mask=valid, other=0.0).to(tl.float32)
@@ -85,7 +88,7 @@ def convolve_backward(
     row = grad_parameters + tile * channels * (taps + 1)
     for tap in tl.static_range(taps):
         tap_inputs = _tap_inputs(
-            x + clip * x_b, x_t, frame, channel, length, inside, taps - 1 - tap, reverse
+            x + clip * x_b, x_t, frame, channel, length, inside, taps - 1 - tap - lookahead, reverse
         )
         tl.store(row + channel * taps + tap, tl.sum(grad_tile * tap_inputs, 0), mask=inside)
     tl.store(row + channels * taps + channel, tl.sum(grad_tile, 0), mask=inside)
