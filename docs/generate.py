@@ -36,7 +36,7 @@ def methods() -> str:
 
 def rates() -> str:
     """The menu's rate of every method beside those that its tries on validation data chose, task by task."""
-    saved = sorted(DOCS.parent.glob("recipes/*/saved_runs/evidence_*.jsonl"))
+    saved = sorted(DOCS.parent.glob("recipes/**/saved_runs/evidence_*.jsonl"))
     menu = YAML().load(MENU_FILE.read_text(encoding="utf-8"))
     tasks = {path: path.stem.removeprefix("evidence_").replace("_", " ") for path in saved}
     chosen: dict[tuple[str, Path], dict[int, float]] = {}  # a method's on a task, by parameters

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from mambadapter.errors import UserError
+from mambadapter.methods import MambAdapters
 from mambadapter.methods.identity_bottleneck import IdentityBottleneck
 from mambadapter.methods.initialisation import (
     input_scale,
@@ -17,6 +19,7 @@ from mambadapter.methods.initialisation import (
 )
 from mambadapter.methods.mambadapter import MambAdapter
 from mambadapter.methods.projections import project_up
+from mambadapter.methods.shared_projections import Projections
 from mambadapter.ssm import GatedConvolution, Mamba
 
 WIDTH, RANK = 48, 6
@@ -66,6 +69,27 @@ def test_bidirectional_adds_a_scan_of_reversed_frames(parts):
     padded = nn.functional.pad(x, (0, 0, 0, 7))
     wanted = up(mamba(down(x)) + backward(down(x).flip(1)).flip(1))
     torch.testing.assert_close(branch(padded, torch.tensor([20]))[:, :20], wanted)
+
+
+@pytest.mark.parametrize("scan", [True, False])
+@pytest.mark.parametrize(("causal", "first"), [(False, 7), (True, 10)])
+def test_a_frame_is_seen_as_early_as_the_lookahead_says(parts, scan, causal, first):
+    """Three frames before it is there; in a decoder not before."""
+    down, up, _, _, alpha = parts
+    method = MambAdapters(rank=RANK, d_conv=9, lookahead=3, scan=scan)
+    branch = method.around(Projections(down, up, alpha, None, None), causal).eval()
+    x = torch.randn(1, 20, WIDTH)
+    other = x.clone()
+    other[:, 10] += 1.0
+    changed = (branch(other) != branch(x)).any(-1)[0]
+    assert not changed[:first].any()
+    assert changed[first : 10 + 6].all()
+
+
+@pytest.mark.parametrize("lookahead", [4, -1, 0.5])
+def test_an_impossible_lookahead_is_refused(lookahead):
+    with pytest.raises(UserError, match="is impossible for 4 taps; give 0 to 3"):
+        MambAdapters(d_conv=4, lookahead=lookahead)
 
 
 def test_dropout_acts_in_training_only(parts):
