@@ -38,15 +38,16 @@ def rates() -> str:
     """The menu's rate of every method beside those that its tries on validation data chose, task by task."""
     saved = sorted(DOCS.parent.glob("recipes/**/saved_runs/evidence_*.jsonl"))
     menu = YAML().load(MENU_FILE.read_text(encoding="utf-8"))
-    tasks = {path: path.stem.removeprefix("evidence_").replace("_", " ") for path in saved}
     chosen: dict[tuple[str, Path], dict[int, float]] = {}  # a method's on a task, by parameters
     for path in saved:
         for _, run in read_results(path):
             if run and as_in_the_menu(run):
                 of_task = chosen.setdefault((run["config"]["adapter"], path), {})
                 of_task[run["parameters"]["adapted"]] = run["lr"]
+    saved = [path for path in saved if any(path == of for _, of in chosen)]
+    tasks = [path.stem.removeprefix("evidence_").replace("_", " ") for path in saved]
     rows = [
-        f"| `--adapter` | the menu's | {' | '.join(tasks.values())} |",
+        f"| `--adapter` | the menu's | {' | '.join(tasks)} |",
         "|---|---:|" + "---:|" * len(tasks),
     ]
     for name in dict.fromkeys(name for name in MENU for path in saved if (name, path) in chosen):
@@ -59,9 +60,10 @@ def rates() -> str:
 def as_in_the_menu(run: dict[str, Any]) -> bool:
     """Whether a run had the menu's settings, but for its size; older runs lack those that came later."""
     method = MENU[run["config"]["adapter"]]
-    entry = json.loads(json.dumps(asdict(method)))  # with lists for tuples, as saved
-    settings = run["method"].keys() - {"name", method.size}
-    return all(entry[key] == run["method"][key] for key in settings)
+    entry, plain = (json.loads(json.dumps(asdict(m))) for m in (method, type(method)()))  # as saved
+    return all(
+        entry[key] == run["method"].get(key, plain[key]) for key in entry if key != method.size
+    )
 
 
 GENERATED: dict[str, Callable[[], str]] = {"methods": methods, "rates": rates}

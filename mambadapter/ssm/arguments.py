@@ -66,7 +66,8 @@ def check_inner(
 
 def check_lookahead(lookahead: int, taps: int) -> None:
     """Refuse a convolution none of whose taps reads the frame itself."""
-    if not isinstance(lookahead, int) or not 0 <= lookahead < taps:
+    whole = isinstance(lookahead, int) and not isinstance(lookahead, bool)
+    if not whole or not 0 <= lookahead < taps:
         raise UserError(
             f"lookahead={lookahead!r} is impossible for {taps} taps; give 0 to {taps - 1}."
         )

@@ -14,11 +14,11 @@ from mambadapter.methods import LinearProbe, MambAdapters
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-METHOD = MambAdapters(rank=4, d_state=4, bidirectional=True)
+METHOD = MambAdapters(rank=4, d_state=4, lookahead=2, bidirectional=True)
 
 
 def test_onnxruntime_computes_the_same(tmp_path, capsys):
-    """With a scan in both directions, behind a front end with GroupNorm."""
+    """With a scan in both directions and taps that look ahead, behind a front end with GroupNorm."""
     source = str(write_encoder(tmp_path / "encoder", width=16, layers=1))
     model = package_of(tmp_path / "package", source, METHOD, "ctc")
     assert (

@@ -65,9 +65,10 @@ def mamba_inner(
     """See `mambadapter.ssm.mamba_inner`."""
     x, z = oriented(xz, lengths, reverse).chunk(2, dim=-1)
     rank, states = dt_proj.shape[1], A.shape[1]
-    # What a causal convolution makes of later frames has looked ahead.
-    late = _convolve(F.pad(x.transpose(1, 2), (0, lookahead)), conv_weight, conv_bias)
-    u = late[..., lookahead:].transpose(1, 2)
+    x = x.transpose(1, 2)
+    if lookahead:  # what a causal convolution makes of later frames has looked ahead
+        x = F.pad(x, (0, lookahead))
+    u = _convolve(x, conv_weight, conv_bias)[..., lookahead:].transpose(1, 2)
     delta, B, C = F.linear(u, x_proj).split([rank, states, states], dim=-1)
     y = _scan(u, F.linear(delta, dt_proj), A, B, C, D, z, dt_bias)
     return valid_only(oriented(y, lengths, reverse), lengths)
