@@ -27,8 +27,15 @@ def one_of(setting: str, value: Any, known: Iterable[str]) -> None:
 
 def positive_integer(setting: str, value: Any) -> None:
     """Refuse what is no whole number of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UserError(f"{setting}={value!r} is impossible: give a whole number of at least 1.")
+    whole_number(setting, value, least=1)
+
+
+def whole_number(setting: str, value: Any, least: int = 0) -> None:
+    """Refuse what is no whole number, or below the least."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UserError(
+            f"{setting}={value!r} is impossible: give a whole number of at least {least}."
+        )
 
 
 def odd(setting: str, value: Any) -> None:

@@ -14,7 +14,7 @@ from mambadapter.methods.projections import ProjectedBranch
 from mambadapter.methods.shared_projections import Projections, SharedProjections
 from mambadapter.ssm import GatedConvolution, Mamba
 from mambadapter.ssm.arguments import check_lookahead
-from mambadapter.validators import one_of, positive_integer
+from mambadapter.validators import one_of, positive_integer, whole_number
 
 Block = Mamba | GatedConvolution
 
@@ -143,6 +143,7 @@ class MambAdapters(SharedProjections):
         one_of("backward_parameters", self.backward_parameters, ("own", "shared"))
         for name in ("d_state", "d_conv"):
             positive_integer(name, getattr(self, name))
+        whole_number("lookahead", self.lookahead)
         check_lookahead(self.lookahead, self.d_conv)
         if int(self.expand * self.rank) < 1:
             raise UserError(

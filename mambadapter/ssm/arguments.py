@@ -66,10 +66,9 @@ def check_inner(
 
 def check_lookahead(lookahead: int, taps: int) -> None:
     """Refuse a convolution none of whose taps reads the frame itself."""
-    whole = isinstance(lookahead, int) and not isinstance(lookahead, bool)
-    if not whole or not 0 <= lookahead < taps:
+    if not 0 <= lookahead < taps:
         raise UserError(
-            f"lookahead={lookahead!r} is impossible for {taps} taps; give 0 to {taps - 1}."
+            f"lookahead={lookahead} is impossible for {taps} taps; give 0 to {taps - 1}."
         )
 
 
