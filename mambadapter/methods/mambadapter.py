@@ -161,7 +161,8 @@ class MambAdapters(SharedProjections):
 
     def around(self, projections: Projections, causal: bool) -> MambAdapter:
         """Make a branch around these projections; `causal` if a frame must see none that is to come."""
-        lookahead = 0 if causal else self.lookahead
+        # A YAML reader's numbers are of a subclass, which torch.compile does not take.
+        lookahead = 0 if causal else int(self.lookahead)
         forward = self._block(lookahead)
         backward = None
         if self.bidirectional:

@@ -95,8 +95,7 @@ class Mamba(nn.Module):
             parameter._no_weight_decay = True  # type: ignore[attr-defined]  # a mark of mamba_ssm's
         self.out_proj = nn.Linear(d_inner, d_model, bias=bias)
         check_lookahead(lookahead, d_conv)
-        # A YAML reader's numbers are of a subclass, which torch.compile does not take.
-        self.lookahead = int(lookahead)
+        self.lookahead = lookahead
         self._prepared: PreparedBlock | None = None
 
     @torch.no_grad()

@@ -46,8 +46,7 @@ class GatedConvolution(nn.Module):
         self.conv1d = nn.Conv1d(d_inner, d_inner, d_conv, groups=d_inner)
         self.out_proj = nn.Linear(d_inner, d_model, bias=False)
         check_lookahead(lookahead, d_conv)
-        # A YAML reader's numbers are of a subclass, which torch.compile does not take.
-        self.lookahead = int(lookahead)
+        self.lookahead = lookahead
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, reverse: bool = False) -> Tensor:
         """Mix a batch of sequences over time.
