@@ -30,6 +30,8 @@ class Frontend(Protocol):
         The outputs are frames in the order of time, as CTC needs them.
     ragged : bool
         A longer clip has more of them; otherwise all have as many, and none is padding.
+    longest : float
+        Samples of the longest clip that it reads; infinity where there is no limit.
     constants : Constants
         Its tensors.
     """
@@ -42,6 +44,9 @@ class Frontend(Protocol):
 
     @property
     def ragged(self) -> bool: ...
+
+    @property
+    def longest(self) -> float: ...
 
     def attach(self, backbone: Any, state: ForwardState) -> None:
         """Fit the backbone to the inputs, before it is frozen."""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,13 +43,6 @@ class _Reached(Exception):
         self.hidden = hidden
 
 
-class _Stop(nn.Module):
-    """Stands in for the layer that reads what is frozen, which may be compiled and then cannot raise."""
-
-    def forward(self, *args: Any, **kwargs: Any) -> None:
-        raise _Reached(hidden_input(args, kwargs))
-
-
 class FrozenPart:
     """An encoder in two halves: what is frozen, and what stands on it.
 
@@ -82,11 +75,15 @@ class FrozenPart:
 
     @torch.no_grad()
     def below(self, wavs: Tensor, samples: Tensor | None) -> tuple[Tensor, ...]:
-        """(B, S) waveforms and (B,) valid samples to (B, T, d), of one place or of all L + 1 layers."""
+        """(B, S) waveforms and (B,) valid samples to (B, T, d), of one place or of all L + 1 layers.
+
+        As the layers are written, also where they are compiled, whose sums are rounded otherwise: what is
+        kept is then the same for every run, and a layer can be left by an exception.
+        """
         self._capturing = True
         try:
             inputs = self.encoder.frontend.inputs(wavs, samples)
-            with self._cut():
+            with torch.compiler.set_stance("force_eager"):
                 output = self.encoder.backbone(**inputs, output_hidden_states=self.ends == ALL)
         except _Reached as reached:
             return (reached.hidden,)
@@ -120,12 +117,6 @@ class FrozenPart:
         if self.ends == FINAL_NORM:
             return final_norm(self.encoder.backbone)(padded)
         return self.encoder.branches["layers"](padded.unbind(1))
-
-    def _cut(self) -> AbstractContextManager[None]:
-        """Let no Transformer layer above what is frozen run."""
-        if isinstance(self.ends, int):
-            return _layers(self.encoder.backbone, lambda layers: [*layers[: self.ends], _Stop()])
-        return nullcontext()
 
     def _enter(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         hidden = hidden_input(args, kwargs)

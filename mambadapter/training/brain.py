@@ -5,6 +5,7 @@ import math
 import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -102,9 +103,9 @@ class EncoderBrain(sb.Brain):
         self.history = History()
         self._prior = self.prior()
         self.lr = 0.0
-        self._where: tuple[int, float, Sequence[str]] = (0, 0.0, ())
         self._micro_step = 0
-        self._unread: list[tuple[Tensor, tuple[int, float, Sequence[str]]]] = []
+        self._unread: list[tuple[Tensor, _Place]] = []
+        self._last = 0  # batch of a stage whose loss is among them
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("trained", TrainedTensors(modules))
             self.checkpointer.add_recoverable("stopwatch", self.stopwatch)
@@ -156,23 +157,20 @@ class EncoderBrain(sb.Brain):
 
     def encode(self, wavs: Tensor, lens: Tensor | None) -> tuple[Tensor, Tensor]:
         """(B, T, d) hidden states and (B,) frames of what `heard` gives, compiled if the YAML says so."""
-        return self._compilation.run(self.modules.encoder, self._encoder, wavs, lens)
+        self.pace.turn_to("encoder")
+        hidden, frames = self._compilation.run(self.modules.encoder, self._encoder, wavs, lens)
+        self.pace.turn_to("other")
+        return hidden, frames
 
     def _compile(self) -> None:
         """In place of SpeechBrain's way."""
         self._compilation.start(self._encoder)
 
     def compute_objectives(self, predictions: Any, batch: Any, stage: sb.Stage) -> Tensor:
-        """The task's loss, refused when it is not finite."""
+        """The task's loss."""
         loss = self.loss(predictions, batch, stage)
         if stage == sb.Stage.TRAIN:
             self.pace.forward_ends()
-        # SpeechBrain looks at the training loss only, and leaves the others out of its average.
-        if stage != sb.Stage.TRAIN and not torch.isfinite(loss):
-            raise DivergedError(
-                f"The {stage.name.lower()} loss is {loss.item()} ({_shortened(batch.id)}). Lower "
-                f"--lr or set --eval_precision fp32. {self._kept()}"
-            )
         return loss
 
     def fit(self, epoch_counter: Any, train_set: Any, *args: Any, **kwargs: Any) -> None:
@@ -202,12 +200,8 @@ class EncoderBrain(sb.Brain):
 
     def _plan(self, loader: DataLoader) -> None:
         """Learn how many optimiser steps the run will take; the schedule depends on it."""
-        steps_per_epoch = len(loader) // self.grad_accumulation_factor
-        if steps_per_epoch < 1:
-            raise UserError(
-                f"An epoch of {len(loader)} batches makes no optimiser step with "
-                f"grad_accumulation_factor {self.grad_accumulation_factor}; lower it, or the batch size."
-            )
+        self._loader = loader
+        steps_per_epoch = math.ceil(len(loader) / self.grad_accumulation_factor)
         self._steps = steps_per_epoch * self.hparams.number_of_epochs
         self.lr_factor = schedule(self.hparams.schedule, self.hparams.warmup, self._steps)
 
@@ -260,10 +254,10 @@ class EncoderBrain(sb.Brain):
     def on_fit_batch_start(self, batch: Any, should_step: bool) -> None:
         """Set the learning rate and the random state of this step; count what it asks for."""
         self._prior.add(self.targets(batch))  # while it is on the CPU
-        self.pace.batch_begins()
+        self.pace.batch_begins(compiled=self._compilation.way != "off")
         factor = self.lr_factor(self.optimizer_step)
         self.lr = self.hparams.lr * factor
-        self._where = self.optimizer_step, self.lr, batch.id
+        self._place = _Place(sb.Stage.TRAIN, batch.id, self.optimizer_step, self.lr)
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
         rank = getattr(self, "rank", 0)
@@ -292,42 +286,49 @@ class EncoderBrain(sb.Brain):
         """Nothing: the host would wait for the loss of each step. `update_average` reads them."""
 
     def fit_batch(self, batch: Any) -> Tensor:
-        """As SpeechBrain's, but the loss stays on the device."""
-        should_step = self.step % self.grad_accumulation_factor == 0
+        """As SpeechBrain's, but the loss stays on the device, and no batch of an epoch is left out.
+
+        Its last step may be of fewer batches than the others, and is their mean as well.
+        """
+        factor, batches = self.grad_accumulation_factor, len(self._loader)
+        should_step = self.step % factor == 0 or self.step == batches
+        together = min(factor, batches - (self.step - 1) // factor * factor)
         self.on_fit_batch_start(batch, should_step)
         with self.no_sync(not should_step):
             with self.training_ctx:
                 outputs = self.compute_forward(batch, sb.Stage.TRAIN)
                 loss = self.compute_objectives(outputs, batch, sb.Stage.TRAIN)
-            self.scaler.scale(loss / self.grad_accumulation_factor).backward()
+            self.scaler.scale(loss / together).backward()
         if should_step:
             self.optimizers_step()
         self.on_fit_batch_end(batch, outputs, loss, should_step)
         return loss.detach()
 
+    def evaluate_batch(self, batch: Any, stage: sb.Stage) -> Tensor:
+        """As SpeechBrain's, but the loss stays on the device."""
+        self._place = _Place(stage, batch.id)
+        with self.evaluation_ctx:
+            outputs = self.compute_forward(batch, stage)
+            loss = self.compute_objectives(outputs, batch, stage)
+        return loss.detach()
+
     def update_average(self, loss: Tensor, avg_loss: float) -> float:
-        """As SpeechBrain's, reading the losses of several steps of training at once."""
-        if not self.modules.training:
-            return super().update_average(loss, avg_loss)
-        self._unread.append((loss, self._where))
+        """As SpeechBrain's, reading the losses of several batches at once."""
+        self._unread.append((loss, self._place))
+        self._last = self.step
         if len(self._unread) < _UNREAD.get(loss.device.type, 1):
             return avg_loss
         return self._read_losses(avg_loss)
 
     def _read_losses(self, avg_loss: float) -> float:
-        """The mean of this epoch's losses; the first that is not finite ends the run."""
+        """The mean of this stage's losses; the first that is not finite ends the run."""
         unread, self._unread = self._unread, []
         losses = torch.stack([loss for loss, _ in unread]).tolist() if unread else []
         self.pace.read()
-        first = self.step - len(losses) + 1
-        for step, (loss, (_, where)) in enumerate(zip(losses, unread, strict=True), first):
+        first = self._last - len(losses) + 1
+        for step, (loss, (_, place)) in enumerate(zip(losses, unread, strict=True), first):
             if not math.isfinite(loss):
-                number, lr, clips = where
-                raise DivergedError(
-                    f"The loss is {loss} at optimiser step {number} (learning rate {lr:.2g}; "
-                    f"{_shortened(clips)}). Lower --lr, set --max_grad_norm, or leave those clips out. "
-                    f"{self._kept()}"
-                )
+                raise DivergedError(f"{place.say(loss)} {self._kept()}")
             avg_loss += loss / step - avg_loss / step
         return avg_loss
 
@@ -352,14 +353,16 @@ class EncoderBrain(sb.Brain):
 
     def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:
         """Compute metrics, log, and keep the best and the latest epoch."""
+        stage_loss = self._read_losses(stage_loss)
         if stage == sb.Stage.TRAIN:
             self._estimate(epoch_ends=True)
-            self.train_stats = {"loss": self._read_losses(stage_loss)}
+            self.pace.epoch_ends()
+            self.train_stats = {"loss": mean_over_processes(stage_loss)}
             self._compilation.report()
             if (prior := self._prior.loss) is not None:
                 self.train_stats["prior_loss"] = prior
             return
-        stats = {**self.stage_metrics(), "loss": float(stage_loss)}
+        stats = {**self.stage_metrics(), "loss": stage_loss}
         name = stage.name.lower()
         self.metrics[name] = stats
         if stage == sb.Stage.VALID:
@@ -435,8 +438,36 @@ class EncoderBrain(sb.Brain):
         return self._tensorboard_logger
 
 
-def _shortened(clips: Sequence[str]) -> str:
-    return f"clips {', '.join(clips[:3])}{' ...' if len(clips) > 3 else ''}"
+@dataclass(frozen=True)
+class _Place:
+    """Which batch a loss is of."""
+
+    stage: sb.Stage
+    clips: Sequence[str]
+    step: int = 0  # of training, and its learning rate
+    lr: float = 0.0
+
+    def say(self, loss: float) -> str:
+        """What is wrong with such a loss, and the mend."""
+        clips = f"clips {', '.join(self.clips[:3])}{' ...' if len(self.clips) > 3 else ''}"
+        if self.stage == sb.Stage.TRAIN:
+            return (
+                f"The loss is {loss} at optimiser step {self.step} (learning rate {self.lr:.2g}; "
+                f"{clips}). Lower --lr, set --max_grad_norm, or leave those clips out."
+            )
+        return (
+            f"The {self.stage.name.lower()} loss is {loss} ({clips}). Lower --lr or set "
+            "--eval_precision fp32."
+        )
+
+
+def mean_over_processes(value: float) -> float:
+    """Of the processes that train together, each of which has seen as many batches; alone, the value."""
+    if not torch.distributed.is_initialized():
+        return value
+    values: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return sum(values) / len(values)
 
 
 def seed_step(seed: int, rank: int, step: int, micro_step: int) -> None:

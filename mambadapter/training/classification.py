@@ -41,8 +41,8 @@ class ClassificationBrain(ClipBrain):
         """Cross-entropy; outside training the predictions are kept for the metrics."""
         targets = torch.as_tensor(batch.label_index, device=self.device)
         if stage != sb.Stage.TRAIN:
-            self._targets += targets.tolist()
-            self._predictions += predictions.argmax(-1).tolist()
+            self._targets.append(targets)
+            self._predictions.append(predictions.argmax(-1))
             self._names += batch.id
         weights = self._weights if stage == sb.Stage.TRAIN else None
         return F.cross_entropy(predictions.float(), targets, weights)
@@ -55,13 +55,17 @@ class ClassificationBrain(ClipBrain):
 
     def start_metrics(self) -> None:
         """Begin to collect predictions."""
-        self._targets: list[int] = []
-        self._predictions: list[int] = []
+        self._targets: list[Tensor] = []
+        self._predictions: list[Tensor] = []
         self._names: list[str] = []
 
     def stage_metrics(self) -> dict[str, float]:
         """Accuracy with its interval, and the rest of `classification_metrics`."""
-        return classification_metrics(self._targets, self._predictions)
+        return classification_metrics(*self._found())
+
+    def _found(self) -> tuple[list[int], list[int]]:
+        """The classes of the stage's clips, and what was predicted."""
+        return torch.cat(self._targets).tolist(), torch.cat(self._predictions).tolist()
 
     def calibrate(
         self, valid: Any, unknown: Any = None, loader: Mapping[str, Any] | None = None
@@ -91,7 +95,7 @@ class ClassificationBrain(ClipBrain):
         """As every Brain; after the test also write what was confused."""
         super().on_stage_end(stage, stage_loss, epoch)
         if stage == sb.Stage.TEST and self._labels:
-            found = (self._targets, self._predictions)
+            found = self._found()
             self.details["worst_confused"] = worst_confused(*found, self._names, self._labels)
             if if_main_process():
                 write_confusion(self.hparams.output_folder, *found, self._labels)

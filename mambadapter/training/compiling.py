@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -38,20 +39,23 @@ class Compilation:
     def __init__(self, way: str | bool, device: torch.device) -> None:
         way = way or "off"  # which YAML reads as false
         self.way = ("layers" if device.type == "cuda" else "off") if way == "auto" else way
-        self.seconds, self.graphs = 0.0, 0
-        self._device, self._began = device, 0.0
+        self.clock = CompileClock()
+        self._device = device
 
     def start(self, encoder: AdaptedEncoder) -> None:
         """Compile, when it is first called; the modules stay the same."""
         if self.way == "off":
             return
         torch._dynamo.config.recompile_limit = _GRAPHS
-        torch._dynamo.callback.on_compile_start(self._start_clock)
-        torch._dynamo.callback.on_compile_end(self._stop_clock)
+        # With the forward, where `run` catches what cannot be compiled; by itself not before it is needed.
+        torch._functorch.config.force_non_lazy_backward_lowering = True
+        self.clock.start()
         options: dict[str, Any] = {"fullgraph": True, "dynamic": True, "backend": _BACKEND}
         if self.way == "layers":
-            for layer in encoder.layers:
-                layer.compile(**options)
+            for (
+                layer
+            ) in encoder.layers:  # without the hooks on it, by which transformers collects outputs
+                layer.forward = torch.compile(layer.forward, **options)
             return
         if self._device.type == "cuda":
             options["mode"] = "reduce-overhead"
@@ -61,11 +65,13 @@ class Compilation:
             _STEPS, 100 * (1 - 2 ** (-1 / _STEPS)),
         )  # fmt: skip
 
-    def pad(self, wavs: Tensor, lens: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """(B, S) waveforms to the next of few lengths, and their (B,) relative lengths."""
-        if self.way != "step":
+    def pad(
+        self, wavs: Tensor, lens: Tensor | None, longest: float = math.inf
+    ) -> tuple[Tensor, Tensor | None]:
+        """(B, S) waveforms to the next of few lengths, at most `longest`, and their (B,) relative lengths."""
+        if self.way != "step" or wavs.shape[1] >= longest:
             return wavs, lens
-        longer = padded_length(wavs.shape[1])
+        longer = int(min(padded_length(wavs.shape[1]), longest))
         lens = wavs.new_ones(len(wavs)) if lens is None else lens
         padded = F.pad(wavs, (0, longer - wavs.shape[1]))
         return padded, lens.double() * (wavs.shape[1] / longer)
@@ -83,7 +89,7 @@ class Compilation:
         device = [wavs.device] if wavs.is_cuda else []
         before = torch.get_rng_state(), [torch.cuda.get_rng_state(one) for one in device]
         try:
-            return forward(*self.pad(wavs, lens))
+            return forward(*self.pad(wavs, lens, encoder.frontend.longest))
         except Exception as error:
             if not cannot_compile(error):
                 raise
@@ -95,23 +101,46 @@ class Compilation:
 
     def _give_up(self, encoder: AdaptedEncoder, error: Exception) -> None:
         self.way = "off"
-        for module in encoder.modules():
-            module._compiled_call_impl = None
+        encoder._compiled_call_impl = None
+        for layer in encoder.layers:
+            vars(layer).pop("forward", None)
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         logger.warning("compile: off from here on, since torch.compile failed (%s).", reason)
 
     def report(self) -> None:
-        """Say what compiling took."""
-        if self.graphs:
-            logger.info("Compiled %d graphs in %.1f s.", self.graphs, self.seconds)
-            self.graphs = 0
+        """Say what compiling took since this was last said."""
+        if self.clock.graphs:
+            logger.info("Compiled %d graphs in %.1f s.", self.clock.graphs, self.clock.seconds)
+            self.clock.reset()
 
-    def _start_clock(self, _: Any) -> None:
-        self._began = time.perf_counter()
 
-    def _stop_clock(self, _: Any) -> None:
-        self.seconds += time.perf_counter() - self._began
-        self.graphs += 1
+class CompileClock:
+    """Counts graphs that torch.compile makes in this process, and the seconds that they take."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Count from zero."""
+        self.seconds, self.graphs = 0.0, 0
+
+    def start(self) -> None:
+        """From now on, for as long as this clock is used."""
+        clock, began = weakref.ref(self), [0.0]
+
+        def begins(_: Any) -> None:
+            began[0] = time.perf_counter()
+
+        def ends(_: Any) -> None:
+            if (counting := clock()) is not None:
+                counting.seconds += time.perf_counter() - began[0]
+                counting.graphs += 1
+
+        handler = torch._dynamo.callback.callback_handler
+        handler.register_start_callback(begins)
+        handler.register_end_callback(ends)
+        weakref.finalize(self, handler.remove_start_callback, begins)
+        weakref.finalize(self, handler.remove_end_callback, ends)
 
 
 def padded_length(samples: int) -> int:

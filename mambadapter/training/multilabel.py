@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import speechbrain as sb
+import torch
 import torch.nn.functional as F
 from speechbrain.utils.checkpoints import (
     mark_as_loader,
@@ -82,8 +83,8 @@ class MultilabelBrain(ClipBrain):
         targets = batch.label_row.data.to(self.device)
         predictions = predictions.float()
         if stage != sb.Stage.TRAIN:
-            self._targets.append(targets.cpu().numpy().astype(int))
-            self._probabilities.append(predictions.detach().sigmoid().cpu().numpy())
+            self._targets.append(targets)
+            self._probabilities.append(predictions.detach().sigmoid())
         weights = self._weights if stage == sb.Stage.TRAIN else None
         return F.binary_cross_entropy_with_logits(predictions, targets, pos_weight=weights)
 
@@ -93,8 +94,8 @@ class MultilabelBrain(ClipBrain):
 
     def start_metrics(self) -> None:
         """Begin to collect probabilities."""
-        self._targets: list[np.ndarray] = []
-        self._probabilities: list[np.ndarray] = []
+        self._targets: list[Tensor] = []
+        self._probabilities: list[Tensor] = []
 
     def stage_metrics(self) -> dict[str, float]:
         """`multilabel_metrics` at the thresholds that there are."""
@@ -123,4 +124,5 @@ class MultilabelBrain(ClipBrain):
 
     def _found(self) -> tuple[np.ndarray, np.ndarray]:
         """(clips, classes) targets and probabilities of the stage."""
-        return np.concatenate(self._targets), np.concatenate(self._probabilities)
+        targets, probabilities = torch.cat(self._targets), torch.cat(self._probabilities)
+        return targets.cpu().numpy().astype(int), probabilities.cpu().numpy()

@@ -34,7 +34,6 @@ class Pace:
     """
 
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:
-        self._encoder = modules["encoder"]
         stacks = (part for part in modules.values() if isinstance(part, AdaptedStack))
         self._branches = [branch for stack in stacks for branch in stack.branches.values()]
         self._on_gpu = False
@@ -53,18 +52,24 @@ class Pace:
     def epoch_begins(self, device: str | torch.device) -> None:
         """Training begins, or goes on after validation."""
         self._on_gpu = torch.device(device).type == "cuda"
-        self._doing, self._batches = None, 0
+        self._batches = 0
         self._ended = time.perf_counter()
 
-    def batch_begins(self) -> None:
-        """Its audio is there."""
+    def epoch_ends(self) -> None:
+        """Until the next epoch no one looks."""
+        self._doing = None
+
+    def batch_begins(self, compiled: bool = False) -> None:
+        """Its audio is there. What is compiled cannot be looked into: branches then count as encoder."""
         self._began = self._device_time()
         if self._doing is None:
             return
         self.turn_to("other")
-        for branch in self._branches:
-            self._time(branch, "branches", "encoder")
-        self._time(self._encoder, "encoder", "other")
+        for branch in () if compiled else self._branches:
+            self._hooks += [
+                branch.register_forward_pre_hook(lambda *_: self.turn_to("branches")),
+                branch.register_forward_hook(lambda *_: self.turn_to("encoder")),
+            ]
 
     def turn_to(self, what: str) -> None:
         """From here on time is spent on that."""
@@ -128,12 +133,6 @@ class Pace:
             f"{summary['clips_per_s']:.3g} clips/s ({shares or 'one batch'}), peak memory "
             + ", ".join(f"{where} {mib:.0f} MiB" for where, mib in memory.items())
         )
-
-    def _time(self, module: nn.Module, inside: str, outside: str) -> None:
-        self._hooks += [
-            module.register_forward_pre_hook(lambda *_: self.turn_to(inside)),
-            module.register_forward_hook(lambda *_: self.turn_to(outside)),
-        ]
 
     def _unhook(self) -> None:
         for hook in self._hooks:

@@ -1,6 +1,6 @@
 """A training run of a few seconds, used by the tests and, as a script, by their child processes.
 
-python tiny_run.py ENCODER OUTPUT SEED [SEED ...]      (or under torchrun)
+python tiny_run.py ENCODER OUTPUT RUN [RUN ...]      (or under torchrun), a run being a seed or "sgd"
 """
 
 import functools
@@ -118,12 +118,34 @@ def train(encoder_folder, output, seed=1, **kwargs):
     return metrics, {n: t.detach().clone() for n, t in trained_tensors(modules).items()}
 
 
+def by_sgd(encoder_folder, output, batch_size, run_opts=None):
+    """Clips in their order, whose gradients are summed and never divided by their size."""
+    # By this SpeechBrain lets several processes read clips in their order, too.
+    options = {"run_opts": run_opts, "sorting": "none"}
+    brain, counter, modules = build(encoder_folder, output, **options)
+    brain.opt_class = functools.partial(torch.optim.SGD, lr=0.1)
+    brain.fit(
+        counter,
+        dataset(28, 0),
+        dataset(9, 1000),
+        train_loader_kwargs={"batch_size": batch_size},
+        valid_loader_kwargs={"batch_size": 4},
+    )
+    weights = {n: t.detach().clone() for n, t in trained_tensors(modules).items()}
+    losses = [epoch["train"]["loss"] for epoch in brain.history.epochs]
+    return {"losses": losses, "weights": weights}, brain.optimizer_step
+
+
 @recipe_main
 def main(folder, output, *seeds):
     run_opts = {"distributed_backend": "gloo"}
     sb.utils.distributed.ddp_init_group(run_opts)
     rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
     for seed in seeds:
+        if seed == "sgd":
+            found, _ = by_sgd(folder, f"{output}/sgd", 4, run_opts)
+            torch.save(found, f"{output}/sgd/rank{rank}.pt")
+            continue
         metrics, weights = train(folder, f"{output}/seed{seed}", int(seed), run_opts=run_opts)
         torch.save({"metrics": metrics, "weights": weights}, f"{output}/seed{seed}/rank{rank}.pt")
 

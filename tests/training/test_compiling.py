@@ -1,19 +1,23 @@
 """An encoder through torch.compile trains as it does without; what cannot be compiled runs, and says why."""
 
+import functools
 import logging
 
 import numpy as np
 import pytest
 import torch
+from functorch.compile import make_boxed_compiler, nop
 from speechbrain.dataio.dataset import DynamicItemDataset
 from support.contract import build, moved, waveforms
 from support.tiny_run import build as build_brain
-from support.tiny_run import fit, train
+from support.tiny_run import dataset, fit, train
+from torch._dynamo.backends.common import aot_autograd
 
 from mambadapter.data.batching import batches_by_length
-from mambadapter.methods import MENU, Bottlenecks
+from mambadapter.encoders.trained import trained_tensors
+from mambadapter.methods import MENU, Bottlenecks, LoRA
 from mambadapter.training import compiling
-from mambadapter.training.compiling import Compilation, padded_length
+from mambadapter.training.compiling import Compilation, CompileClock, padded_length
 
 pytestmark = pytest.mark.exhaustive
 
@@ -55,6 +59,37 @@ def test_layers_train_and_resume_to_the_same(encoder_folders, tmp_path, monkeypa
     assert not any("compile: off" in r.message for r in caplog.records)
 
 
+@pytest.mark.parametrize("way", ["layers", "step"])
+@pytest.mark.parametrize(
+    "name", ["mambadapter", "conformer", "lora", "prefix_tuning", "weighted_sum", "linear_probe"]
+)
+def test_a_run_stays_compiled(encoder_folders, tmp_path, caplog, name, way):
+    """A first batch of whole clips, then padded ones; one of the batches is looked at closely."""
+    caplog.set_level(logging.INFO, "mambadapter")
+    found = {}
+    for one in ("off", way):
+        options = {"number_of_epochs": 2, "method": MENU[name], "compile": one}
+        brain, counter, modules = build_brain(
+            encoder_folders["wav2vec2"], tmp_path / one, **options
+        )
+        brain.opt_class = functools.partial(torch.optim.SGD, lr=0.01)
+        train_set = dataset(12, 0)
+        train_set.data_ids.sort(
+            key=lambda clip: int(clip) % 10
+        )  # of which the length is a function
+        brain.fit(counter, train_set, dataset(6, 1000),
+                  train_loader_kwargs={"batch_size": 2}, valid_loader_kwargs={"batch_size": 3})  # fmt: skip
+        weights = {name: t.detach().clone() for name, t in trained_tensors(modules).items()}
+        found[one] = weights, brain.history.epochs[-1]["valid"]["loss"]
+        assert brain._compilation.way == one
+        # What learns in none of its layers has none compiled but for its first epoch.
+        assert brain.pace.summary["shares"]["encoder"] > 0
+    assert not any("compile: off" in r.message for r in caplog.records)
+    assert found[way][1] == pytest.approx(found["off"][1], rel=1e-4)
+    for name, tensor in found["off"][0].items():
+        torch.testing.assert_close(found[way][0][name], tensor, rtol=1e-3, atol=1e-4)
+
+
 def test_one_graph_serves_layers_and_lengths(encoder_folders):
     encoder, _ = build(encoder_folders["wav2vec2"], MENU["mambadapter"])
     moved(encoder).train()
@@ -66,14 +101,19 @@ def test_one_graph_serves_layers_and_lengths(encoder_folders):
         got = compilation.run(encoder, encoder, wavs[:, :samples], lens)[0]
         torch.testing.assert_close(got, hidden, rtol=1e-5, atol=1e-6)
     assert compilation.way == "layers"
-    assert 0 < compilation.graphs <= len(encoder.layers)
+    assert 0 < compilation.clock.graphs <= len(encoder.layers)
 
 
-def test_what_cannot_be_compiled_runs_as_written(encoder_folders, monkeypatch, caplog):
-    def broken(graph, inputs):
-        raise NotImplementedError("no such kernel")
+def no_kernel(graph, inputs):
+    raise NotImplementedError("no such kernel")
 
-    monkeypatch.setattr(compiling, "_BACKEND", broken)
+
+BACKWARD_ALONE = aot_autograd(fw_compiler=make_boxed_compiler(nop), bw_compiler=no_kernel)
+
+
+@pytest.mark.parametrize("backend", [no_kernel, BACKWARD_ALONE], ids=["forward", "backward"])
+def test_what_cannot_be_compiled_runs_as_written(encoder_folders, monkeypatch, caplog, backend):
+    monkeypatch.setattr(compiling, "_BACKEND", backend)
     encoder, _ = build(encoder_folders["wav2vec2"], MENU["mambadapter"])
     encoder.train()
     compilation = Compilation("layers", CPU)
@@ -81,7 +121,9 @@ def test_what_cannot_be_compiled_runs_as_written(encoder_folders, monkeypatch, c
     compilation.start(encoder)
     caplog.set_level(logging.WARNING, "mambadapter")
     for _ in range(2):
-        assert torch.equal(compilation.run(encoder, encoder, *waveforms())[0], wanted)
+        hidden = compilation.run(encoder, encoder, *waveforms())[0]
+        hidden.sum().backward()
+        assert torch.equal(hidden, wanted)
     (record,) = [r for r in caplog.records if "compile: off" in r.message]
     assert "no such kernel" in record.message
 
@@ -124,6 +166,49 @@ def test_padding_to_a_length_changes_nothing(encoder_folders):
     assert torch.equal(counted, frames)
     for clip, count in enumerate(frames):
         torch.testing.assert_close(got[clip, :count], wanted[clip, :count], rtol=1e-4, atol=1e-5)
+
+
+def test_lengths_stay_within_what_an_encoder_reads(encoder_folders, monkeypatch):
+    encoder, _ = build(encoder_folders["whisper"], MENU["mambadapter"])
+    encoder.frontend.max_frames = 95  # of a model that reads 1.9 s
+    seen = []
+    forward = lambda *batch: seen.append(batch) or encoder(*batch)  # noqa: E731
+    wavs = torch.zeros(1, 30_000)
+    _, frames = Compilation("step", CPU).run(forward, encoder, wavs, None)
+    ((padded, _),) = seen
+    assert padded.shape[1] == 30_400 < padded_length(30_000)
+    assert frames == encoder(wavs)[1]
+
+
+def test_what_is_kept_is_not_compiled(encoder_folders, tmp_path):
+    """So that it is the same to the bit for a run that compiles and one that does not."""
+    method = LoRA(rank=2, last_layers=1)
+    kept = []
+    for way in ("off", "layers"):
+        encoder, _ = build(encoder_folders["wav2vec2"], method)
+        compilation = Compilation(way, CPU)
+        compilation.start(encoder)
+        encoder.keep_frozen(tmp_path, 0)
+        compilation.run(encoder, encoder, *waveforms())
+        assert encoder.features.ends == len(encoder.layers) - 1
+        (compiled, graphs) = compilation.way, compilation.clock.graphs
+        kept.append(encoder.features._features(waveforms()[0], None))
+        assert (compilation.way, compilation.clock.graphs) == (compiled, graphs)
+    assert graphs
+    assert all(torch.equal(a, b) for a, b in zip(*kept, strict=True))
+
+
+def test_the_clock_starts_anew_and_goes_with_its_owner():
+    handler = torch._dynamo.callback.callback_handler
+    before = len(handler.start_callbacks), len(handler.end_callbacks)
+    clock = CompileClock()
+    clock.start()
+    torch.compile(torch.sin, backend="eager")(torch.ones(2))
+    assert (clock.graphs, clock.seconds > 0) == (1, True)
+    clock.reset()
+    assert (clock.graphs, clock.seconds) == (0, 0)
+    del clock
+    assert (len(handler.start_callbacks), len(handler.end_callbacks)) == before
 
 
 def test_auto_is_for_gpus():

@@ -62,11 +62,13 @@ class Stack(AdaptedStack):
         self.clock.spend(1)
 
 
-def batch(pace, clock, encoder):
+def batch(pace, clock, encoder, compiled=False):
     """Twelve seconds."""
     clock.spend(1)
-    pace.batch_begins()
+    pace.batch_begins(compiled)
+    pace.turn_to("encoder")
     encoder()
+    pace.turn_to("other")
     clock.spend(0.5)
     pace.forward_ends()
     clock.spend(2)
@@ -84,7 +86,9 @@ def test_shares_clips_and_what_is_left(clock):
     for _ in range(2):
         pace.epoch_begins("cpu")
         asked += [batch(pace, clock, encoder) for _ in range(18)]
-        clock.spend(1000)  # validation
+        pace.epoch_ends()
+        pace.turn_to("encoder")  # of validation
+        clock.spend(1000)
     assert [index for index, yes in enumerate(asked) if yes] == [19]
     assert pace.summary == {
         "clips_per_s": pytest.approx(8 / 12, abs=0.01),

@@ -1,5 +1,6 @@
 """The Audio Spectrogram Transformer (Gong et al. 2021, arXiv 2104.01778): patches of a spectrogram."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -45,6 +46,7 @@ class Spectrograms:
 
     temporal: ClassVar[bool] = False
     ragged: ClassVar[bool] = False
+    longest: ClassVar[float] = math.inf
 
     def __post_init__(self) -> None:
         check_types(self)

@@ -1,5 +1,6 @@
 """Encoders that read the waveform itself: wav2vec 2.0 and HuBERT, and what WavLM has in common with them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MethodType
@@ -26,6 +27,7 @@ class Waveforms:
 
     temporal: ClassVar[bool] = True
     ragged: ClassVar[bool] = True
+    longest: ClassVar[float] = math.inf
 
     def __post_init__(self) -> None:
         self.constants = Constants()

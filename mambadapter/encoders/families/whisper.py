@@ -55,6 +55,11 @@ class LogMels:
         """Whether a longer clip has more frames."""
         return self.padding == "clip"
 
+    @property
+    def longest(self) -> float:
+        """30 s, if its weights are as published."""
+        return self.max_frames * 2 * _HOP
+
     def attach(self, backbone: WhisperEncoder, state: ForwardState) -> None:
         """Let the encoder read less than 30 s, and not attend to padding."""
         backbone.forward = MethodType(encode, backbone)
@@ -65,11 +70,10 @@ class LogMels:
 
     def inputs(self, wavs: Tensor, samples: Tensor | None, blank: bool = False) -> dict[str, Any]:
         """(B, S) waveforms and (B,) valid samples, or None where all are, to the model's arguments."""
-        longest = self.max_frames * 2 * _HOP
-        if wavs.shape[1] > longest:
+        if wavs.shape[1] > self.longest:
             raise UserError(
                 f"A clip of {wavs.shape[1] / self.sample_rate:.1f} s is longer than the "
-                f"{longest / self.sample_rate:g} s that Whisper reads; leave it out or cut it."
+                f"{self.longest / self.sample_rate:g} s that Whisper reads; leave it out or cut it."
             )
         if samples is not None:
             wavs = wavs * frame_mask(samples, wavs.shape[1])
