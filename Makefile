@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Two workers, for two cores.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test coverage check lint types docs bench clean
+.PHONY: demo test coverage check lint types docs bench gpu clean
 
 demo: $(READY)
 	$(BIN)/python -m mambadapter.demo
@@ -45,6 +45,16 @@ bench: $(READY)
 	$(BIN)/python benchmarks/speed/training_step.py | tee $(RESULTS)/training_step.txt
 	$(BIN)/python benchmarks/speed/families.py | tee $(RESULTS)/families.txt
 	$(BIN)/python benchmarks/speed/start.py | tee $(RESULTS)/start.txt
+
+# On a GPU: tables of its speed, then the tests that need one; a part that fails takes no other
+# with it.
+gpu: RESULTS = benchmarks/results/gpu
+gpu: $(READY)
+	mkdir -p $(RESULTS)
+	-$(BIN)/python benchmarks/speed/gpu.py steps | tee $(RESULTS)/steps.txt
+	-$(BIN)/python benchmarks/speed/gpu.py large | tee $(RESULTS)/large.txt
+	-$(BIN)/python benchmarks/speed/gpu.py scans | tee $(RESULTS)/scans.txt
+	-$(BIN)/python -m pytest -m gpu -x | tee $(RESULTS)/tests.txt
 
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -190,21 +190,45 @@ def compare_steps(
             one()
             found[way.name] = {"peak_mib": peak_mib(one)}
             steps[way.name] = finished(one)
-        except (
-            Exception
-        ) as error:  # one way that a card or a version cannot go takes no other with it
-            found[way.name] = {"failed": " ".join(str(error).split())[:200] or type(error).__name__}
-    times = alternate(steps, 5, warmup=2)
+        except Exception as error:
+            found[way.name] = failed(error)
+    times = timed(steps)
     peak = next((flops for name, flops in PEAKS.items() if name in describe_machine(device)), None)
     for name, milliseconds in times.items():
-        count, idle = kernels(steps[name])
         row = found[name]
-        row |= {"milliseconds": milliseconds, "kernels": count, "idle": idle}
-        if half and peak and "compile" not in name:
-            with FlopCounterMode(display=False) as counter:
-                steps[name]()
-            row["share_of_peak"] = counter.get_total_flops() / (milliseconds / 1e3) / peak
+        if isinstance(milliseconds, Exception):
+            row |= failed(milliseconds)
+            continue
+        row["milliseconds"] = milliseconds
+        try:
+            row["kernels"], row["idle"] = kernels(steps[name])
+            if half and peak and "compile" not in name:
+                with FlopCounterMode(display=False) as counter:
+                    steps[name]()
+                row["share_of_peak"] = counter.get_total_flops() / (milliseconds / 1e3) / peak
+        except Exception as error:
+            row["unprofiled"] = failed(error)["failed"]
     return found
+
+
+def failed(error: Exception) -> dict[str, str]:
+    """One way that a card or a version cannot go takes no other with it."""
+    return {"failed": " ".join(str(error).split())[:200] or type(error).__name__}
+
+
+def timed(steps: dict[str, Callable[[], None]]) -> dict[str, float | Exception]:
+    """Milliseconds of each, in turn; where they do not fit into memory together, one after the other."""
+    try:
+        return dict(alternate(steps, 5, warmup=2))
+    except torch.OutOfMemoryError:
+        found: dict[str, float | Exception] = {}
+        for name, call in steps.items():
+            torch.cuda.empty_cache()
+            try:
+                found |= alternate({name: call}, 5, warmup=2)
+            except Exception as error:
+                found[name] = error
+        return found
 
 
 def show_steps(title: str, found: dict[str, dict[str, Any]], output: Output) -> None:
@@ -217,8 +241,8 @@ def show_steps(title: str, found: dict[str, dict[str, Any]], output: Output) -> 
             output.say(f"{name:38}failed: {row['failed']}")
             continue
         output.say(
-            f"{name:38}{row['milliseconds']:10.1f}{row['peak_mib']:8.0f}{row['kernels']:9}"
-            f"{100 * row['idle']:9.1f}{100 * row.get('share_of_peak', float('nan')):9.1f}"
+            f"{name:38}{row['milliseconds']:10.1f}{row['peak_mib']:8.0f}{row.get('kernels', 0):9}"
+            f"{100 * row.get('idle', float('nan')):9.1f}{100 * row.get('share_of_peak', float('nan')):9.1f}"
         )
 
 
@@ -242,12 +266,16 @@ def main() -> None:
     torch.set_float32_matmul_precision("high")  # TF32
     output = Output(arguments.json, arguments.device, clips=clips, seconds=seconds, classes=CLASSES)
     output.say(f"{clips} clips of {seconds} s, {CLASSES} classes, the menu's sizes")
-    for family in arguments.families or families:
-        for half in (True, False) if arguments.part == "steps" else (True,):
-            title = f"{family}, {'bfloat16 autocast' if half else 'float32 with TF32'}"
-            found = compare_steps(family, clips, seconds, half, arguments.device, arguments.eager)
-            show_steps(title, found, output)
-    output.close()
+    try:
+        for family in arguments.families or families:
+            for half in (True, False) if arguments.part == "steps" else (True,):
+                title = f"{family}, {'bfloat16 autocast' if half else 'float32 with TF32'}"
+                found = compare_steps(
+                    family, clips, seconds, half, arguments.device, arguments.eager
+                )
+                show_steps(title, found, output)
+    finally:
+        output.close()
 
 
 if __name__ == "__main__":

@@ -18,11 +18,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from hyperpyyaml import load_hyperpyyaml
+from output import Output, add_json
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataloader import SaveableDataLoader
 
 from mambadapter.config import recipe_main
-from mambadapter.cost.timing import alternate, describe_machine
+from mambadapter.cost.timing import alternate
 from mambadapter.data.batching import batches_by_length
 from mambadapter.data.corpora.common_voice import prepare_common_voice
 from mambadapter.data.manifests import transcription_datasets
@@ -37,7 +38,7 @@ LONGEST = 10.0
 ROUNDS = 3
 
 
-def preparation(release: Path, language: str, folder: Path) -> dict[str, Path]:
+def preparation(release: Path, language: str, folder: Path, output: Output) -> dict[str, Path]:
     """Prepare twice, the second time for another run, and print how long each took."""
     rules = load_hyperpyyaml((RECIPES / language / "hparams/language.yaml").read_text())["rules"]
     for name, number in (("first run", 1), ("next run, lengths remembered", 2)):
@@ -45,7 +46,9 @@ def preparation(release: Path, language: str, folder: Path) -> dict[str, Path]:
         manifests = prepare_common_voice(
             release, folder / f"manifests{number}", folder, language, rules, HOURS, LONGEST
         )
-        print(f"preparation, {name}: {time.perf_counter() - start:.2f} s")
+        seconds = time.perf_counter() - start
+        output.keep("preparation", name, seconds=seconds)
+        output.say(f"preparation, {name}: {seconds:.2f} s")
     return manifests
 
 
@@ -79,10 +82,13 @@ def main() -> None:
     parser.add_argument("release", type=Path)
     parser.add_argument("--language", default="kab")
     parser.add_argument("--batch_seconds", type=float, default=60)
+    add_json(parser)
     arguments = parser.parse_args()
-    print(describe_machine())
+    output = Output(
+        arguments.json, language=arguments.language, batch_seconds=arguments.batch_seconds
+    )
     with tempfile.TemporaryDirectory() as folder:
-        manifests = preparation(arguments.release, arguments.language, Path(folder))
+        manifests = preparation(arguments.release, arguments.language, Path(folder), output)
         encoder = AdaptedEncoder.from_pretrained(BOX, MambAdapters()).train()
         datasets, vocabulary = transcription_datasets(manifests, encoder.sample_rate)
     head = CTCHead(encoder.width, len(vocabulary))
@@ -103,15 +109,21 @@ def main() -> None:
 
     epochs = {name: partial(measured, name, batches) for name, batches in ways.items()}
     seconds = {name: ms / 1e3 for name, ms in alternate(epochs, ROUNDS, warmup=1).items()}
-    print("\n| batches | number | clips in each | padding, % | epoch, s | clips a second |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    output.say("\n| batches | number | clips in each | padding, % | epoch, s | clips a second |")
+    output.say("| --- | ---: | ---: | ---: | ---: | ---: |")
     for name, total in totals.items():
         clips, padding = total["clips"], 100 * (1 - total["seconds"] / total["padded"])
-        print(
+        output.keep(
+            "epoch", name, seconds=seconds[name], padding_percent=padding, clips_per_s=clips / seconds[name],
+        )  # fmt: skip
+        output.say(
             f"| {name} | {total['batches']:.0f} | {clips / total['batches']:.1f} | {padding:.1f} "
             f"| {seconds[name]:.1f} | {clips / seconds[name]:.1f} |"
         )
-    print(f"\nas they come / dynamic: {seconds['as they come'] / seconds['dynamic']:.2f}")
+    ratio = seconds["as they come"] / seconds["dynamic"]
+    output.keep("epoch", over_dynamic=ratio)
+    output.say(f"\nas they come / dynamic: {ratio:.2f}")
+    output.close()
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@
 Each call is replayed from a CUDA graph, so only the GPU's own time counts.
 """
 
+import argparse
 import sys
 from collections.abc import Callable
 from statistics import median
 
 import torch
 from gpu import DEVICE, backward
+from output import Output, add_json
 from scans import scan_inputs
 from torch import Tensor
 
@@ -60,7 +62,9 @@ def microseconds(function: Callable[[], object], calls: int = 10) -> float:
 
 
 def main() -> None:
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, GPU time only")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_json(parser)
+    output = Output(parser.parse_args().json, DEVICE, clock="GPU time only")
     for shape in SHAPES:
         inputs = scan_inputs(shape, DEVICE)
         plain = tuple(x.detach() for x in inputs)
@@ -68,11 +72,12 @@ def main() -> None:
             use(*tile)
             forward = microseconds(lambda: gpu.selective_scan(*plain))  # noqa: B023
             both = microseconds(lambda: backward(gpu.selective_scan, inputs))  # noqa: B023
-            print(
+            output.keep(str(shape), str(tile), forward_us=forward, forward_backward_us=both)
+            output.say(
                 f"{shape} C {tile[0]} F {tile[1]} warps {tile[2]} "
-                f"fwd {forward:.1f} us, fwd+bwd {both:.1f} us",
-                flush=True,
+                f"fwd {forward:.1f} us, fwd+bwd {both:.1f} us"
             )
+    output.close()
 
 
 if __name__ == "__main__":

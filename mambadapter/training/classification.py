@@ -39,7 +39,7 @@ class ClassificationBrain(ClipBrain):
 
     def loss(self, predictions: Tensor, batch: Any, stage: sb.Stage) -> Tensor:
         """Cross-entropy; outside training the predictions are kept for the metrics."""
-        targets = torch.as_tensor(batch.label_index, device=self.device)
+        targets = torch.as_tensor(batch.label_index).to(self.device, non_blocking=True)
         if stage != sb.Stage.TRAIN:
             self._targets.append(targets)
             self._predictions.append(predictions.argmax(-1))

@@ -1,9 +1,12 @@
 """What every method on the menu gives on a GPU, on every encoder family, is what it gives on the CPU."""
 
+import contextlib
 import copy
 
 import pytest
+import speechbrain as sb
 import torch
+from support import tiny_run
 from support.contract import SAMPLES, build, has_batch_norm, moved, waveforms
 from torch import nn
 
@@ -22,6 +25,16 @@ def float32(monkeypatch):
 @pytest.fixture(params=MENU)
 def method(request):
     return MENU[request.param]
+
+
+@contextlib.contextmanager
+def no_waiting():
+    """Whatever makes the host wait for the GPU is an error."""
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def losses(encoder, head, half=None):
@@ -91,8 +104,23 @@ def test_a_step_keeps_no_host_waiting(any_encoder_folder, method):
         optimiser.step()
 
     step()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with no_waiting():
         step()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_brains_step_and_validation_keep_no_host_waiting(encoder_folders, tmp_path):
+    """As a recipe trains: audio, loss, clipping, schedule and metrics among it."""
+    folder, options = encoder_folders["wav2vec2"], {"device": "cuda:0"}
+    brain, _, _ = tiny_run.build(folder, tmp_path, run_opts=options)
+    loader = brain.make_dataloader(tiny_run.dataset(12, 0), sb.Stage.TRAIN, batch_size=4)
+    brain.on_fit_start()
+    brain.modules.train()
+    for step, batch in enumerate(loader):
+        brain.step = step + 1
+        with no_waiting() if step else contextlib.nullcontext():
+            brain.update_average(brain.fit_batch(batch), 0.0)
+    brain.modules.eval()
+    brain.start_metrics()
+    with no_waiting():
+        brain.evaluate_batch(batch, sb.Stage.VALID)
+    assert brain.stage_metrics()["clips"] == 4
