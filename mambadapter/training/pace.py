@@ -20,7 +20,7 @@ _ESTIMATED_AFTER = 20  # batches
 class Pace:
     """Measures training in this process; times of one batch in 16 are taken apart.
 
-    A GPU goes on after a call returns: there, only what is looked at closely waits for it.
+    A GPU goes on after a call returns; it says itself when it came where, and is asked late.
 
     Parameters
     ----------
@@ -39,12 +39,14 @@ class Pace:
         self._on_gpu = False
         self._seconds: dict[str, float] = defaultdict(float)
         self._doing: str | None = None  # nothing, where no one looks
-        self._since = self._ended = 0.0
+        self._since: Any = None
+        self._ended = 0.0
+        self._parts: list[
+            tuple[str, Any, Any]
+        ] = []  # what was done, from when to when, by the device's clock
         self._hooks: list[Any] = []
         self._clips = self._batches = 0
-        self._unread: list[
-            tuple[Any, Any]
-        ] = []  # when batches began and ended, by the device's clock
+        self._unread: list[tuple[Any, Any]] = []  # when batches began and ended, by the same clock
         self._batch_seconds: list[float] = []
         self._with_data: list[float] = []  # seconds from the end of one batch to that of the next
         self.estimated_hours: float | None = None
@@ -74,8 +76,8 @@ class Pace:
     def turn_to(self, what: str) -> None:
         """From here on time is spent on that."""
         if self._doing is not None:
-            now = self._now()
-            self._seconds[self._doing] += now - self._since
+            now = self._device_time()
+            self._parts.append((self._doing, self._since, now))
             self._doing, self._since = what, now
 
     def forward_ends(self) -> None:
@@ -94,12 +96,15 @@ class Pace:
         self._ended = now
         self._doing = None
         if self._batches % _EVERY == 1:
-            self._doing, self._since = "data", self._now()
+            self._doing, self._since = "data", self._device_time()
 
     def read(self) -> None:
         """Take the times of the batches so far from the device, and wait for it."""
         self._batch_seconds += [_seconds(*ends) for ends in self._unread]
         self._unread.clear()
+        for what, began, ended in self._parts:
+            self._seconds[what] += _seconds(began, ended)
+        self._parts.clear()
 
     @property
     def batch_ms(self) -> float | None:
@@ -110,6 +115,7 @@ class Pace:
     @property
     def summary(self) -> dict[str, Any]:
         """Clips a second in this process, shares of the time, and the estimate."""
+        self.read()
         seconds, total = sum(self._with_data), sum(self._seconds.values())
         return {
             "clips_per_s": round(self._clips / seconds, 2) if seconds else None,
@@ -146,11 +152,6 @@ class Pace:
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
-
-    def _now(self) -> float:
-        if self._on_gpu:
-            torch.cuda.synchronize()
-        return time.perf_counter()
 
 
 def _seconds(began: Any, ended: Any) -> float:

@@ -22,7 +22,9 @@ PAIRS = [
     ("ast", "lora"),
     ("whisper", "conformer"),
 ]
-FAMILIES = ("wav2vec2", "hubert-stable", "wavlm", "wavlm-stable", "ast", "whisper")
+FAMILIES = (
+    "wav2vec2", "wav2vec2-stable", "hubert", "hubert-stable", "wavlm", "wavlm-stable", "ast", "whisper",
+)  # fmt: skip
 if os.environ.get("GRAPHS") == "all":
     PAIRS = [(family, name) for family in FAMILIES for name in MENU]
 

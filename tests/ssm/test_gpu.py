@@ -186,3 +186,11 @@ def test_the_operators_keep_pytorchs_rules():
     opcheck(gpu._scan, (*scan.values(), None, False, True), test_utils=rules)
     x, weight, bias = scan["u"], torch.randn(2, 1, 4, device=DEVICE), scan["D"]
     opcheck(gpu._convolution, (x, weight, bias, None, False, 1), test_utils=rules)
+    with torch.no_grad():  # a backward has no gradient of its own
+        y, saved = gpu._scan(*scan.values(), None, False, True)
+        read = [value.detach() for value in scan.values()]
+        opcheck(gpu._scan_backward, (y, *read, None, saved, False), test_utils=rules[:2])
+        x, bias = x.detach(), bias.detach()
+        opcheck(
+            gpu._convolution_backward, (y, x, weight, bias, None, False, 1), test_utils=rules[:2]
+        )

@@ -257,9 +257,16 @@ def test_the_operators_keep_pytorchs_rules():
     from mambadapter.ssm.arguments import _within
 
     width, lengths = cpu.LANES, torch.tensor([20, 9])
-    scan = single(scan_inputs(2, 20, width, 4))
-    opcheck(cpu._scan, (*scan.values(), lengths, True, True))
-    inner = single(inner_inputs(2, 20, width, 4, 4, rank=2))
-    opcheck(cpu._inner, (*inner.values(), None, False, 1, True))
+    scan = tuple(single(scan_inputs(2, 20, width, 4)).values())
+    opcheck(cpu._scan, (*scan, lengths, True, True))
+    inner = tuple(single(inner_inputs(2, 20, width, 4, 4, rank=2)).values())
+    opcheck(cpu._inner, (*inner, None, False, 1, True))
+    with torch.no_grad():  # a backward has no gradient of its own
+        y, saved = cpu._scan(*scan, lengths, True, True)
+        read = [x.detach() for x in scan]
+        opcheck(cpu._scan_backward, (y, *read, lengths, saved, True))
+        y, saved = cpu._inner(*inner, None, False, 1, True)
+        read = [x.detach() for x in inner]
+        opcheck(cpu._inner_backward, (y, *read, None, saved, False, 1))
     opcheck(_within, (lengths, 20))
     opcheck(_long_enough, (lengths,))

@@ -27,6 +27,8 @@ def clock(monkeypatch):
 class Event:
     """As a GPU's, whose host never is ahead."""
 
+    waited = False
+
     def __init__(self, clock):
         self.clock = clock
 
@@ -34,7 +36,7 @@ class Event:
         self.at = self.clock.now
 
     def synchronize(self):
-        """Nothing is waited for."""
+        self.waited = True
 
     def elapsed_time(self, other):
         return 1000 * (other.at - self.at)
@@ -109,22 +111,32 @@ def test_shares_clips_and_what_is_left(clock):
     assert not encoder.branches["one"]._forward_hooks
 
 
-def test_only_what_is_looked_at_waits_for_a_gpu(clock, monkeypatch):
-    waits = []
-    monkeypatch.setattr("torch.cuda.synchronize", lambda: waits.append(1))
-    monkeypatch.setattr("torch.cuda.Event", lambda enable_timing: Event(clock))
+def test_a_gpu_is_asked_late(clock, monkeypatch):
+    events = []
+    monkeypatch.setattr(
+        "torch.cuda.Event", lambda enable_timing: events.append(Event(clock)) or events[-1]
+    )
     encoder = Stack(clock)
     pace = Pace({"encoder": encoder})
     pace.epoch_begins("cuda:0")
-    counts = []
     for _ in range(18):
         batch(pace, clock, encoder)
-        counts.append(len(waits))
-    # From the end of the first batch to that of the second; then not until the end of the 17th.
-    assert counts[0] == 1
-    assert counts[1] == counts[15] > 5
-    assert counts[17] == 2 * counts[1]
+    assert not any(event.waited for event in events)
+    shares = pace.summary["shares"]
+    assert (shares["branches"], shares["backward"]) == (round(2 / 12, 3), round(4 / 12, 3))
     assert pace.batch_ms == 11_000
+    assert any(event.waited for event in events)
+
+
+def test_what_is_compiled_is_not_looked_into(clock):
+    encoder = Stack(clock)
+    pace = Pace({"encoder": encoder})
+    pace.epoch_begins("cpu")
+    for _ in range(2):
+        batch(pace, clock, encoder, compiled=True)
+    shares = pace.summary["shares"]
+    assert "branches" not in shares
+    assert shares["encoder"] == round(6 / 12, 3)
 
 
 def test_a_first_batch_that_compiles_is_no_measure(clock):
