@@ -61,6 +61,7 @@ class AdaptedEncoder(AdaptedStack):
         super().__init__(backbone, method, state)
         self.frontend, self.constants = frontend, frontend.constants
         self.features: Features | None = None
+        self._trains_on_features = True
 
     @classmethod
     def from_pretrained(cls, source: str | Mapping[str, Any], method: Method) -> "AdaptedEncoder":
@@ -106,7 +107,7 @@ class AdaptedEncoder(AdaptedStack):
         """
         return self.frontend.frames(self.backbone, samples)
 
-    def keep_frozen(self, folder: Path, limit: float) -> None:
+    def keep_frozen(self, folder: Path, limit: float, training: bool = True) -> None:
         """From now on compute what training does not change once for each clip.
 
         The same clips must come again as they were, without augmentation; and nothing below the first branch
@@ -118,8 +119,11 @@ class AdaptedEncoder(AdaptedStack):
             Where it is kept, in ``frozen_features``, by encoder and clip; runs may share it.
         limit : float
             Bytes of that; 0 keeps nothing.
+        training : bool
+            False: in evaluation mode alone, where training hears its clips changed.
         """
         ends = frozen_until(self)
+        self._trains_on_features = training
         if self.features is None and ends is not None:
             self.features = FrozenFeatures(self, ends, folder, limit)
 
@@ -151,7 +155,7 @@ class AdaptedEncoder(AdaptedStack):
         frames = refuse_short(self.frames(lengths if samples is None else samples))
         self.state.samples = samples
         self.state.lengths = frames if self.frontend.ragged and samples is not None else None
-        if self.features is not None:
+        if self.features is not None and (self._trains_on_features or not self.training):
             hidden = self.features.hidden(wavs, samples)
         else:
             hidden = self.run(**self.frontend.inputs(wavs, samples))

@@ -215,7 +215,7 @@ class EncoderBrain(sb.Brain):
 
     def _keep_frozen(self) -> None:
         """Compute once for each clip what no step changes; on a GPU a clip at a time would take longer."""
-        if self._encoder.features or self.augments or torch.device(self.device).type != "cpu":
+        if self._encoder.features or torch.device(self.device).type != "cpu":
             return
         if self._compilation.way == "step":  # all of it is one graph
             return
@@ -225,10 +225,11 @@ class EncoderBrain(sb.Brain):
             logger.warning(
                 "There is no home folder to keep frozen features in; give --cache_folder."
             )
-        self._encoder.keep_frozen(Path(folder), 1e9 * gigabytes)
+        self._encoder.keep_frozen(Path(folder), 1e9 * gigabytes, training=not self.augments)
         if gigabytes and self._encoder.features:
-            kept = "What is frozen is computed once for each clip and kept in %s, up to %g GB."
-            logger.info(kept, folder, gigabytes)
+            kept = "What is frozen is computed once for each clip%s and kept in %s, up to %g GB."
+            which = " of validation and test" if self.augments else ""
+            logger.info(kept, which, folder, gigabytes)
 
     def init_optimizers(self) -> None:
         """One optimiser, with the groups of parameters that the YAML declares."""

@@ -121,6 +121,53 @@ def test_augmentation_changes_training_and_nothing_else(folder, tmp_path):
             assert torch.equal(seen[name, stage], seen["plain", stage])
 
 
+@pytest.mark.parametrize("change", ["waveform_augmentation", "spec_augment"])
+def test_augmented_runs_keep_what_they_validate_on(folder, tmp_path, change):
+    """And train on changed clips all the same, to the bit as without a cache."""
+    found = {}
+    for gigabytes in (0, 1):
+        settings = {change: True, "cache_gb": gigabytes, "cache_folder": str(tmp_path)}
+        brain, counter, modules = build(folder, tmp_path / str(gigabytes), **settings)
+        fit(brain, counter)
+        found[gigabytes] = dict(trained_tensors(modules)), brain.history.epochs[-1]["valid"]
+        computed, read = 9 if gigabytes else 27, 18 if gigabytes else 0
+        kept = brain.frozen_features
+        assert (kept["computed"], kept["read"]) == (computed, read)
+    assert found[0][1] == found[1][1]
+    assert_same(found[0][0], found[1][0])
+    _, plain = train(folder, tmp_path / "plain")
+    assert not all(torch.equal(found[0][0][name], tensor) for name, tensor in plain.items())
+
+
+@pytest.mark.parametrize("name", MENU)
+def test_every_method_resumes_from_what_is_kept(folder, tmp_path, monkeypatch, name):
+    """Killed with frozen features half kept, resumed with them, and to the bit what a run without is."""
+    options = {
+        "method": MENU[name], "number_of_epochs": 1, "proof_of_life": False,
+        "run_opts": {"ckpt_interval_steps": 1}, "cache_folder": str(tmp_path),
+    }  # fmt: skip
+    brain, counter, modules = build(folder, tmp_path / "whole", **options, cache_gb=0)
+    fit(brain, counter, clips=16)
+    whole = {name: t.clone() for name, t in trained_tensors(modules).items()}
+
+    brain, counter, _ = build(folder, tmp_path / "killed", **options)
+    step = brain.optimizers_step
+
+    def killed():
+        step()
+        if brain.optimizer_step == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(brain, "optimizers_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit(brain, counter, clips=16)
+    brain, counter, modules = build(folder, tmp_path / "killed", **options)
+    fit(brain, counter, clips=16)
+    assert_same(dict(trained_tensors(modules)), whole)
+    if brain.frozen_features:
+        assert brain.frozen_features["read"] > 0
+
+
 def test_gradient_accumulation_resumes_between_whole_steps_only(folder, tmp_path, monkeypatch):
     run_opts = {"ckpt_interval_steps": 1, "grad_accumulation_factor": 2}
     _, whole = train(folder, tmp_path / "whole", run_opts=run_opts)
@@ -369,7 +416,7 @@ def test_infinite_losses_keep_the_checkpoints(folder, tmp_path):
 def test_a_step_reads_nothing_on_the_host(folder, tmp_path, monkeypatch):
     """From the batch as it left the loader to the optimiser; before that its lengths are looked at."""
     brain, _, _ = build(folder, tmp_path)
-    brain.augments = True  # nothing is kept on disk, which is for CPUs
+    brain._keep_frozen = lambda: None  # which is for CPUs
     brain.opt_class = functools.partial(torch.optim.AdamW, fused=True)
     loader = brain.make_dataloader(dataset(8, 0), sb.Stage.TRAIN, batch_size=4)
     brain.on_fit_start()
