@@ -125,6 +125,13 @@ GROUPS = Kind(
         and all(_is_rate(rate) for group in value.values() for rate in group.values())
     ),
 )
+SECONDS = replace(
+    POSITIVE,
+    wanted="a number above 0, or null where there is a batch_size",
+    fits=lambda value, tree: (
+        (value is None and "batch_size" in tree) or (_is_number(value) and value > 0)
+    ),
+)
 COMPILE = Kind(
     "auto, off, layers or step",
     lambda value, _: value is False or value in ("auto", "off", "layers", "step"),  # off is false
@@ -194,7 +201,7 @@ _ROWS = (
     Key("data", read=False, optional=True),
     Key("number_of_epochs", _whole(1)),
     Key("batch_size", _whole(1), (CLASSIFICATION,), read=False),
-    Key("batch_seconds", POSITIVE, _RECOGNITION),
+    Key("batch_seconds", SECONDS),
     Key("weight_decay", NUMBER, read=False),
     Key("warmup", SHARE),
     Key("schedule", _one_of("cosine", "linear", "constant")),

@@ -10,6 +10,7 @@ from mambadapter.config import Experiment, recipe_main
 from mambadapter.config.schema import CLASSIFICATION, contract
 from mambadapter.data.audio import channel_number
 from mambadapter.data.balance import balanced_sampler, balanced_weights, positive_weights
+from mambadapter.data.batching import batches_by_length
 from mambadapter.data.manifests import classification_datasets, has_several_labels, main_first
 from mambadapter.data.unknown import unknown_dataset
 from mambadapter.encoders import AdaptedEncoder
@@ -77,16 +78,27 @@ def train(experiment: Experiment, test: bool) -> None:
         labels=labels,
         class_weights=weights,
     )
-    loader = hparams["loader_options"]
-    order: dict[str, Any] = {"shuffle": True}
+    loader, seconds = hparams["loader_options"], hparams["batch_seconds"]
+    training: dict[str, Any] = {**loader, "shuffle": True}
     if hparams["sampler"] == "balanced":
+        if seconds:
+            raise UserError(
+                "batch_seconds and sampler: balanced do not go together; leave out one."
+            )
         brain.train_sampler = balanced_sampler(datasets["train"], hparams["seed"])
-        order = {"sampler": brain.train_sampler}
+        training = {**loader, "sampler": brain.train_sampler}
+    if seconds:
+        longest = max(clip["duration"] for clip in datasets["train"].data.values())
+        options = {name: value for name, value in loader.items() if name != "batch_size"}
+        training = batches_by_length({"train": datasets["train"]}, seconds, longest, options)[
+            "train"
+        ]
+        brain.train_sampler = training["batch_sampler"]
     brain.fit(
         hparams["epoch_counter"],
         datasets["train"],
         datasets["valid"],
-        train_loader_kwargs={**loader, **order},
+        train_loader_kwargs=training,
         valid_loader_kwargs=loader,
     )
     brain.restore_best()

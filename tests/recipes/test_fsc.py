@@ -174,17 +174,23 @@ def test_wrong_folders_name_the_right_one(copy, tmp_path):
 
 
 def test_the_recipe_from_end_to_end(small_fsc, encoder_folders, tmp_path):
-    done = run(
+    """In batches by seconds of audio."""
+    settings = [
         "FluentSpeechCommands", "--data_folder", small_fsc, "--encoder", encoder_folders["wavlm"],
-        "--output_root", tmp_path, "--number_of_epochs", 1, "--batch_size", 8,
+        "--output_root", tmp_path, "--number_of_epochs", 1, "--batch_size", 8, "--batch_seconds", 2,
         "--num_workers", 0, "--adapter.rank", 4,
-    )  # fmt: skip
+    ]  # fmt: skip
+    refused = run(*settings, "--sampler", "balanced")
+    assert refused.returncode == 2
+    assert "batch_seconds and sampler: balanced do not go together" in refused.stderr
+    done = run(*settings)
     assert done.returncode == 0, done.stderr
     assert "Proof of life" in done.stdout
-    (folder,) = tmp_path.glob("wavlm-mambadapter-seed1986-*")
+    (folder,) = {path.parent for path in tmp_path.glob("*/result.json")}
     result = json.loads((folder / "result.json").read_text())
     assert result["metrics"]["test"]["clips"] == 12
     assert result["metrics"]["valid"]["clips"] == 6
+    assert "DynamicBatchSampler" in done.stdout
 
     from mambadapter import load_adapter
 
