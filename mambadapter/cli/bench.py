@@ -46,7 +46,10 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument(
-        "--limit", type=float, default=50.0, help="seconds for all of it, about (default 50)"
+        "--limit",
+        type=float,
+        default=50.0,
+        help="seconds after which no further method begins (default 50)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
@@ -96,13 +99,18 @@ def run(arguments: argparse.Namespace) -> None:
                 f"| {cost.clips_per_second:.1f} | {cost.memory_mib:.0f} | {cost.largest_batch} |",
                 flush=True,
             )
+    left_out = list(arguments.adapters[len(costs) :])
     if arguments.json:
         written = {
             "machine": machine,
             "settings": what,
             "costs": [dataclasses.asdict(c) for c in costs],
+            "left_out": left_out,
         }
         print(json.dumps(written))
+    elif left_out:
+        more = f"--limit {2 * max(arguments.limit, 30):g}"
+        print(f"\nNot begun within {arguments.limit:g} s: {', '.join(left_out)}. Give {more}.")
     if arguments.picture:
         from mambadapter.report.figures import letters, step_costs
 

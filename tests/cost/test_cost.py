@@ -23,7 +23,7 @@ def test_peak_counts_what_lives_at_once():
 
 
 def test_bench_prints_one_object(capsys, tmp_path):
-    """With sizes near the budget, memory that grows with what learns, and a picture."""
+    """With sizes near the budget, memory that grows with what learns, a picture, and what was left out."""
     picture = tmp_path / "bench.png"
     settings = [
         "--clips",
@@ -34,8 +34,6 @@ def test_bench_prints_one_object(capsys, tmp_path):
         "12000",
         "--device",
         "cpu",
-        "--limit",
-        "0",
     ]
     methods = ["--adapters", "mambadapter", "linear_probe", "full_finetuning"]
     assert cli.main(["bench", *settings, *methods, "--json", "--picture", str(picture)]) == 0
@@ -45,6 +43,10 @@ def test_bench_prints_one_object(capsys, tmp_path):
     assert costs["mambadapter"]["memory_mib"] < costs["full_finetuning"]["memory_mib"]
     assert costs["linear_probe"]["largest_batch"] > costs["full_finetuning"]["largest_batch"] > 0
     assert picture.read_bytes()[1:4] == b"PNG"
+    assert cli.main(["bench", *settings, *methods, "--limit", "0"]) == 0
+    said = capsys.readouterr().out
+    assert "| mambadapter |" in said
+    assert "Not begun within 0 s: linear_probe, full_finetuning." in said
 
 
 @pytest.mark.parametrize(
