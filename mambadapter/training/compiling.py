@@ -46,9 +46,12 @@ class Compilation:
         """Compile, when it is first called; the modules stay the same."""
         if self.way == "off":
             return
+        import torch._inductor.config  # which takes seconds
+
         torch._dynamo.config.recompile_limit = _GRAPHS
         # With the forward, where `run` catches what cannot be compiled; by itself not before it is needed.
         torch._functorch.config.force_non_lazy_backward_lowering = True
+        torch._inductor.config.fallback_random = True  # dropout draws what it draws without
         self.clock.start()
         options: dict[str, Any] = {"fullgraph": True, "dynamic": True, "backend": _BACKEND}
         if self.way == "layers":
@@ -139,8 +142,16 @@ class CompileClock:
         handler = torch._dynamo.callback.callback_handler
         handler.register_start_callback(begins)
         handler.register_end_callback(ends)
-        weakref.finalize(self, handler.remove_start_callback, begins)
-        weakref.finalize(self, handler.remove_end_callback, ends)
+        for registered, callback in (
+            (handler.start_callbacks, begins),
+            (handler.end_callbacks, ends),
+        ):
+            weakref.finalize(self, _remove, registered, callback)
+
+
+def _remove(callbacks: list[Any], one: Any) -> None:
+    if one in callbacks:  # torch._dynamo.reset removes them all
+        callbacks.remove(one)
 
 
 def padded_length(samples: int) -> int:

@@ -1,7 +1,9 @@
 """An encoder through torch.compile trains as it does without; what cannot be compiled runs, and says why."""
 
+import copy
 import functools
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -102,6 +104,45 @@ def test_one_graph_serves_layers_and_lengths(encoder_folders):
         torch.testing.assert_close(got, hidden, rtol=1e-5, atol=1e-6)
     assert compilation.way == "layers"
     assert 0 < compilation.clock.graphs <= len(encoder.layers)
+
+
+@pytest.mark.skipif(
+    os.environ.get("GRAPHS") != "all",
+    reason="it compiles C++ for minutes: GRAPHS=all",
+)
+@pytest.mark.parametrize("name", ["mambadapter", "conformer", "lora"])
+def test_pytorchs_own_backend_computes_the_same(encoder_folders, monkeypatch, name):
+    monkeypatch.setattr(compiling, "_BACKEND", "inductor")
+    encoder, _ = build(encoder_folders["wav2vec2"], MENU[name])
+    moved(encoder).train()
+    compiled = copy.deepcopy(encoder)
+    compilation = Compilation("layers", CPU)
+    compilation.start(compiled)
+    (wavs, lens), readout = waveforms(), torch.randn(encoder.width)
+    valid = encoder.frames((lens * wavs.shape[1]).long())
+    for lengths in (None, lens):
+        encoder.zero_grad()
+        compiled.zero_grad()
+        torch.manual_seed(3)
+        hidden, _ = encoder(wavs, lengths)
+        torch.manual_seed(3)
+        got, _ = compilation.run(compiled, compiled, wavs, lengths)
+        for clip, frames in enumerate(valid):
+            torch.testing.assert_close(
+                got[clip, :frames], hidden[clip, :frames], rtol=1e-4, atol=1e-5
+            )
+        for one in (hidden, got):
+            sum(
+                (one[clip, :frames] @ readout).sum() for clip, frames in enumerate(valid)
+            ).backward()
+        for (parameter_name, one), other in zip(
+            encoder.named_parameters(), compiled.parameters(), strict=True
+        ):
+            if one.grad is not None:
+                torch.testing.assert_close(
+                    other.grad, one.grad, rtol=1e-3, atol=1e-4, msg=parameter_name
+                )
+    assert compilation.way == "layers"
 
 
 def no_kernel(graph, inputs):
