@@ -438,6 +438,14 @@ def test_a_step_reads_nothing_on_the_host(folder, tmp_path, monkeypatch):
         monkeypatch.undo()
 
 
+def test_a_gpus_batches_come_from_pinned_memory(folder, tmp_path):
+    brain, _, _ = build(folder, tmp_path)
+    for device, pinned in (("cpu", False), ("cuda:0", True)):
+        brain.device = device
+        loader = brain.make_dataloader(dataset(4, 0), sb.Stage.VALID, None, batch_size=2)
+        assert loader.pin_memory == pinned
+
+
 def test_losses_read_late_are_the_same(folder, tmp_path, monkeypatch):
     at_once, weights = train(folder, tmp_path / "at_once")
     monkeypatch.setattr(brains, "_UNREAD", {"cpu": 4})
