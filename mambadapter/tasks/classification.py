@@ -88,11 +88,10 @@ def train(experiment: Experiment, test: bool) -> None:
         brain.train_sampler = balanced_sampler(datasets["train"], hparams["seed"])
         training = {**loader, "sampler": brain.train_sampler}
     if seconds:
+        clips = {"train": datasets["train"]}
         longest = max(clip["duration"] for clip in datasets["train"].data.values())
         options = {name: value for name, value in loader.items() if name != "batch_size"}
-        training = batches_by_length({"train": datasets["train"]}, seconds, longest, options)[
-            "train"
-        ]
+        training = batches_by_length(clips, seconds, longest, options)["train"]
         brain.train_sampler = training["batch_sampler"]
     brain.fit(
         hparams["epoch_counter"],

@@ -55,9 +55,8 @@ class Compilation:
         self.clock.start()
         options: dict[str, Any] = {"fullgraph": True, "dynamic": True, "backend": _BACKEND}
         if self.way == "layers":
-            for (
-                layer
-            ) in encoder.layers:  # without the hooks on it, by which transformers collects outputs
+            # Without the hooks on a layer, by which transformers collects outputs.
+            for layer in encoder.layers:
                 layer.forward = torch.compile(layer.forward, **options)
             return
         if self._device.type == "cuda":

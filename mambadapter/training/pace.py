@@ -41,9 +41,8 @@ class Pace:
         self._doing: str | None = None  # nothing, where no one looks
         self._since: Any = None
         self._ended = 0.0
-        self._parts: list[
-            tuple[str, Any, Any]
-        ] = []  # what was done, from when to when, by the device's clock
+        # What was done, from when to when, by the device's clock.
+        self._parts: list[tuple[str, Any, Any]] = []
         self._hooks: list[Any] = []
         self._clips = self._batches = 0
         self._unread: list[tuple[Any, Any]] = []  # when batches began and ended, by the same clock
