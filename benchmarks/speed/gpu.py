@@ -11,6 +11,7 @@ which change no time. `--device cpu --eager --clips 2 box` shows that it runs, a
 """
 
 import argparse
+import contextlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
@@ -196,8 +197,8 @@ def compare_steps(
     peak = next((flops for name, flops in PEAKS.items() if name in describe_machine(device)), None)
     for name, milliseconds in times.items():
         row = found[name]
-        if isinstance(milliseconds, Exception):
-            row |= failed(milliseconds)
+        if isinstance(milliseconds, str):
+            row["failed"] = milliseconds
             continue
         row["milliseconds"] = milliseconds
         try:
@@ -216,19 +217,21 @@ def failed(error: Exception) -> dict[str, str]:
     return {"failed": " ".join(str(error).split())[:200] or type(error).__name__}
 
 
-def timed(steps: dict[str, Callable[[], None]]) -> dict[str, float | Exception]:
-    """Milliseconds of each, in turn; where they do not fit into memory together, one after the other."""
-    try:
+def timed(steps: dict[str, Callable[[], None]]) -> dict[str, float | str]:
+    """Milliseconds of each, in turn, or why there are none.
+
+    Those that do not fit into memory together are timed one after the other.
+    """
+    with contextlib.suppress(torch.OutOfMemoryError):
         return dict(alternate(steps, 5, warmup=2))
-    except torch.OutOfMemoryError:
-        found: dict[str, float | Exception] = {}
-        for name, call in steps.items():
-            torch.cuda.empty_cache()
-            try:
-                found |= alternate({name: call}, 5, warmup=2)
-            except Exception as error:
-                found[name] = error
-        return found
+    found: dict[str, float | str] = {}
+    for name, call in steps.items():
+        torch.cuda.empty_cache()
+        try:
+            found |= alternate({name: call}, 5, warmup=2)
+        except Exception as error:
+            found[name] = failed(error)["failed"]
+    return found
 
 
 def show_steps(title: str, found: dict[str, dict[str, Any]], output: Output) -> None:

@@ -110,8 +110,9 @@ class FrozenPart:
                     )
             finally:
                 self.injects = False
-                # Otherwise the backward enters the first layer once more.
-                if not getattr(self.encoder.layers[0], "gradient_checkpointing", False):
+                again = getattr(self.encoder.layers[0], "gradient_checkpointing", False)
+                # Then the backward enters the first layer once more.
+                if not (again and self.encoder.training and torch.is_grad_enabled()):
                     self._clips = None
         padded = _padded(clips, max(clip.shape[-2] for clip in clips))
         if self.ends == FINAL_NORM:

@@ -103,6 +103,7 @@ class EncoderBrain(sb.Brain):
         self.history = History()
         self._prior = self.prior()
         self.lr = 0.0
+        self._epoch, self._epoch_began = 1, time.perf_counter()
         self._micro_step = 0
         self._unread: list[tuple[Tensor, _Place]] = []
         self._last = 0  # batch of a stage whose loss is among them
@@ -272,8 +273,8 @@ class EncoderBrain(sb.Brain):
 
     def _estimate(self, epoch_ends: bool = False) -> None:
         if self.pace.is_to_estimate(epoch_ends):
-            left = (self._steps - self.optimizer_step) * self.grad_accumulation_factor
-            logger.info(self.pace.estimate(left))
+            epochs_left = self.hparams.number_of_epochs - self._epoch + 1
+            logger.info(self.pace.estimate(epochs_left * len(self._loader) - self.step))
 
     @property
     def frozen_features(self) -> dict[str, Any] | None:
@@ -292,6 +293,8 @@ class EncoderBrain(sb.Brain):
         Its last step may be of fewer batches than the others, and is their mean as well.
         """
         factor, batches = self.grad_accumulation_factor, len(self._loader)
+        if self.debug:
+            batches = min(batches, self.debug_batches)
         should_step = self.step % factor == 0 or self.step == batches
         together = min(factor, batches - (self.step - 1) // factor * factor)
         self.on_fit_batch_start(batch, should_step)
@@ -305,6 +308,12 @@ class EncoderBrain(sb.Brain):
         self.on_fit_batch_end(batch, outputs, loss, should_step)
         return loss.detach()
 
+    def evaluate(self, *args: Any, **kwargs: Any) -> float:
+        """As SpeechBrain's: the loss on a test set."""
+        super().evaluate(*args, **kwargs)
+        return self.metrics["test"]["loss"]
+
+    @torch.no_grad()
     def evaluate_batch(self, batch: Any, stage: sb.Stage) -> Tensor:
         """As SpeechBrain's, but the loss stays on the device."""
         self._place = _Place(stage, batch.id)
@@ -340,8 +349,8 @@ class EncoderBrain(sb.Brain):
         # Between the batches of one accumulated step the gradients would be lost.
         wanted = super()._should_save_intra_epoch_ckpt(last_ckpt_time, steps_since_ckpt)
         wanted = wanted and self._micro_step == 0
-        if wanted:
-            self.avg_train_loss = self._read_losses(self.avg_train_loss)
+        if wanted:  # one process saves it, and all go on from that
+            self.avg_train_loss = mean_over_processes(self._read_losses(self.avg_train_loss))
         return wanted
 
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
@@ -349,7 +358,7 @@ class EncoderBrain(sb.Brain):
         self.start_metrics()
         self._micro_step = 0
         if stage == sb.Stage.TRAIN:
-            self._epoch_began = time.perf_counter()
+            self._epoch, self._epoch_began = epoch or 1, time.perf_counter()
             self.pace.epoch_begins(self.device)
 
     def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:

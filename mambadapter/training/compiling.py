@@ -5,6 +5,7 @@ import math
 import time
 import weakref
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ class Compilation:
         if self.way == "layers":
             # Without the hooks on a layer, by which transformers collects outputs.
             for layer in encoder.layers:
-                layer.forward = torch.compile(layer.forward, **options)
+                layer.forward = MethodType(torch.compile(type(layer).forward, **options), layer)
             return
         if self._device.type == "cuda":
             options["mode"] = "reduce-overhead"
@@ -120,6 +121,7 @@ class CompileClock:
     """Counts graphs that torch.compile makes in this process, and the seconds that they take."""
 
     def __init__(self) -> None:
+        self._runs = False
         self.reset()
 
     def reset(self) -> None:
@@ -128,6 +130,9 @@ class CompileClock:
 
     def start(self) -> None:
         """From now on, for as long as this clock is used."""
+        if self._runs:
+            return
+        self._runs = True
         clock, began = weakref.ref(self), [0.0]
 
         def begins(_: Any) -> None:

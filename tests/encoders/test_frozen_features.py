@@ -88,6 +88,22 @@ def test_gradient_checkpointing_finds_the_same_clips(any_encoder_folder, tmp_pat
     torch.testing.assert_close(outputs(encoder, head), plain, rtol=1e-4, atol=1e-6)
 
 
+def test_training_on_changed_clips_reads_none_that_were_kept(encoder_folders, tmp_path):
+    """Nor does a backward that computes layers once more."""
+    encoder, head = build(encoder_folders["wav2vec2"], MENU["mambadapter"])
+    moved(encoder)
+    encoder.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+    expected = outputs(copy.deepcopy(encoder), head)
+    encoder.keep_frozen(tmp_path, 0, training=False)
+    encoder.eval()
+    encoder(torch.randn(3, SAMPLES))
+    assert encoder.features.computed == 3
+    with torch.no_grad():
+        encoder(torch.randn(3, SAMPLES))
+    assert_same(outputs(encoder, head), expected)
+    assert encoder.features.computed == 6
+
+
 @pytest.mark.parametrize("any_encoder_folder", ["wav2vec2", "whisper"], indirect=True)
 @pytest.mark.parametrize(
     ("name", "ends"),

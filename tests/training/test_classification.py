@@ -432,7 +432,7 @@ def test_a_step_reads_nothing_on_the_host(folder, tmp_path, monkeypatch):
         brain.start_metrics()
         brain.modules.eval()
         with no_host_reads():
-            brain.evaluate_batch(batch, sb.Stage.VALID)
+            assert not brain.evaluate_batch(batch, sb.Stage.VALID).requires_grad
         brain.modules.train()
         assert brain.stage_metrics()["clips"] == 4
         monkeypatch.undo()
@@ -455,6 +455,36 @@ def test_losses_read_late_are_the_same(folder, tmp_path, monkeypatch):
     logs = [(tmp_path / name / "train_log.txt").read_text() for name in ("at_once", "late")]
     one, other = (re.sub("clips/s: .* - train", "- train", log) for log in logs)
     assert one == other
+    brain, *_ = build(folder, tmp_path / "late")
+    assert (
+        brain.evaluate(dataset(12, 2000), test_loader_kwargs={"batch_size": 4})
+        == (late["test"]["loss"])
+    )
+
+
+def test_all_processes_go_on_from_their_mean_loss(folder, tmp_path, monkeypatch):
+    brain, counter, _ = build(folder, tmp_path, run_opts={"ckpt_interval_steps": 1}, number_of_epochs=1)  # fmt: skip
+    monkeypatch.setattr(brains, "mean_over_processes", lambda loss: 5.0)
+    saved = []
+    monkeypatch.setattr(brain, "_save_intra_epoch_ckpt", lambda: saved.append(brain.avg_train_loss))
+    fit(brain, counter)
+    assert saved == [5.0] * 6
+
+
+def test_what_is_left_is_counted_in_batches(folder, tmp_path, monkeypatch):
+    brain, counter, _ = build(folder, tmp_path, run_opts={"grad_accumulation_factor": 100})
+    said = []
+    monkeypatch.setattr(brain.pace, "estimate", lambda left: said.append(left) or "")
+    fit(brain, counter)
+    assert said[0] == 2 * 6
+    assert brain.optimizer_step == 3
+
+
+def test_debugging_makes_a_step_as_well(folder, tmp_path):
+    options = {"grad_accumulation_factor": 4, "debug": True, "debug_batches": 2, "debug_epochs": 1}
+    brain, counter, _ = build(folder, tmp_path, run_opts=options)
+    fit(brain, counter)
+    assert brain.optimizer_step == 1
 
 
 def test_infinite_validation_losses_stop_the_run(folder, tmp_path):

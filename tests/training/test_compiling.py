@@ -239,6 +239,22 @@ def test_what_is_kept_is_not_compiled(encoder_folders, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(*kept, strict=True))
 
 
+def test_a_copy_computes_with_its_own_weights(encoder_folders):
+    encoder, _ = build(encoder_folders["wav2vec2"], MENU["mambadapter"])
+    compilation = Compilation("layers", CPU)
+    compilation.start(encoder)
+    compilation.start(encoder)  # as when it is fitted twice
+    other = copy.deepcopy(encoder)
+    wanted = encoder(*waveforms())[0]
+    graphs = compilation.clock.graphs
+    with torch.no_grad():
+        for parameter in encoder.layers.parameters():
+            parameter.zero_()
+    assert torch.equal(other(*waveforms())[0], wanted)
+    assert not torch.allclose(encoder(*waveforms())[0], wanted)
+    assert 0 < graphs <= len(encoder.layers)
+
+
 def test_the_clock_starts_anew_and_goes_with_its_owner():
     handler = torch._dynamo.callback.callback_handler
     before = len(handler.start_callbacks), len(handler.end_callbacks)

@@ -10,7 +10,9 @@ import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from support import tiny_run
 
+from mambadapter.errors import UserError
 from mambadapter.metrics.multilabel import best_thresholds
+from mambadapter.training import brain as brains
 from mambadapter.training.multilabel import MultilabelBrain
 from mambadapter.training.prior import BinaryPriorLoss
 from mambadapter.training.selection import checkpoint_rank
@@ -80,6 +82,23 @@ def test_the_best_epochs_thresholds_are_those_of_its_validation(trained):
         found.append((batch.label_row.data.numpy(), logits.sigmoid().numpy()))
     targets, probabilities = (np.concatenate(part) for part in zip(*found, strict=True))
     assert brain.thresholds.values == pytest.approx(best_thresholds(targets, probabilities), abs=1e-4)  # fmt: skip
+
+
+def test_no_number_in_validation_is_said_though_read_late(encoder_folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(brains, "_UNREAD", {"cpu": 20})
+    brain, counter, modules = tiny_run.build(
+        encoder_folders["wav2vec2"], tmp_path, brain=MultilabelBrain, labels=LABELS
+    )
+    begin = brain.on_stage_start
+
+    def spoil(stage, epoch=None):
+        begin(stage, epoch)
+        if stage == sb.Stage.VALID:
+            modules["head"].linear.bias.data.fill_(math.nan)
+
+    brain.on_stage_start = spoil
+    with pytest.raises(UserError, match="The valid loss is nan"):
+        brain.fit(counter, dataset(6, 0), dataset(6, 1000), train_loader_kwargs={"batch_size": 3})
 
 
 def test_the_test_says_more_of_each_label(trained):
