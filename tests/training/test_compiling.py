@@ -87,7 +87,6 @@ def test_a_run_stays_compiled(encoder_folders, tmp_path, caplog, way, name):
         weights = {name: t.detach().clone() for name, t in trained_tensors(modules).items()}
         found[one] = weights, brain.history.epochs[-1]["valid"]["loss"]
         assert brain._compilation.way == one
-        # What learns in none of its layers has none compiled but for its first epoch.
         assert brain.pace.summary["shares"]["encoder"] > 0
     assert not any("compile: off" in r.message for r in caplog.records)
     assert found[way][1] == pytest.approx(found["off"][1], rel=1e-4)
