@@ -38,12 +38,14 @@ def rates() -> str:
     """The menu's rate of every method beside those that its tries on validation data chose, task by task."""
     saved = sorted(DOCS.parent.glob("recipes/**/saved_runs/evidence_*.jsonl"))
     menu = YAML().load(MENU_FILE.read_text(encoding="utf-8"))
-    chosen: dict[tuple[str, Path], dict[int, float]] = {}  # a method's on a task, by parameters
+    chosen: dict[
+        tuple[str, Path], dict[int, set[float]]
+    ] = {}  # a method's on a task, by parameters
     for path in saved:
         for _, run in read_results(path):
             if run and as_in_the_menu(run):
                 of_task = chosen.setdefault((run["config"]["adapter"], path), {})
-                of_task[run["parameters"]["adapted"]] = run["lr"]
+                of_task.setdefault(run["parameters"]["adapted"], set()).add(run["lr"])
     saved = [path for path in saved if any(path == of for _, of in chosen)]
     tasks = [path.stem.removeprefix("evidence_").replace("_", " ") for path in saved]
     rows = [
@@ -52,9 +54,15 @@ def rates() -> str:
     ]
     for name in dict.fromkeys(name for name in MENU for path in saved if (name, path) in chosen):
         found = [chosen.get((name, path), {}) for path in saved]
-        cells = [", ".join(str(rate) for _, rate in sorted(one.items())) for one in found]
+        cells = [", ".join(_span(of) for _, of in sorted(one.items())) for one in found]
         rows.append(f"| `{name}` | {menu[name]['lr']} | {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def _span(found: set[float]) -> str:
+    """A rate, or from which to which where a task has several parts, as speakers."""
+    ends = dict.fromkeys((min(found), max(found)))
+    return " to ".join(str(rate) for rate in ends)
 
 
 def as_in_the_menu(run: dict[str, Any]) -> bool:
