@@ -115,7 +115,8 @@ class PretrainingBrain(EncoderBrain):
     ``phone_objective: ctc`` only the order of the phones is told.
     """
 
-    augments = True  # and all of the encoder learns
+    def _keep_frozen(self) -> None:
+        """All of the encoder learns."""
 
     def on_fit_start(self) -> None:
         """Look the objective up."""
