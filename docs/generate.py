@@ -38,9 +38,8 @@ def rates() -> str:
     """The menu's rate of every method beside those that its tries on validation data chose, task by task."""
     saved = sorted(DOCS.parent.glob("recipes/**/saved_runs/evidence_*.jsonl"))
     menu = YAML().load(MENU_FILE.read_text(encoding="utf-8"))
-    chosen: dict[
-        tuple[str, Path], dict[int, set[float]]
-    ] = {}  # a method's on a task, by parameters
+    # A method's on a task, by parameters.
+    chosen: dict[tuple[str, Path], dict[int, set[float]]] = {}
     for path in saved:
         for _, run in read_results(path):
             if run and as_in_the_menu(run):

@@ -14,13 +14,9 @@ from collections import defaultdict
 import torch
 from output import Output, add_json
 from torch.autograd.profiler_util import FunctionEvent
-from transformers import AutoModel
 
 from mambadapter.budget.count import architecture_config
-from mambadapter.cost.step import Step
-from mambadapter.encoders import AdaptedEncoder
-from mambadapter.encoders.families import encoder_of, frontend_of
-from mambadapter.heads import PooledClassifier
+from mambadapter.cost.step import Step, random_step
 from mambadapter.methods import MENU
 
 STEPS, WARMUP = 5, 2
@@ -73,12 +69,8 @@ def main() -> None:
     output = Output(arguments.json, **settings)
     output.say(", ".join(f"{name} {value}" for name, value in settings.items()))
     for name in arguments.adapters:
-        torch.manual_seed(0)
         config = architecture_config(arguments.family)
-        model = encoder_of(AutoModel.from_config(config, dtype=torch.float32))
-        encoder = AdaptedEncoder(model, MENU[name], frontend_of(config))
-        head = PooledClassifier(encoder.width, 35)
-        step = Step(encoder, head, arguments.clips, arguments.seconds)
+        step = random_step(config, MENU[name], arguments.clips, arguments.seconds)
         taken = [step_times(step) for _ in range(WARMUP + STEPS)][WARMUP:]
         kinds = [*KINDS, OTHERS, BETWEEN]
         median = {k: statistics.median(one.get(k, 0.0) for one in taken) for k in [*kinds, "whole"]}

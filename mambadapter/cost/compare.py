@@ -6,19 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import AutoModel, PretrainedConfig
 
 from mambadapter.budget.count import architecture_config, counter
 from mambadapter.budget.search import closest
 from mambadapter.cost.memory import free_mib, learning_mib, peak_mib
-from mambadapter.cost.step import Step
-from mambadapter.encoders import AdaptedEncoder
-from mambadapter.encoders.families import encoder_of, frontend_of
-from mambadapter.heads import PooledClassifier
+from mambadapter.cost.step import Step, random_step
 from mambadapter.methods import MENU
-from mambadapter.methods.base import Method
 
-_CLASSES = 35
 _LEAST_STEPS, _MOST_STEPS = 2, 20
 
 # Of the memory that is free, what a batch may take: allocators, the loader and other programs want some.
@@ -111,7 +105,7 @@ def compare_methods(
         if place and time.perf_counter() - start > limit_s:
             return
         fit = closest(MENU[name], count, budget)
-        step = _step(config, fit.method, clips, seconds, device, bf16)
+        step = random_step(config, fit.method, clips, seconds, device, bf16)
         milliseconds = _time(step, limit_s / len(methods))
         # Of few clips the highest may be where their number has no say, in gradients of weights or the
         # optimiser: what a clip adds is the more that it adds in the forward or in both passes.
@@ -130,16 +124,6 @@ def compare_methods(
             peak,
             max(int(room // per_clip), 0),
         )
-
-
-def _step(
-    config: PretrainedConfig, method: Method, clips: int, seconds: float, device: str, bf16: bool
-) -> Step:
-    torch.manual_seed(0)
-    model = encoder_of(AutoModel.from_config(config, dtype=torch.float32))
-    encoder = AdaptedEncoder(model, method, frontend_of(config)).to(device)
-    head = PooledClassifier(encoder.width, _CLASSES).to(device)
-    return Step(encoder, head, clips, seconds, half=bf16)
 
 
 def _time(step: Step, limit_s: float) -> float:

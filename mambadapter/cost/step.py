@@ -5,9 +5,15 @@ from copy import copy
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import AutoModel, PretrainedConfig
 
 from mambadapter.encoders import AdaptedEncoder
+from mambadapter.encoders.families import encoder_of, frontend_of
+from mambadapter.heads import PooledClassifier
+from mambadapter.methods.base import Method
 from mambadapter.ssm import set_backend
+
+_CLASSES = 35
 
 
 class Step:
@@ -60,3 +66,19 @@ class Step:
     def __call__(self) -> None:
         self.backward()
         self.optimiser.step()
+
+
+def random_step(
+    config: PretrainedConfig,
+    method: Method,
+    clips: int,
+    seconds: float,
+    device: str = "cpu",
+    bf16: bool = False,
+) -> Step:
+    """A step of an adapted encoder of this shape, whose random weights change no time."""
+    torch.manual_seed(0)
+    model = encoder_of(AutoModel.from_config(config, dtype=torch.float32))
+    encoder = AdaptedEncoder(model, method, frontend_of(config)).to(device)
+    head = PooledClassifier(encoder.width, _CLASSES).to(device)
+    return Step(encoder, head, clips, seconds, half=bf16)

@@ -103,9 +103,8 @@ class MultilabelBrain(ClipBrain):
 
     def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:
         """As every Brain; validation first chooses thresholds, the test then says more of each label."""
-        stage_loss = self._read_losses(
-            stage_loss
-        )  # before thresholds are chosen by what is no number
+        # First, as thresholds cannot be chosen by what is no number.
+        stage_loss = self._read_losses(stage_loss)
         if stage == sb.Stage.VALID:
             self._choose_thresholds()
         super().on_stage_end(stage, stage_loss, epoch)

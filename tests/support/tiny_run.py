@@ -8,6 +8,7 @@ import io
 import sys
 from pathlib import Path
 
+import pytest
 import speechbrain as sb
 import torch
 from hyperpyyaml import load_hyperpyyaml
@@ -105,6 +106,20 @@ def fit(brain, counter, clips=24):
         train_loader_kwargs={"batch_size": 4, "shuffle": True},
         valid_loader_kwargs={"batch_size": 4},
     )
+
+
+def fit_and_be_killed(brain, counter, steps, **options):
+    """`fit`, but stopped after so many optimiser steps, as by Ctrl-C."""
+    step = brain.optimizers_step
+
+    def stopping():
+        step()
+        if brain.optimizer_step == steps:
+            raise KeyboardInterrupt
+
+    brain.optimizers_step = stopping
+    with pytest.raises(KeyboardInterrupt):
+        fit(brain, counter, **options)
 
 
 def train(encoder_folder, output, seed=1, **kwargs):

@@ -15,7 +15,7 @@ from speechbrain.dataio.dataloader import SaveableDataLoader
 from speechbrain.utils.checkpoints import Checkpoint
 from support import tiny_run, warm
 from support.host_reads import no_host_reads
-from support.tiny_run import build, dataset, fit, train
+from support.tiny_run import build, dataset, fit, fit_and_be_killed, train
 from torch import nn
 
 from mambadapter.encoders.trained import load_trained, trained_tensors
@@ -140,7 +140,7 @@ def test_augmented_runs_keep_what_they_validate_on(folder, tmp_path, change):
 
 
 @pytest.mark.parametrize("name", MENU)
-def test_every_method_resumes_from_what_is_kept(folder, tmp_path, monkeypatch, name):
+def test_every_method_resumes_from_what_is_kept(folder, tmp_path, name):
     """Killed with frozen features half kept, resumed with them, and to the bit what a run without is."""
     options = {
         "method": MENU[name], "number_of_epochs": 1, "proof_of_life": False,
@@ -151,16 +151,7 @@ def test_every_method_resumes_from_what_is_kept(folder, tmp_path, monkeypatch, n
     whole = {name: t.clone() for name, t in trained_tensors(modules).items()}
 
     brain, counter, _ = build(folder, tmp_path / "killed", **options)
-    step = brain.optimizers_step
-
-    def killed():
-        step()
-        if brain.optimizer_step == 3:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(brain, "optimizers_step", killed)
-    with pytest.raises(KeyboardInterrupt):
-        fit(brain, counter, clips=16)
+    fit_and_be_killed(brain, counter, 3, clips=16)
     brain, counter, modules = build(folder, tmp_path / "killed", **options)
     fit(brain, counter, clips=16)
     assert_same(dict(trained_tensors(modules)), whole)

@@ -12,7 +12,7 @@ from functorch.compile import make_boxed_compiler, nop
 from speechbrain.dataio.dataset import DynamicItemDataset
 from support.contract import build, moved, waveforms
 from support.tiny_run import build as build_brain
-from support.tiny_run import dataset, fit, train
+from support.tiny_run import dataset, fit_and_be_killed, train
 from torch._dynamo.backends.common import aot_autograd
 
 from mambadapter.data.batching import batches_by_length
@@ -33,7 +33,7 @@ def fresh_graphs(monkeypatch):
     torch._dynamo.reset()
 
 
-def test_layers_train_and_resume_to_the_same(encoder_folders, tmp_path, monkeypatch, caplog):
+def test_layers_train_and_resume_to_the_same(encoder_folders, tmp_path, caplog):
     folder = encoder_folders["wav2vec2"]
     caplog.set_level(logging.INFO, "mambadapter")
     options = {"number_of_epochs": 1, "method": Bottlenecks(rank=4)}
@@ -45,16 +45,7 @@ def test_layers_train_and_resume_to_the_same(encoder_folders, tmp_path, monkeypa
 
     options["run_opts"] = {"ckpt_interval_steps": 1}
     brain, counter, _ = build_brain(folder, tmp_path / "killed", **options)
-    step = brain.optimizers_step
-
-    def killed():
-        step()
-        if brain.optimizer_step == 4:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(brain, "optimizers_step", killed)
-    with pytest.raises(KeyboardInterrupt):
-        fit(brain, counter)
+    fit_and_be_killed(brain, counter, 4)
     resumed, others = train(folder, tmp_path / "killed", **options)
     assert resumed == whole
     assert all(torch.equal(others[name], tensor) for name, tensor in weights.items())
@@ -211,7 +202,7 @@ def test_padding_to_a_length_changes_nothing(encoder_folders):
         torch.testing.assert_close(got[clip, :count], wanted[clip, :count], rtol=1e-4, atol=1e-5)
 
 
-def test_lengths_stay_within_what_an_encoder_reads(encoder_folders, monkeypatch):
+def test_lengths_stay_within_what_an_encoder_reads(encoder_folders):
     encoder, _ = build(encoder_folders["whisper"], MENU["mambadapter"])
     encoder.frontend.max_frames = 95  # of a model that reads 1.9 s
     seen = []
