@@ -43,6 +43,7 @@ bench: $(READY)
 	mkdir -p $(RESULTS)
 	$(BIN)/python benchmarks/speed/branches.py | tee $(RESULTS)/branches.txt
 	$(BIN)/python benchmarks/speed/training_step.py | tee $(RESULTS)/training_step.txt
+	$(BIN)/python benchmarks/speed/front_end.py | tee $(RESULTS)/front_end.txt
 	$(BIN)/python benchmarks/speed/families.py | tee $(RESULTS)/families.txt
 	$(BIN)/python benchmarks/speed/start.py | tee $(RESULTS)/start.txt
 
@@ -53,6 +54,7 @@ gpu: $(READY)
 	mkdir -p $(RESULTS)
 	-$(BIN)/python benchmarks/speed/gpu.py steps | tee $(RESULTS)/steps.txt
 	-$(BIN)/python benchmarks/speed/gpu.py large | tee $(RESULTS)/large.txt
+	-$(BIN)/python benchmarks/speed/front_end.py --device cuda --bf16 | tee $(RESULTS)/front_end.txt
 	-$(BIN)/python benchmarks/speed/gpu.py scans | tee $(RESULTS)/scans.txt
 	-$(BIN)/python -m pytest -m gpu -x | tee $(RESULTS)/tests.txt
 

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from transformers import Cache
 from transformers.models.whisper.modeling_whisper import WhisperDecoder
 
-from mambadapter.encoders.padding import frame_mask
 from mambadapter.encoders.stack import AdaptedStack, Method
 from mambadapter.encoders.state import ForwardState
 from mambadapter.errors import UserError
+from mambadapter.utils.masks import frame_mask
 
 
 class AdaptedDecoder(AdaptedStack):

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from mambadapter.encoders.state import ForwardState
 from mambadapter.errors import UserError
+from mambadapter.utils.masks import frame_mask
 from mambadapter.utils.tracing import is_exporting
 
 
@@ -62,11 +63,6 @@ def normalise_waveforms(wavs: Tensor, samples: Tensor | None) -> Tensor:
     centred = (wavs - mean) * valid
     variance = centred.square().sum(1, keepdim=True) / count
     return centred / torch.sqrt(variance + 1e-7)
-
-
-def frame_mask(lengths: Tensor, size: int) -> Tensor:
-    """(B,) lengths to a (B, size) boolean mask that is true on valid positions."""
-    return torch.arange(size, device=lengths.device)[None, :] < lengths[:, None]
 
 
 class LengthAwareGroupNorm(nn.GroupNorm):

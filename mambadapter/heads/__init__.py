@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from mambadapter.encoders.padding import frame_mask
 from mambadapter.errors import UserError
+from mambadapter.utils.masks import frame_mask
 
 
 class PooledClassifier(nn.Module):

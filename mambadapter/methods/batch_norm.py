@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambadapter.utils.masks import valid_only
+
 _MOMENTUM, _EPSILON = 0.1, 1e-5  # PyTorch's
 
 
@@ -24,26 +26,25 @@ class FrameBatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
-    def forward(self, hidden: Tensor, valid: Tensor | None) -> Tensor:
-        """Normalise (B, T, r); `valid` (B, T) is true on frames that count, None if all do."""
-        if valid is None or not self.training:
+    def forward(self, hidden: Tensor, lengths: Tensor | None) -> Tensor:
+        """Normalise (B, T, r); `lengths` (B,) are the frames that count, None if all do."""
+        if lengths is None or not self.training:
             mean, variance = self._statistics()
             frames = hidden.flatten(0, 1)
             normed = F.batch_norm(frames, mean, variance, self.weight, self.bias, self.training)
-            normed = normed.view_as(hidden)
-            return normed if valid is None else normed.masked_fill(~valid[..., None], 0.0)
+            return valid_only(normed.view_as(hidden), lengths)
         # As F.batch_norm of the valid frames alone, whose number only the device knows.
-        count, padding = valid.sum(), ~valid[..., None]
+        count = lengths.sum()
         frames = hidden.to(self.running_mean.dtype)
-        mean = frames.masked_fill(padding, 0.0).sum((0, 1)) / count
-        centred = (frames - mean).masked_fill(padding, 0.0)
+        mean = valid_only(frames, lengths).sum((0, 1)) / count
+        centred = valid_only(frames - mean, lengths)
         variance = centred.square().sum((0, 1)) / count
         with torch.no_grad():
             unbiased = variance * count / (count - 1).clamp(min=1)
             for kept, new in zip(self._statistics(), (mean, unbiased), strict=True):
                 kept.lerp_(new, _MOMENTUM)
         normed = centred * (torch.rsqrt(variance + _EPSILON) * self.weight) + self.bias
-        return normed.masked_fill(padding, 0.0).to(hidden.dtype)
+        return valid_only(normed, lengths).to(hidden.dtype)
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """What each channel is multiplied by, and what is then added, with the running statistics; (r,)."""

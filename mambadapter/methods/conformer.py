@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambadapter.encoders.padding import frame_mask
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.methods.base import SideMethod, register
 from mambadapter.methods.batch_norm import FrameBatchNorm
 from mambadapter.methods.convolution import TimeConvolution
+from mambadapter.utils.masks import valid_only
 from mambadapter.validators import odd
 
 
@@ -44,14 +44,11 @@ class ConformerAdapter(nn.Module):
 
         Shapes: `hidden` (B, T, d), `lengths` (B,); returns (B, T, d).
         """
-        valid = None if lengths is None else frame_mask(lengths, hidden.shape[1])
-        low = F.glu(self.down(self.norm(hidden)), dim=-1)
-        if valid is not None:
-            # The convolution must find beyond a clip's end what it finds beyond the batch's: zeros.
-            low = low.masked_fill(~valid[..., None], 0.0)
+        # The convolution must find beyond a clip's end what it finds beyond the batch's: zeros.
+        low = valid_only(F.glu(self.down(self.norm(hidden)), dim=-1), lengths)
         low = self.depthwise(low)
         if self.batch_norm is not None:
-            low = self.batch_norm(low, valid)
+            low = self.batch_norm(low, lengths)
         return self.up(self.dropout(F.silu(low)))
 
     def fold(self, module: nn.Module) -> bool:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambadapter.encoders.padding import frame_mask
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.methods.base import register
 from mambadapter.methods.convolution import TimeConvolution
 from mambadapter.methods.projections import ProjectedBranch, ProjectingMethod
+from mambadapter.utils.masks import valid_only
 from mambadapter.validators import odd
 
 
@@ -39,10 +39,8 @@ class Convpass(ProjectedBranch):
 
         Shapes: `hidden` (B, T, d), `lengths` (B,); returns (B, T, d).
         """
-        low = F.gelu(self.low(hidden))
-        if lengths is not None:
-            # The convolution must find beyond a clip's end what it finds beyond the batch's: zeros.
-            low = low.masked_fill(~frame_mask(lengths, hidden.shape[1])[..., None], 0.0)
+        # The convolution must find beyond a clip's end what it finds beyond the batch's: zeros.
+        low = valid_only(F.gelu(self.low(hidden)), lengths)
         return self.out(self.dropout(F.gelu(self.convolution(low))))
 
 

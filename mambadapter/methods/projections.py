@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambadapter.encoders.linear import frozen_linear
-from mambadapter.encoders.padding import frame_mask
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.errors import UserError
 from mambadapter.methods.base import SideMethod
@@ -81,9 +80,7 @@ class ProjectedBranch(nn.Module):
         Shapes: `hidden` (B, T, d), `lengths` (B,); returns (B, T, r).
         """
         low = project_down(hidden, self.down, self.input_scale)
-        if self.batch_norm is None:
-            return low
-        return self.batch_norm(low, None if lengths is None else frame_mask(lengths, low.shape[1]))
+        return low if self.batch_norm is None else self.batch_norm(low, lengths)
 
     def out(self, low: Tensor) -> Tensor:
         """Compute what the branch adds from what leaves its inside.

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambadapter.ssm.arguments import check_lookahead
-from mambadapter.ssm.backends.reference import valid_only
+from mambadapter.utils.masks import valid_only
 
 
 class GatedConvolution(nn.Module):

@@ -6,9 +6,9 @@ import speechbrain as sb
 from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
 
-from mambadapter.encoders.padding import frame_mask
 from mambadapter.metrics.error_rates import ErrorRates
 from mambadapter.training.brain import EncoderBrain
+from mambadapter.utils.masks import frame_mask
 
 
 class RecognitionBrain(EncoderBrain):

@@ -39,8 +39,10 @@ def warn_of_slow_bf16(device: str, precision: str) -> None:
     """Say so where bfloat16 is asked of a processor that is faster in float32."""
     if torch.device(device).type != "cpu" or precision != "bf16":
         return
-    if torch.cpu.get_capabilities().get("amx_bf16") is False:  # said of x86 only
-        logger.warning(
-            "precision bf16: this processor has no AMX, and without it bfloat16 is usually slower than "
-            "float32; `mambadapter bench --precision bf16` tells for this one."
-        )
+    if torch.cpu.get_capabilities().get("amx_bf16") is not False:  # said of x86 only
+        return
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        how = "usually slower than float32; `mambadapter bench --precision bf16` tells for this one"
+    else:
+        how = "tens of times as slow as float32 where there is no AVX-512 either, as here"
+    logger.warning("precision bf16: this processor has no AMX, and without it bfloat16 is %s.", how)

@@ -193,8 +193,9 @@ def test_the_conformer_adapter_is_the_conformers_convolution_module():
 def test_batch_norm_counts_valid_frames_only():
     norm, reference = FrameBatchNorm(3).double(), nn.BatchNorm1d(3).double()
     hidden = torch.randn(2, 6, 3).double()
-    valid = torch.arange(6) < torch.tensor([6, 2])[:, None]
-    got, expected = norm(hidden, valid), reference(hidden[valid])
+    lengths = torch.tensor([6, 2])
+    valid = torch.arange(6) < lengths[:, None]
+    got, expected = norm(hidden, lengths), reference(hidden[valid])
     torch.testing.assert_close(got[valid], expected)
     assert not got[~valid].any()
     torch.testing.assert_close(norm.running_var, reference.running_var)

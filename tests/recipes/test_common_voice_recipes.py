@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from support.recipe_run import RECIPES, run
 from support.small_common_voice import read_table, write_small_release
-from support.warm import TWO_PROCESSES
 
 from mambadapter import cli
 from mambadapter.inference import load_adapter
@@ -127,7 +126,7 @@ def test_two_processes_run_a_recipe(tmp_path, encoder_folders, script, hparams, 
         "CommonVoice/kab", "--data_folder", release, "--encoder", encoder_folders[encoder],
         "--output_root", tmp_path, "--output_folder", tmp_path / "run", "--number_of_epochs", 2,
         "--batch_seconds", 4, "--num_workers", 0, "--device", "cpu", "--distributed_backend", "gloo",
-        launch=(*TWO_PROCESSES, script), hparams=hparams,
+        launch=(script,), hparams=hparams, processes=2,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads((tmp_path / "run/result.json").read_text())

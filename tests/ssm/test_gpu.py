@@ -48,6 +48,11 @@ def test_scan_shapes(shape):
     compare(gpu.selective_scan, scan_inputs(*shape), DEVICE)
 
 
+def channels(taps):
+    """Fewer where each costs the interpreter more, but more than a program's share."""
+    return 6 if taps < 8 else 3
+
+
 @pytest.mark.parametrize(
     ("taps", "lengths", "reverse"),
     [
@@ -61,7 +66,7 @@ def test_scan_shapes(shape):
     ],
 )
 def test_inner(taps, lengths, reverse):
-    inputs = inner_inputs(3, 11, 6, 3, taps, rank=2)
+    inputs = inner_inputs(3, 11, channels(taps), 3, taps, rank=2)
     compare(gpu.mamba_inner, inputs, DEVICE, lengths=lengths, reverse=reverse)
 
 
@@ -70,7 +75,7 @@ def test_inner(taps, lengths, reverse):
     [(4, 3, None, True), (7, 2, LENGTHS, False), (31, 15, LENGTHS, True)],
 )
 def test_inner_looking_ahead(taps, lookahead, lengths, reverse):
-    inputs = inner_inputs(3, 11, 6, 3, taps, rank=2)
+    inputs = inner_inputs(3, 11, channels(taps), 3, taps, rank=2)
     options = {"lengths": lengths, "reverse": reverse, "lookahead": lookahead}
     compare(gpu.mamba_inner, inputs, DEVICE, **options)
 

@@ -33,6 +33,7 @@ def write_noise(path, rate, seed, seconds=0.4):
     sf.write(path, samples, rate, subtype="PCM_16")
 
 
-def run(recipe, *arguments, launch=("train.py",), hparams="hparams/train.yaml"):
+def run(recipe, *arguments, launch=("train.py",), hparams="hparams/train.yaml", processes=1):
     """Run a recipe; `launch` may begin with `warm.TWO_PROCESSES`."""
-    return warm.run([*launch, hparams, *arguments, "--noprogressbar"], cwd=RECIPES / recipe)
+    given = [*launch, hparams, *arguments, "--noprogressbar"]
+    return warm.run(given, cwd=RECIPES / recipe, processes=processes)

@@ -278,9 +278,7 @@ def test_a_fold_carries_nothing_into_the_next(folder, tmp_path):
 
 def test_two_gloo_processes_train_and_agree(folder, tmp_path):
     """With each other; and with one process whose batches are those of both."""
-    done = warm.run(
-        [*warm.TWO_PROCESSES, SCRIPT, folder, tmp_path, "1", "sgd"], OMP_NUM_THREADS="1"
-    )
+    done = warm.run([SCRIPT, folder, tmp_path, "1", "sgd"], processes=2, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr[-3000:]
     ranks = [torch.load(tmp_path / "seed1" / f"rank{rank}.pt") for rank in (0, 1)]
     assert_same(ranks[0]["weights"], ranks[1]["weights"])

@@ -13,9 +13,9 @@ from transformers import PretrainedConfig
 
 from mambadapter.encoders.families.family import Family, Layout, Masked
 from mambadapter.encoders.frontend import Constants
-from mambadapter.encoders.padding import frame_mask
 from mambadapter.encoders.state import ForwardState
 from mambadapter.errors import UserError
+from mambadapter.utils.masks import frame_mask
 from mambadapter.validators import check_types, one_of, positive_integer
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from mambadapter.encoders.families.family import Family, Layout, Masked
 from mambadapter.encoders.frontend import Constants
-from mambadapter.encoders.padding import frame_mask, make_length_aware, normalise_waveforms
+from mambadapter.encoders.padding import make_length_aware, normalise_waveforms
 from mambadapter.encoders.position_convolution import keep_narrow_groups_exact
 from mambadapter.encoders.state import ForwardState
+from mambadapter.utils.masks import frame_mask
 
 
 @dataclass

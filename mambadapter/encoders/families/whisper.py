@@ -15,9 +15,9 @@ from transformers.models.whisper.modeling_whisper import WhisperDecoder, Whisper
 
 from mambadapter.encoders.families.family import Family, Layout, Masked
 from mambadapter.encoders.frontend import Constants
-from mambadapter.encoders.padding import frame_mask
 from mambadapter.encoders.state import ForwardState
 from mambadapter.errors import UserError
+from mambadapter.utils.masks import frame_mask
 from mambadapter.validators import check_types, one_of
 
 _HOP = 160  # samples between the spectrogram's frames, at 16 kHz

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mambadapter.ssm.backends.reference import oriented, valid_only
+from mambadapter.ssm.backends.reference import oriented
+from mambadapter.utils.masks import valid_only
 
 NAME = "mamba_ssm"
 _FUSED_TAPS = (2, 3, 4)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._higher_order_ops.scan import scan
 
+from mambadapter.utils.masks import valid_only
 from mambadapter.utils.tracing import is_exporting
 
 NAME = "reference"
@@ -91,14 +92,6 @@ def oriented(x: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:
     time = torch.arange(x.shape[1], device=x.device)
     source = torch.where(time < lengths[:, None], lengths[:, None] - 1 - time, time)
     return x.gather(1, source[..., None].expand_as(x))
-
-
-def valid_only(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Zero the padding of (B, T, C)."""
-    if lengths is None:
-        return x
-    valid = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
-    return torch.where(valid[..., None], x, 0.0)
 
 
 def needs_grad(*tensors: Tensor | None) -> bool:
