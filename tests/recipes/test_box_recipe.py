@@ -261,7 +261,7 @@ TINY = {
     "architecture.hidden_size": 32, "architecture.num_hidden_layers": 1,
     "architecture.num_attention_heads": 2, "architecture.intermediate_size": 32,
     "architecture.num_conv_pos_embedding_groups": 2,
-    "utterances": 5, "sounds": 2, "num_workers": 0, "warmup": 0.1, "number_of_epochs": 3,
+    "utterances": 3, "sounds": 1, "num_workers": 0, "warmup": 0.1, "number_of_epochs": 3,
 }  # fmt: skip
 
 

@@ -48,18 +48,18 @@ def test_methods_keep_their_own_looks(tmp_path):
 def test_a_legend_has_at_most_ten_names(tmp_path):
     """Those of the best methods; the others are grey, and the caption says where they are."""
     folder = tmp_path / "runs"
-    write(folder, *sized([f"method{n:02d}" for n in range(38)], (100, 1000)))
+    write(folder, *sized([f"method{n:02d}" for n in range(24)], (100, 1000)))
     collection = collect(folder.rglob("result.json"))
     for draw in (score_against_parameters, learning_curves):
         figure = draw(collection)
         names = [text.get_text() for text in figure.legends[0].get_texts()]
-        assert names == [f"method{n}" for n in range(37, 27, -1)]
+        assert names == [f"method{n}" for n in range(23, 13, -1)]
         figure.draw_without_rendering()
         assert figure.legends[0].get_window_extent().height < figure.bbox.height / 3
     assert cli.main(["report", str(folder)]) == 0
     page = (folder / "report/index.html").read_text(encoding="utf-8")
     assert (
-        page.count("In grey: 28 more, which the table has.") == 4
+        page.count("In grey: 14 more, which the table has.") == 4
     )  # in two captions, and for readers of both
 
 

@@ -55,8 +55,8 @@ def test_layers_train_and_resume_to_the_same(encoder_folders, tmp_path, caplog):
 @pytest.mark.parametrize(
     ("way", "name"),
     [
-        *(("layers", one) for one in ("mambadapter", "conformer", "prefix_tuning", "linear_probe")),
-        *(("step", one) for one in ("mambadapter", "lora", "weighted_sum")),
+        *(("layers", one) for one in ("mambadapter", "prefix_tuning", "linear_probe")),
+        *(("step", one) for one in ("mambadapter", "weighted_sum")),
     ],
 )
 def test_a_run_stays_compiled(encoder_folders, tmp_path, caplog, way, name):
@@ -69,11 +69,10 @@ def test_a_run_stays_compiled(encoder_folders, tmp_path, caplog, way, name):
             encoder_folders["wav2vec2"], tmp_path / one, **options
         )
         brain.opt_class = functools.partial(torch.optim.SGD, lr=0.01)
-        train_set = dataset(12, 0)
-        train_set.data_ids.sort(
-            key=lambda clip: int(clip) % 10
-        )  # of which the length is a function
-        brain.fit(counter, train_set, dataset(6, 1000),
+        train_set = dataset(13, 0)
+        # By length, which the last digit says.
+        train_set.data_ids = "0 10 1 2 11 12".split()
+        brain.fit(counter, train_set, dataset(3, 1000),
                   train_loader_kwargs={"batch_size": 2}, valid_loader_kwargs={"batch_size": 3})  # fmt: skip
         weights = {name: t.detach().clone() for name, t in trained_tensors(modules).items()}
         found[one] = weights, brain.history.epochs[-1]["valid"]["loss"]
