@@ -98,7 +98,8 @@ def compare(family: str, rounds: int, clock, folder: Path) -> dict[str, dict[str
     )  # a copy for each way would fill a laptop
     steps = {NAIVE: naive(family)}
     # Without oneDNN's help such a step takes minutes.
-    half = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    onednn = torch.backends.mkldnn.is_available()
+    half = onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     ways = [way for way in WAYS if half or not way.bf16]
     steps |= {way.name: step(checkpoint, way, folder / "kept") for way in ways}
     # Where attention reads the weights past their modules, PEFT's change would do nothing.

@@ -28,6 +28,9 @@ def test_a_mask_follows_lengths_and_size():
         assert frame_mask(of_inference, 3).tolist() == expected([2], 3)
         of_inference += 1
         assert frame_mask(of_inference, 3).tolist() == expected([3], 3)
+        frame_mask(lengths, 6)
+    assert not frame_mask(lengths, 6).is_inference()
+    assert frame_mask(of_inference, 3).tolist() == expected([3], 3)
 
 
 class Comparisons(TorchDispatchMode):
