@@ -44,5 +44,5 @@ def warn_of_slow_bf16(device: str, precision: str) -> None:
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
         how = "usually slower than float32; `mambadapter bench --precision bf16` tells for this one"
     else:
-        how = "tens of times as slow as float32 where there is no AVX-512 either, as here"
+        how = "many times as slow as float32 where there is no AVX-512 either, as here"
     logger.warning("precision bf16: this processor has no AMX, and without it bfloat16 is %s.", how)
