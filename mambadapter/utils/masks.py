@@ -14,8 +14,7 @@ def frame_mask(lengths: Tensor, size: int) -> Tensor:
     """
     # A graph makes it once by itself, and what is traced must not outlive it; nor may training read what was
     # made for inference, whose tensors say not when they change.
-    inference = torch.is_inference_mode_enabled() or lengths.is_inference()
-    if torch.compiler.is_compiling() or inference:
+    if torch.compiler.is_compiling() or torch.is_inference_mode_enabled() or lengths.is_inference():
         return _frame_mask(lengths, size)
     state = size, lengths._version
     known = _MASKS.get(lengths)
