@@ -100,7 +100,8 @@ def test_our_sweeps_are_accepted_by_their_recipes(path, monkeypatch, tmp_path, e
     monkeypatch.chdir(ROOT)
     trials = read_sweep(path).trials()
     assert len({trial.name for trial in trials}) == len(trials)
-    for trial in {trials[0].name: trials[0], **{t.recipe: t for t in trials}}.values():
+    last_of_each_recipe = {trial.recipe: trial for trial in trials}.values()
+    for trial in [*trials[:: max(len(trials) // 3, 1)], *last_of_each_recipe]:
         monkeypatch.syspath_prepend(str(trial.recipe))
         arguments = [*trial.arguments[2:], "--output_folder", str(tmp_path / trial.name)]
         if "/" in str(trial.settings.get("encoder")):  # written first; any checkpoint will do here

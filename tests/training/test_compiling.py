@@ -55,8 +55,8 @@ def test_layers_train_and_resume_to_the_same(encoder_folders, tmp_path, caplog):
 @pytest.mark.parametrize(
     ("way", "name"),
     [
-        *(("layers", one) for one in ("mambadapter", "prefix_tuning", "linear_probe")),
-        *(("step", one) for one in ("mambadapter", "weighted_sum")),
+        *(("layers", one) for one in ("mambadapter", "conformer", "prefix_tuning", "linear_probe")),
+        *(("step", one) for one in ("mambadapter", "lora", "weighted_sum")),
     ],
 )
 def test_a_run_stays_compiled(encoder_folders, tmp_path, caplog, way, name):
