@@ -24,12 +24,13 @@ from mambadapter.encoders import AdaptedEncoder
 from mambadapter.encoders.frozen_features import FrozenFeatures
 from mambadapter.encoders.padding import refuse_short
 from mambadapter.errors import DivergedError, UserError
+from mambadapter.metrics.learning import first_epochs, learns
 from mambadapter.training.checkpoints import TrainedTensors
 from mambadapter.training.compiling import Compilation
 from mambadapter.training.history import History
 from mambadapter.training.optimisation import optimiser_of, parameter_groups, schedule
 from mambadapter.training.pace import Pace
-from mambadapter.training.prior import PriorLoss, first_epochs
+from mambadapter.training.prior import PriorLoss
 from mambadapter.training.sanity_check import prove_alive
 from mambadapter.training.selection import checkpoint_rank, is_ranked
 from mambadapter.training.stopwatch import Stopwatch
@@ -379,8 +380,7 @@ class EncoderBrain(sb.Brain):
             meta = {"epoch": epoch, "lr": self.lr, **self._cost(epoch)}
             self._log(meta, train_stats=self.train_stats, valid_stats=stats)
             self.history.add(epoch, self.lr, self.train_stats, stats)
-            if len(self.history.epochs) == first_epochs(self.hparams.number_of_epochs):
-                self._warn_unless_learning()
+            self._warn_unless_learning()
             if self.checkpointer is not None:
                 self.checkpointer.save_and_keep_only(
                     meta={"epoch": epoch, **stats},
@@ -398,14 +398,17 @@ class EncoderBrain(sb.Brain):
         return {"clips/s": self.pace.summary["clips_per_s"], "hours left": hours, **counts}
 
     def _warn_unless_learning(self) -> None:
-        if self.history.learned:
+        epochs = self.history.epochs
+        later = epochs[first_epochs(self.hparams.number_of_epochs) - 1 :]
+        failing = [epoch for epoch in later if not learns(epoch)]
+        if failing != epochs[-1:]:  # it learns, or was warned of before
             return
         logger.warning(
-            "After %d epochs the training loss, %.3g, is not below that of a model that ignores its "
+            "In epoch %d the training loss, %.3g, is not below that of a model that ignores its "
             "input, %.3g: this run does not learn. Its learning rate may be too high (a fifth: "
             "--adapter.lr %.2g) or its warm-up too short (--warmup %.1f). result.json will say if it "
             "never does.",
-            len(self.history.epochs), self.train_stats["loss"], self.train_stats["prior_loss"],
+            len(epochs), self.train_stats["loss"], self.train_stats["prior_loss"],
             self.hparams.lr / 5, min(2 * max(self.hparams.warmup, 0.1), 0.5),
         )  # fmt: skip
 

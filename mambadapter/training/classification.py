@@ -48,9 +48,7 @@ class ClassificationBrain(ClipBrain):
         return F.cross_entropy(predictions.float(), targets, weights)
 
     def targets(self, batch: Any) -> list[int]:
-        """Its clips' classes; none where they are weighted, of which chance is another."""
-        if self._weights is not None:
-            return []
+        """Its clips' classes."""
         return [int(label) for label in batch.label_index]
 
     def start_metrics(self) -> None:

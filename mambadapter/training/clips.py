@@ -33,6 +33,7 @@ class ClipBrain(EncoderBrain):
         super().__init__(modules, *args, **kwargs)
         self._labels = labels
         self._weights = None if class_weights is None else class_weights.to(self.device)
+        self._prior.weights = None if class_weights is None else class_weights.tolist()
         self.start_augmenting()
 
     @property

@@ -30,12 +30,6 @@ class History:
         """Note an epoch down."""
         self.epochs.append({"epoch": epoch, "lr": lr, "train": train, "valid": valid})
 
-    @property
-    def learned(self) -> bool:
-        """Whether the last epoch's training loss is below that of a model that knows nothing of its input."""
-        train = self.epochs[-1]["train"] if self.epochs else {}
-        return train.get("loss", 0.0) < train.get("prior_loss", float("inf"))
-
     @mark_as_saver
     def save(self, path: Path) -> None:
         """Write the epochs so far."""

@@ -89,8 +89,8 @@ class MultilabelBrain(ClipBrain):
         return F.binary_cross_entropy_with_logits(predictions, targets, pos_weight=weights)
 
     def targets(self, batch: Any) -> list[list[float]]:
-        """Its clips' rows; none where they are weighted, of which chance is another."""
-        return [] if self._weights is not None else batch.label_row.data.tolist()
+        """Its clips' rows."""
+        return batch.label_row.data.tolist()
 
     def start_metrics(self) -> None:
         """Begin to collect probabilities."""

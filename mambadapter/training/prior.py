@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,22 @@ class PriorLoss:
 
     A SpeechBrain recoverable: a run that was resumed within an epoch knows what it saw before.
 
+    Attributes
+    ----------
+    weights : Sequence[float] or None
+        (classes,), those of the loss.
+
     Example
     -------
     >>> prior = PriorLoss()
-    >>> prior.add([0, 1, 1, 0])
+    >>> prior.add([0, 0, 0, 1])
+    >>> prior.weights = [1, 3]
     >>> prior.loss == math.log(2)
     True
     """
 
     def __init__(self) -> None:
+        self.weights: Sequence[float] | None = None
         self._counts: Counter = Counter()
 
     def add(self, targets: Iterable[Any]) -> None:
@@ -38,10 +45,14 @@ class PriorLoss:
     @property
     def loss(self) -> float | None:
         """In nats per target; None where nothing was counted."""
-        total = self._counts.total()
+        counts = [
+            n if self.weights is None else n * self.weights[target]
+            for target, n in sorted(self._counts.items())
+        ]
+        total = sum(counts)
         if not total:
             return None
-        return -sum(n / total * math.log(n / total) for _, n in sorted(self._counts.items()))
+        return -sum(n / total * math.log(n / total) for n in counts if n)
 
     @mark_as_saver
     def save(self, path: Path) -> None:
@@ -56,6 +67,8 @@ class PriorLoss:
 
 class BinaryPriorLoss(PriorLoss):
     """Binary cross-entropy of predicting every label by how often it occurs, a mean over labels.
+
+    Its `weights` are those of clips that have a label.
 
     Example
     -------
@@ -76,16 +89,9 @@ class BinaryPriorLoss(PriorLoss):
         total = self._counts.total()
         if not total:
             return None
-        clips = self._counts[0] + self._counts[1]
-        return -sum(n * math.log(n / clips) for _, n in sorted(self._counts.items()) if n) / total
-
-
-def first_epochs(epochs: int) -> int:
-    """After how many of a run's epochs it should do better than the prior: a fifth, and at least two.
-
-    Example
-    -------
-    >>> first_epochs(3), first_epochs(50)
-    (2, 10)
-    """
-    return max(2, math.ceil(epochs / 5))
+        loss = 0.0
+        for label in range((max(self._counts) + 2) // 2):
+            weight = 1.0 if self.weights is None else self.weights[label]
+            counts = [self._counts[2 * label], weight * self._counts[2 * label + 1]]
+            loss -= sum(n * math.log(n / sum(counts)) for n in counts if n)
+        return loss / total

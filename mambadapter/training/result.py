@@ -14,6 +14,7 @@ from mambadapter.config import Experiment
 from mambadapter.inference.model_card import write_model_card
 from mambadapter.methods import method_to_dict
 from mambadapter.methods.base import Method
+from mambadapter.metrics.learning import learned
 from mambadapter.training.brain import EncoderBrain
 from mambadapter.training.pace import peak_memory_mib
 from mambadapter.utils.files import read_json, write_json
@@ -33,7 +34,7 @@ def write_result(brain: EncoderBrain, experiment: Experiment, method: Method) ->
             **brain.details,
             "best_epoch": brain.best_epoch,
             "history": brain.history.epochs,
-            "learned": brain.history.learned,
+            "learned": learned(brain.history.epochs),
             "parameters": {**asdict(count), "adapted": count.adapted, "trained": count.trained},
             "corpus": Path(str(experiment.tree["data_folder"])).name,
             "method": method_to_dict(method),

@@ -35,6 +35,23 @@ def test_chance_is_the_mean_entropy_of_labels(tmp_path):
     assert prior.loss == other.loss == pytest.approx(wanted.item())
 
 
+def test_chance_of_weighted_labels_is_the_least_that_a_constant_reaches():
+    rows = torch.tensor([[1.0, 0, 1], [0, 0, 1], [0, 1, 1], [0, 1, 1]])
+    weights = torch.tensor([3.0, 1.0, 0.5])
+    prior = BinaryPriorLoss()
+    prior.weights = weights.tolist()
+    prior.add(rows.tolist())
+    least = min(
+        torch.nn.functional.binary_cross_entropy_with_logits(
+            torch.tensor([logit, 0.0, 12.0]).expand(4, 3), rows, pos_weight=weights
+        ).item()
+        for logit in np.linspace(
+            -3, 3, 601
+        )  # the best for the second is 0, for the third far above
+    )
+    assert prior.loss == pytest.approx(least, abs=1e-4)
+
+
 @sb.utils.data_pipeline.takes("label_index", "seed")
 @sb.utils.data_pipeline.provides("label_row")
 def label_row(tone, seed):
@@ -120,4 +137,4 @@ def test_training_is_weighted_and_validation_is_not(trained):
     positive = batch.label_row.data.sum(0)
     wanted = ((9 - positive.sum()) + (positive * torch.tensor([1.0, 2.0, 2.0])).sum()) / 9
     assert brain.loss(logits, batch, sb.Stage.TRAIN).item() == pytest.approx(math.log(2) * wanted.item())  # fmt: skip
-    assert brain.targets(batch) == []  # chance of weighted ones is another
+    assert brain._prior.weights == [1.0, 2.0, 2.0]
