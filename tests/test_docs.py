@@ -16,11 +16,13 @@ from hyperpyyaml import load_hyperpyyaml
 
 import mambadapter
 from mambadapter import cli
+from mambadapter.cli.report import source_names
 from mambadapter.config import load_experiment, schema
 from mambadapter.encoders.families import ARCHITECTURES
 from mambadapter.experiments.sweep_file import read_sweep
 from mambadapter.methods import MENU
 from mambadapter.report.collect import collect, read_results
+from mambadapter.report.overview import overview_to_markdown
 from mambadapter.report.significance import compare
 from mambadapter.report.tables import differences_to_markdown, to_markdown
 from mambadapter.report.variants import variants_of
@@ -223,9 +225,14 @@ def test_docstring_examples(name):
 def test_tables_are_reports_of_saved_runs(document, command, monkeypatch):
     monkeypatch.chdir(ROOT)
     arguments = cli.parser().parse_args(shlex.split(command, comments=True)[1:])
+    text, only = document.read_text(), dict(arguments.only)
+    if len(arguments.sources) > 1:
+        names = source_names(arguments.sources)
+        each = [collect([source], only=only) for source in arguments.sources]
+        assert overview_to_markdown(dict(zip(names, each, strict=True))) in text
+        return
     variants = arguments.sweep and variants_of(read_sweep(arguments.sweep))
-    collection = collect([arguments.source], only=dict(arguments.only), variants=variants)
-    text = document.read_text()
+    collection = collect(arguments.sources, only=only, variants=variants)
     assert to_markdown(collection) in text
     if arguments.against:
         assert differences_to_markdown(collection, compare(collection, arguments.against)) in text

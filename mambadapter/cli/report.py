@@ -1,6 +1,7 @@
 """`mambadapter report`: tables, tests and pictures of results."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from mambadapter.cli.files import user_path
@@ -11,9 +12,12 @@ def add(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
     parser = commands.add_parser("report", help="tables, tests and pictures of results")
     parser.add_argument(
-        "source",
+        "sources",
+        nargs="+",
+        metavar="source",
         type=lambda text: Path(user_path(text)),
-        help="a sweep's output, any folder with results, or a .jsonl file of them",
+        help="a sweep's output, any folder with results, or a .jsonl file of them; several make one table, "
+        "a row a task, and ranks of the methods",
     )
     parser.add_argument(
         "--output",
@@ -47,18 +51,42 @@ def add(commands: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write the report, and print its table."""
     from mambadapter.experiments.sweep_file import read_sweep
+    from mambadapter.report.collect import collect, results_in
+    from mambadapter.report.overview import write_overview
     from mambadapter.report.page import write_report
 
-    source = arguments.source
-    if not (source.is_dir() or (source.suffix == ".jsonl" and source.is_file())):
-        raise UserError(f"There is no folder {source}, nor is it a .jsonl file.")
-    sweep = None if arguments.sweep is None else read_sweep(arguments.sweep)
-    output = arguments.output or (source if source.is_dir() else Path("results")) / "report"
-    page = write_report(
-        source, output, arguments.metric, sweep, arguments.against, dict(arguments.only)
-    )
+    sources, only = arguments.sources, dict(arguments.only)
+    for source in sources:
+        if not (source.is_dir() or (source.suffix == ".jsonl" and source.is_file())):
+            raise UserError(f"There is no folder {source}, nor is it a .jsonl file.")
+    if len(sources) > 1:
+        if arguments.sweep or arguments.against:
+            raise UserError("--sweep and --against are for one source; give one.")
+        output = arguments.output or Path("results/report")
+        names = source_names(sources)
+        page = write_overview(
+            {
+                name: collect(results_in(source), arguments.metric, only)
+                for name, source in zip(names, sources, strict=True)
+            },
+            output,
+        )
+    else:
+        (source,) = sources
+        sweep = None if arguments.sweep is None else read_sweep(arguments.sweep)
+        output = arguments.output or (source if source.is_dir() else Path("results")) / "report"
+        page = write_report(source, output, arguments.metric, sweep, arguments.against, only)
     print((output / "table.md").read_text(encoding="utf-8"))
-    print(f"Wrote {page}, and beside it the runs, the table and the pictures in several formats.")
+    print(f"Wrote {page}, and beside it the table, the pictures and the like in several formats.")
+
+
+def source_names(sources: Sequence[Path]) -> list[str]:
+    """What sets them apart: their last parts, and as much before those as it takes."""
+    for parts in range(1, max(len(source.parts) for source in sources) + 1):
+        names = ["/".join(source.with_suffix("").parts[-parts:]) for source in sources]
+        if len(set(names)) == len(names):
+            return names
+    raise UserError("A source is given twice.")
 
 
 def _wanted(text: str) -> tuple[str, str]:

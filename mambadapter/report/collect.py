@@ -12,6 +12,7 @@ from mambadapter.config.schema import KEYS
 from mambadapter.errors import UserError, did_you_mean
 from mambadapter.experiments.sweep_file import without_digest
 from mambadapter.metrics.intervals import mean_and_half_width
+from mambadapter.metrics.learning import learned
 from mambadapter.metrics.names import HEADLINES, headline
 
 # What tells repetitions of one setting apart.
@@ -71,6 +72,11 @@ class Run:
         return bool(self.result["config"].get("lr_search"))
 
     @property
+    def learned(self) -> bool:
+        """Whether it learned, by what the result says and, if an earlier version wrote it, by its epochs."""
+        return self.result.get("learned", True) and learned(self.result.get("history", []))
+
+    @property
     def folds(self) -> int:
         """Over how many its score is a mean; 0 where the corpus has none."""
         one = self.settings.get("test_fold") is not None
@@ -84,20 +90,18 @@ class Cell:
     labels: tuple[Any, ...]  # the setting, by the report's columns
     runs: tuple[Run, ...]  # in the order of seeds and folds
 
-    def scores(self, metric: str) -> dict[Any, float]:
-        """A test metric by seed: the mean over the folds of each, where there are several."""
+    def samples(self, metric: str) -> dict[Any, float]:
+        """A test metric by seed, of each the mean over its folds; of one seed, by fold."""
         by_seed: dict[Any, list[float]] = defaultdict(list)
         for run in self.runs:
             by_seed[run.settings.get("seed")].append(run.score(metric))
+        if len(by_seed) == 1:
+            return {run.repetition: run.score(metric) for run in self.runs}
         return {seed: sum(scores) / len(scores) for seed, scores in by_seed.items()}
 
     def summary(self, metric: str) -> tuple[float, float]:
         """Mean over seeds of the mean over folds, and half its 95 % interval; of one seed, over its folds."""
-        scores = self.scores(metric)
-        values = list(scores.values())
-        if len(values) == 1:
-            values = [run.score(metric) for run in self.runs]
-        return mean_and_half_width(values)
+        return mean_and_half_width(list(self.samples(metric).values()))
 
     @property
     def seeds(self) -> int:
@@ -116,8 +120,8 @@ class Cell:
 
     @property
     def failed(self) -> int:
-        """How many of its runs ended with a training loss of a model that ignores its input, or above."""
-        return sum(not run.result.get("learned", True) for run in self.runs)
+        """How many of its runs did not learn, as `mambadapter.metrics.learning.learned` has it."""
+        return sum(not run.learned for run in self.runs)
 
     @property
     def learning_rate(self) -> str:
@@ -173,10 +177,19 @@ class Collection:
 
     def task_of(self, cell: Cell) -> tuple[Any, ...]:
         """A cell's task: all settings but its method's own and its budget."""
+        return self._labels(cell, but=("adapter_budget",))
+
+    def rivals_of(self, cell: Cell) -> list[Cell]:
+        """The cells of its task; where each task has one, since encoders are compared, of all encoders."""
+        but: tuple[str, ...] = ("adapter_budget",)
+        if len({self.task_of(one) for one in self.cells}) == len(self.cells):
+            but = (*but, "encoder")
+        return [one for one in self.cells if self._labels(one, but) == self._labels(cell, but)]
+
+    def _labels(self, cell: Cell, but: Sequence[str]) -> tuple[Any, ...]:
+        """Of the settings that are not the method's own."""
         named = zip(self.columns, cell.labels, strict=True)
-        return tuple(
-            label for column, label in named if not is_own(column) and column != "adapter_budget"
-        )
+        return tuple(label for column, label in named if not is_own(column) and column not in but)
 
     def budget_of(self, cell: Cell) -> int | None:
         """A cell's budget, where budgets set cells apart."""
@@ -191,6 +204,19 @@ def is_own(column: str) -> bool:
 def heading(column: str) -> str:
     """What a column is called."""
     return column.removeprefix(METHOD).removeprefix(VARIANT)
+
+
+def results_in(source: Path) -> set[Path]:
+    """A file of results itself; of a folder its ``result.json`` files, without the parts of others.
+
+    Below a search's result lie those of its candidates, below one over folds those of its folds.
+    """
+    paths = set(source.rglob("result.json")) if source.is_dir() else {source}
+    return {
+        path
+        for path in paths
+        if not any((above / "result.json") in paths for above in list(path.parents)[1:])
+    }
 
 
 def read_results(path: Path) -> Iterator[tuple[str, dict[str, Any] | None]]:

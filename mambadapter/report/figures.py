@@ -164,10 +164,9 @@ def critical_difference(ranking: Ranking) -> Figure:
     axes.xaxis.set_ticks_position("top")
     axes.xaxis.set_label_position("top")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    others = f" ({ranking.left_out} left out, which some method lacks)" if ranking.left_out else ""
     axes.set_xlabel(
-        f"Mean rank over {ranking.tasks} tasks{others}; critical difference "
-        f"{ranking.critical_difference:.2f}, Friedman's p {ranking.p:.2g}"
+        f"Mean rank over {ranking.tasks} tasks; critical difference {ranking.critical_difference:.2f}, "
+        f"Friedman's p {ranking.p:.2g}"
     )
     for side in ("left", "right", "bottom"):
         axes.spines[side].set_visible(False)

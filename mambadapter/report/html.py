@@ -77,6 +77,12 @@ def _kind(text: str) -> str:
     return "number" if _NUMBER.match(text) else ""
 
 
+def captioned(figure: "Figure", caption: str) -> str:
+    """A picture that the page holds, and what is said below it."""
+    text = html.escape(caption)
+    return f'<figure><img alt="{text}" src="{embedded(figure)}"><figcaption>{text}</figcaption></figure>'
+
+
 def embedded(figure: "Figure") -> str:
     """A picture as an address that holds it."""
     stream = io.BytesIO()

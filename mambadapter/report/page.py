@@ -7,10 +7,11 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from mambadapter.experiments.sweep_file import Sweep
-from mambadapter.report.collect import Collection, collect
+from mambadapter.report.collect import Collection, collect, results_in
 from mambadapter.report.confusions import confusion_rows
 from mambadapter.report.figures import draw_all, letters, unnamed
-from mambadapter.report.html import document, embedded, table
+from mambadapter.report.html import captioned, document, table
+from mambadapter.report.ranks import rank
 from mambadapter.report.significance import Comparison, compare
 from mambadapter.report.tables import (
     difference_rows,
@@ -29,9 +30,6 @@ _CAPTIONS = {
     "parameters": "Score against trained parameters; intervals are 95 %.",
     "curves": "Validation after every epoch, means over runs.",
     "score_over_cost": "Mean score over what training costs: the median time of a batch, and peak memory.",
-    "ranks": "Mean ranks over tasks, of each the mean over its budgets; 1 is the best. Methods that a red "
-    "bar joins are not significantly apart (Nemenyi's critical difference at 0.05; Demšar 2006). Tasks that "
-    "share recordings are not independent, and make that difference too small.",
     "cost": "Time of a run, peak memory and size of the saved adapter, means over runs.",
     "grid": "Mean score over two settings.",
 }
@@ -52,13 +50,8 @@ def write_report(
     A `sweep` says what is missing, and names the methods. Where there are comparisons, also
     ``differences.md``: all with one method, or the 20 of the smallest p.
     """
-    paths = set(source.rglob("result.json")) if source.is_dir() else {source}
-    # Below a search's result lie those of its candidates, below one over folds those of its folds.
-    inner = {
-        p for p in paths if any((above / "result.json") in paths for above in list(p.parents)[1:])
-    }
     variants = None if sweep is None else variants_of(sweep)
-    collection = collect(paths - inner, metric, only, variants)
+    collection = collect(results_in(source), metric, only, variants)
     comparisons = compare(collection, against)
     tested = sum(comparison.p == comparison.p for comparison in comparisons)
     shown = comparisons if against else comparisons[:_MOST_DIFFERENCES]
@@ -98,18 +91,16 @@ def _page(
         "one run).</p>",
         _problems(collection, missing),
         table(*rows_of(collection)),
-        "<p>Bold: the best mean of those over at least two seeds.</p>",
+        "<p>Bold: the best mean of each task, of those over at least two seeds or folds.</p>",
     ]
     for name, figure in figures.items():
-        caption = html.escape(_CAPTIONS[name] + _grey(collection, name))
-        parts.append(
-            f'<figure><img alt="{caption}" src="{embedded(figure)}">'
-            f"<figcaption>{caption}</figcaption></figure>"
-        )
+        parts.append(captioned(figure, _caption(collection, name)))
     if differences:
         some = f"; the {len(differences)} smallest" if len(differences) < corrected_for else ""
         parts.append(
-            "<h2>Differences</h2><p>Paired t-tests on the seeds and folds that both have, corrected by "
+            "<h2>Differences</h2><p>Paired t-tests on the seeds that both have, of each the mean over its "
+            "folds, with 95 % intervals; where there is one seed, on its folds, which share most of their "
+            "training clips, so that their p is too small; corrected by "
             f"Holm's method for {corrected_for} comparisons{some}.</p>"
         )
         parts.append(table(*difference_rows(collection, differences)))
@@ -123,10 +114,12 @@ def _page(
     return document(title, parts)
 
 
-def _grey(collection: Collection, name: str) -> str:
-    """What a caption says of those that the legend has no room for."""
+def _caption(collection: Collection, name: str) -> str:
+    """What a picture shows, and what its legend has no room for."""
+    if name == "ranks" and (ranking := rank(collection)) is not None:
+        return ranking.caption
     rest = unnamed(collection) if name in _WITH_LEGEND else 0
-    return f" In grey: {rest} more, which the table has." if rest else ""
+    return _CAPTIONS[name] + (f" In grey: {rest} more, which the table has." if rest else "")
 
 
 def _problems(collection: Collection, missing: list[str]) -> str:

@@ -27,13 +27,13 @@ class Ranking:
         By method; 1 is the best.
     tasks : int
         Over how many.
-    left_out : int
-        Tasks that some method was not run on, at any budget.
+    left_out : tuple[str, ...]
+        Methods that some task lacks.
     """
 
     ranks: Mapping[str, float]
     tasks: int
-    left_out: int = 0
+    left_out: tuple[str, ...] = ()
 
     @property
     def p(self) -> float:
@@ -42,6 +42,16 @@ class Ranking:
         spread = sum((rank - (methods + 1) / 2) ** 2 for rank in self.ranks.values())
         statistic = 12 * self.tasks / (methods * (methods + 1)) * spread
         return float(chi2.sf(statistic, methods - 1))
+
+    @property
+    def caption(self) -> str:
+        """How its picture is read."""
+        lacking = f" Some task lacks {', '.join(self.left_out)}." if self.left_out else ""
+        return (
+            "Mean ranks over tasks, of each the mean over its budgets; 1 is the best. Methods that a red bar "
+            "joins are not significantly apart (Nemenyi's critical difference at 0.05; Demšar 2006). Tasks "
+            f"that share recordings are not independent, and make that difference too small.{lacking}"
+        )
 
     @property
     def critical_difference(self) -> float:
@@ -67,13 +77,45 @@ class Ranking:
         return groups
 
 
-def rank(collection: Collection) -> Ranking | None:
-    """Rank the methods of a collection; None where there are too few, or too few tasks that all were run on.
+def rank(*collections: Collection) -> Ranking | None:
+    """Rank the methods that all tasks of these collections have; None where there are too few of either.
 
-    A method is ranked by its mean over seeds and folds, and where a task was run at several budgets, by its
-    mean rank over these: neither are independent of one another, as the test wants them. Where methods have
-    budgets, those without one have no place in the comparison.
+    A task of fewer than three methods has no say. A method is ranked by its mean over seeds and folds, and
+    where a task was run at several budgets, by its mean rank over those at which it has all these methods:
+    budgets are not independent of one another, as the test wants tasks to be. Where methods have budgets,
+    those without one have no place in the comparison.
     """
+    tasks = [
+        budgets
+        for collection in collections
+        for budgets in _scores(collection).values()
+        if len(set().union(*budgets.values())) >= _FEWEST
+    ]
+    if len(tasks) < _FEWEST:
+        return None
+    run = [set().union(*budgets.values()) for budgets in tasks]
+    methods = sorted(set.intersection(*run))
+    whole = [
+        [
+            [each[name] for name in methods]
+            for each in budgets.values()
+            if each.keys() >= set(methods)
+        ]
+        for budgets in tasks
+    ]
+    places = [rankdata(task, axis=1).mean(0) for task in whole if task]
+    if len(methods) < _FEWEST or len(places) < _FEWEST:
+        return None
+    means = map(float, np.mean(places, axis=0))
+    return Ranking(
+        dict(zip(methods, means, strict=True)),
+        len(places),
+        tuple(sorted(set().union(*run) - set(methods))),
+    )
+
+
+def _scores(collection: Collection) -> dict[tuple, dict[int | None, dict[str, float]]]:
+    """Less is better; by task, budget and method."""
     budgets = "adapter_budget" in collection.columns
     sign = -1 if HEADLINES.get(collection.metric, True) else 1
     scores: dict[tuple, dict[int | None, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
@@ -82,15 +124,4 @@ def rank(collection: Collection) -> Ranking | None:
         if budget is not None or not budgets:
             score = sign * cell.summary(collection.metric)[0]
             scores[collection.task_of(cell)][budget][collection.method_of(cell)] = score
-    methods = sorted({name for task in scores.values() for each in task.values() for name in each})
-    whole = [
-        [[each[name] for name in methods] for each in task.values() if len(each) == len(methods)]
-        for task in scores.values()
-    ]
-    places = [rankdata(task, axis=1).mean(0) for task in whole if task]
-    if len(methods) < _FEWEST or len(places) < _FEWEST:
-        return None
-    means = map(float, np.mean(places, axis=0))
-    return Ranking(
-        dict(zip(methods, means, strict=True)), len(places), left_out=len(whole) - len(places)
-    )
+    return scores

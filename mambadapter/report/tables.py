@@ -9,7 +9,7 @@ from mambadapter.metrics.names import HEADLINES
 from mambadapter.report.collect import Cell, Collection, heading
 from mambadapter.report.significance import Comparison
 
-MARK = "\\* the best mean of those over at least two seeds."
+MARK = "\\* the best mean of those over at least two seeds or folds."
 
 _SPECIAL = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"})
 
@@ -50,7 +50,8 @@ def to_json_lines(collection: Collection) -> str:
 def rows_of(collection: Collection) -> tuple[list[str], list[list[str]]]:
     """A header and a row a cell, as texts.
 
-    The best mean of each recipe is marked with ``*``, of those over at least two seeds: one is no evidence.
+    The best mean of each task is marked with ``*``, of those over at least two seeds or folds: one is no
+    evidence.
     """
     header = [
         *(heading(column) for column in collection.columns),
@@ -61,19 +62,15 @@ def rows_of(collection: Collection) -> tuple[list[str], list[list[str]]]:
     ]
     rows = []
     for cell in collection.cells:
-        rivals = [one for one in collection.cells if _recipe(one) == _recipe(cell)]
+        rivals = collection.rivals_of(cell)
         labels = ["" if label is None else str(label) for label in cell.labels]
-        scores = (_score(cell, rivals, metric) for metric in collection.metrics)
+        scores = (score_of(cell, rivals, metric) for metric in collection.metrics)
         rate = [] if "lr" in collection.columns else [cell.learning_rate]
         rows.append([*labels, *rate, f"{cell.adapted:,}", cell.repetitions, *scores])
     return header, rows
 
 
-def _recipe(cell: Cell) -> tuple[str | None, ...]:
-    return tuple(cell.runs[0].settings[key] for key in ("recipe", "corpus", "language"))
-
-
-def _score(cell: Cell, rivals: Sequence[Cell], metric: str) -> str:
+def score_of(cell: Cell, rivals: Sequence[Cell], metric: str) -> str:
     """The mean, its interval (of a single run its own, over clips), and the mark of the best."""
     mean, half = cell.summary(metric)
     test = cell.runs[0].result["metrics"]["test"]
@@ -81,9 +78,9 @@ def _score(cell: Cell, rivals: Sequence[Cell], metric: str) -> str:
     if half != half:
         ends = [test.get(f"{metric}_{end}") for end in ("low", "high")]
         interval = "" if None in ends else f" [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
-    means = [one.summary(metric)[0] for one in rivals if one.seeds > 1]
+    means = [one.summary(metric)[0] for one in rivals if len(one.samples(metric)) > 1]
     best = (max if HEADLINES.get(metric, True) else min)(means, default=None)
-    marked = cell.seeds > 1 and mean == best and len(means) > 1
+    marked = len(cell.samples(metric)) > 1 and mean == best and len(means) > 1
     return f"{100 * mean:.1f}{interval}" + (" *" if marked else "")
 
 
@@ -91,7 +88,7 @@ def to_markdown(collection: Collection) -> str:
     """Mean and 95 % interval of every cell."""
     header, rows = rows_of(collection)
     marked = any(cell.endswith(" *") for row in rows for cell in row)
-    return _markdown(header, rows, len(collection.columns)) + (f"\n{MARK}\n" if marked else "")
+    return markdown(header, rows, len(collection.columns)) + (f"\n{MARK}\n" if marked else "")
 
 
 def difference_rows(
@@ -104,7 +101,7 @@ def difference_rows(
             collection.label(comparison.one),
             collection.label(comparison.other),
             str(comparison.pairs),
-            f"{100 * comparison.difference:+.1f}",
+            _difference(comparison),
             *(_probability(p) for p in (comparison.p, comparison.p_corrected)),
         ]
         for comparison in comparisons
@@ -114,13 +111,22 @@ def difference_rows(
 
 def differences_to_markdown(collection: Collection, comparisons: Sequence[Comparison]) -> str:
     """Paired tests between settings."""
-    return _markdown(*difference_rows(collection, comparisons), labels=2)
+    return markdown(*difference_rows(collection, comparisons), labels=2)
 
 
-def _markdown(header: list[str], rows: list[list[str]], labels: int) -> str:
+def markdown(header: list[str], rows: list[list[str]], labels: int) -> str:
     """A table whose first columns are labels, the others numbers."""
     rule = ["---" if place < labels else "---:" for place in range(len(header))]
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows)) + "\n"
+
+
+def _difference(comparison: Comparison) -> str:
+    """With its 95 % interval, unless every pair differs by the same."""
+    middle, half = 100 * comparison.difference, 100 * comparison.half_width
+    interval = (
+        f" [{middle - half:+.1f}, {middle + half:+.1f}]" if comparison.p == comparison.p else ""
+    )
+    return f"{middle:+.1f}{interval}"
 
 
 def _probability(p: float) -> str:

@@ -31,6 +31,31 @@ def test_differences_are_scipys_paired_tests_on_shared_seeds(tmp_path):
     assert comparison.difference == pytest.approx((second[:5] - first[:5]).mean())
 
 
+def test_folds_of_a_seed_are_no_samples_of_their_own(tmp_path):
+    """Of three seeds over five folds three pairs are tested; of one seed its folds."""
+    generator = np.random.default_rng(5)
+    first, second = generator.uniform(0.5, 0.7, (2, 3, 5))
+    paths = write(
+        tmp_path,
+        *(
+            result(name, seed, of[seed, fold], fold=fold)
+            for name, of in (("dora", first), ("lora", second))
+            for seed in range(3)
+            for fold in range(5)
+        ),
+    )
+    (comparison,) = compare(collect(paths))
+    expected = stats.ttest_rel(first.mean(1), second.mean(1))
+    assert comparison.pairs == 3
+    assert comparison.p == pytest.approx(expected.pvalue)
+    low, high = expected.confidence_interval(0.95)
+    assert comparison.difference - comparison.half_width == pytest.approx(low)
+    assert comparison.difference + comparison.half_width == pytest.approx(high)
+    (one_seed,) = compare(collect(paths, only={"seed": "1"}))
+    assert one_seed.pairs == 5
+    assert one_seed.p == pytest.approx(stats.ttest_rel(first[1], second[1]).pvalue)
+
+
 def test_corrections_and_intervals_are_statsmodels(tmp_path):
     multitest = pytest.importorskip("statsmodels.stats.multitest", reason="needs statsmodels")
     weightstats = pytest.importorskip("statsmodels.stats.weightstats")
@@ -134,11 +159,12 @@ def test_critical_difference_is_demsars():
 
 
 def test_ranks_are_means_over_tasks(tmp_path):
-    """Ties share a place; a task that one method was not run on counts for none."""
-    scores = {"a": [0.9, 0.8, 0.7], "b": [0.5, 0.8, 0.6], "c": [0.1, 0.2, 0.3, 0.9]}
+    """Ties share a place; a task of one method counts for nothing, and a method of one task has no rank."""
+    scores = {"a": [0.9, 0.8, 0.7], "b": [0.5, 0.8, 0.6], "c": [0.1, 0.2, 0.3, 0.9], "d": [0.95]}
     collection = ranked(tmp_path, scores)
     ranking = rank(collection)
-    assert (ranking.tasks, ranking.left_out) == (3, 1)
+    assert (ranking.tasks, ranking.left_out) == (3, ("d",))
+    assert "Some task lacks d." in ranking.caption
     assert ranking.ranks == pytest.approx({"a": 3.5 / 3, "b": 5.5 / 3, "c": 3})
     assert ranking.groups() == [["a", "b", "c"]]
     texts = [text.get_text() for text in draw_all(collection)["ranks"].findobj(Text)]
