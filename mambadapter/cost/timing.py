@@ -1,12 +1,12 @@
 """Time several functions in turn, so that whatever slows the machine slows them all."""
 
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import torch
+
+from mambadapter.utils.devices import processor
 
 
 def alternate(
@@ -36,12 +36,6 @@ def describe_machine(device: str = "cpu", precision: str = "float32") -> str:
     """One line on what the numbers come from."""
     if torch.device(device).type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}, {precision}"
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    processor = names[0] if names else platform.processor()
-    capability = torch.backends.cpu.get_cpu_capability()
     return (
-        f"{processor} with {capability}, {torch.get_num_threads()} threads, "
-        f"torch {torch.__version__}, {precision}"
+        f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {precision}"
     )

@@ -30,6 +30,9 @@ _OWN = {"adapter", "lr", "head_lr", "norm_lr_scale", "scan_lr_scale"}
 # Where the settings of a method and the names that a sweep's file has for it begin, so that no two are alike.
 METHOD, VARIANT = "method.", "variant."
 
+# What tells machines apart.
+_MACHINE = ("platform", "processor", "cores", "threads", "gpu")
+
 # Of its knobs those that a budget sets.
 SIZES = {"method.rank", "method.prompts", "method.length"}
 
@@ -204,6 +207,12 @@ def is_own(column: str) -> bool:
 def heading(column: str) -> str:
     """What a column is called."""
     return column.removeprefix(METHOD).removeprefix(VARIANT)
+
+
+def machines(collection: Collection) -> int:
+    """On how many machines the runs were, of those that their results tell apart."""
+    described = (run.result.get("machine", {}) for cell in collection.cells for run in cell.runs)
+    return len({tuple(one.get(key) for key in _MACHINE) for one in described})
 
 
 def results_in(source: Path) -> set[Path]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from mambadapter.experiments.sweep_file import Sweep
-from mambadapter.report.collect import Collection, collect, results_in
+from mambadapter.report.collect import Collection, collect, machines, results_in
 from mambadapter.report.confusions import confusion_rows
 from mambadapter.report.figures import draw_all, letters, unnamed
 from mambadapter.report.html import captioned, document, table
@@ -29,11 +29,13 @@ _CAPTIONS = {
     "head left out, and over what the mean is.",
     "parameters": "Score against trained parameters; intervals are 95 %.",
     "curves": "Validation after every epoch, means over runs.",
-    "score_over_cost": "Mean score over what training costs: the median time of a batch, and peak memory.",
+    "score_over_cost": "Mean score over what training costs: the median time of a batch, and peak memory. "
+    "What ran beside a run, such as another of its sweep, is in its time.",
     "cost": "Time of a run, peak memory and size of the saved adapter, means over runs.",
     "grid": "Mean score over two settings.",
 }
 _MOST_DIFFERENCES = 20  # shown of those between all
+_TIMES = ("score_over_cost", "cost")
 _WITH_LEGEND = ("parameters", "curves", "score_over_cost")
 
 
@@ -119,7 +121,10 @@ def _caption(collection: Collection, name: str) -> str:
     if name == "ranks" and (ranking := rank(collection)) is not None:
         return ranking.caption
     rest = unnamed(collection) if name in _WITH_LEGEND else 0
-    return _CAPTIONS[name] + (f" In grey: {rest} more, which the table has." if rest else "")
+    grey = f" In grey: {rest} more, which the table has." if rest else ""
+    some = machines(collection) if name in _TIMES else 1
+    mixed = f" The runs are from {some} machines, so that times do not compare." if some > 1 else ""
+    return _CAPTIONS[name] + grey + mixed
 
 
 def _problems(collection: Collection, missing: list[str]) -> str:

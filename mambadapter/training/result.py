@@ -17,6 +17,7 @@ from mambadapter.methods.base import Method
 from mambadapter.metrics.learning import learned
 from mambadapter.training.brain import EncoderBrain
 from mambadapter.training.pace import peak_memory_mib
+from mambadapter.utils.devices import processor
 from mambadapter.utils.files import read_json, write_json
 from mambadapter.utils.versions import package_versions
 
@@ -80,7 +81,9 @@ def _machine() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "platform": platform.platform(),
+        "processor": processor(),
         "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
         "gpu": gpu,
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
     }

@@ -1,6 +1,8 @@
 """Which devices there are, and what they are bad at."""
 
 import logging
+import platform
+from pathlib import Path
 
 import torch
 
@@ -33,6 +35,15 @@ def devices() -> list[str]:
     """The devices of this machine, such as ``cpu`` and ``cuda:0``."""
     gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     return ["cpu", *gpus, *(["mps", "mps:0"] if torch.backends.mps.is_available() else [])]
+
+
+def processor() -> str:
+    """The processor's model, and the widest instructions that PyTorch uses of it."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor()
+    return f"{name} with {torch.backends.cpu.get_cpu_capability()}"
 
 
 def warn_of_slow_bf16(device: str, precision: str) -> None:

@@ -17,6 +17,7 @@ from mambadapter.errors import UserError
 from mambadapter.experiments.sweep import run_sweep
 from mambadapter.experiments.sweep_file import read_sweep
 from mambadapter.report.collect import collect, read_results
+from mambadapter.report.page import write_report
 from mambadapter.report.significance import compare
 from mambadapter.report.tables import to_csv, to_latex, to_markdown
 from mambadapter.report.variants import variants_of
@@ -152,6 +153,17 @@ def test_a_run_of_before_that_was_destroyed_is_counted(tmp_path):
     runs[0] |= {"learned": True, "history": history}
     write(tmp_path, *runs)
     assert "2 seeds, 1 did not learn" in to_markdown(collect(tmp_path.rglob("result.json")))
+
+
+def test_times_of_several_machines_are_said_not_to_compare(tmp_path):
+    runs = [result("lora", seed, 0.5) for seed in (1, 2)]
+    for run, name in zip(runs, ("one", "other"), strict=True):
+        run["machine"] = {"platform": "Linux", "processor": name}
+    write(tmp_path / "mixed", *runs)
+    write(tmp_path / "alike", runs[0], result("lora", 3, 0.5) | {"machine": runs[0]["machine"]})
+    for folder, mixed in (("mixed", True), ("alike", False)):
+        page = write_report(tmp_path / folder, tmp_path / "out").read_text()
+        assert ("The runs are from 2 machines" in page) == mixed
 
 
 def test_each_task_has_its_best(tmp_path):
