@@ -14,7 +14,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 
 from mambadapter.cost import Cost
 from mambadapter.metrics.names import HEADLINES
@@ -118,6 +118,12 @@ def score_against_parameters(collection: Collection) -> Figure:
             zorder=2 if name else 1,
         )
     axes.set(xscale="log", xlabel="Trained parameters, the head left out")
+    budgets = sorted(
+        {budget for cell in collection.cells if (budget := collection.budget_of(cell))}
+    )
+    axes.xaxis.set_major_locator(FixedLocator(budgets) if budgets else LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda count, _: _short(count))
+    axes.xaxis.set_minor_locator(NullLocator())
     _legend(figure)
     return figure
 
@@ -225,12 +231,12 @@ def _worse(collection: Collection, cell: Cell) -> float:
     return -mean if HEADLINES.get(collection.metric, True) else mean
 
 
-def _short(count: int) -> str:
+def _short(count: float) -> str:
     """A count in a few letters: 49,854 is 49.9k."""
     for unit, size in (("M", 1e6), ("k", 1e3)):
         if count >= size:
             return f"{count / size:.3g}{unit}"
-    return str(count)
+    return f"{count:g}"
 
 
 def _validation_means(collection: Collection, cell: Cell) -> dict[int, float]:
