@@ -37,7 +37,8 @@ types: $(READY)
 
 # A folder for each kind of processor: what is fast on one need not be on the next.
 bench: RESULTS = benchmarks/results/$(shell $(BIN)/python -c \
-	"import torch; print(torch.backends.cpu.get_cpu_capability().lower())")
+	"import torch; amx = torch.cpu.get_capabilities().get('amx_bf16'); \
+	print('amx' if amx else torch.backends.cpu.get_cpu_capability().lower())")
 bench: $(READY)
 	$(BIN)/pip install --quiet --editable ".[benchmarks]"
 	mkdir -p $(RESULTS)
