@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from mambadapter.budget.count import counter
 from mambadapter.methods import MENU
 from mambadapter.methods.menu import MENU_FILE
-from mambadapter.report.collect import read_results
+from mambadapter.report.sources import read_results
 
 DOCS = Path(__file__).parent
 

@@ -16,14 +16,14 @@ from hyperpyyaml import load_hyperpyyaml
 
 import mambadapter
 from mambadapter import cli
-from mambadapter.cli.report import source_names
 from mambadapter.config import load_experiment, schema
 from mambadapter.encoders.families import ARCHITECTURES
 from mambadapter.experiments.sweep_file import read_sweep
 from mambadapter.methods import MENU
-from mambadapter.report.collect import collect, read_results
+from mambadapter.report.collect import collect
 from mambadapter.report.overview import overview_to_markdown
 from mambadapter.report.significance import compare
+from mambadapter.report.sources import read_results, source_names
 from mambadapter.report.tables import differences_to_markdown, to_markdown
 from mambadapter.report.variants import variants_of
 

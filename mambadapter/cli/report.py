@@ -1,7 +1,7 @@
 """`mambadapter report`: tables, tests and pictures of results."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from mambadapter.cli.files import user_path
@@ -51,42 +51,36 @@ def add(commands: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write the report, and print its table."""
     from mambadapter.experiments.sweep_file import read_sweep
-    from mambadapter.report.collect import collect, results_in
-    from mambadapter.report.overview import write_overview
     from mambadapter.report.page import write_report
+    from mambadapter.report.sources import check_sources
 
     sources, only = arguments.sources, dict(arguments.only)
-    for source in sources:
-        if not (source.is_dir() or (source.suffix == ".jsonl" and source.is_file())):
-            raise UserError(f"There is no folder {source}, nor is it a .jsonl file.")
+    check_sources(sources)
     if len(sources) > 1:
-        if arguments.sweep or arguments.against:
-            raise UserError("--sweep and --against are for one source; give one.")
-        output = arguments.output or Path("results/report")
-        names = source_names(sources)
-        page = write_overview(
-            {
-                name: collect(results_in(source), arguments.metric, only)
-                for name, source in zip(names, sources, strict=True)
-            },
-            output,
-        )
+        page = _overview(arguments, only)
     else:
         (source,) = sources
         sweep = None if arguments.sweep is None else read_sweep(arguments.sweep)
         output = arguments.output or (source if source.is_dir() else Path("results")) / "report"
         page = write_report(source, output, arguments.metric, sweep, arguments.against, only)
-    print((output / "table.md").read_text(encoding="utf-8"))
-    print(f"Wrote {page}, and beside it the table, the pictures and the like in several formats.")
+    print((page.parent / "table.md").read_text(encoding="utf-8"))
+    print(f"Wrote {page}, and beside it the tables and pictures as files.")
 
 
-def source_names(sources: Sequence[Path]) -> list[str]:
-    """What sets them apart: their last parts, and as much before those as it takes."""
-    for parts in range(1, max(len(source.parts) for source in sources) + 1):
-        names = ["/".join(source.with_suffix("").parts[-parts:]) for source in sources]
-        if len(set(names)) == len(names):
-            return names
-    raise UserError("A source is given twice.")
+def _overview(arguments: argparse.Namespace, only: Mapping[str, str]) -> Path:
+    from mambadapter.report.collect import collect
+    from mambadapter.report.overview import write_overview
+    from mambadapter.report.sources import results_in, source_names
+
+    if arguments.sweep or arguments.against:
+        raise UserError("--sweep and --against are for one source; give one.")
+    collections = {}
+    for name, source in zip(source_names(arguments.sources), arguments.sources, strict=True):
+        try:
+            collections[name] = collect(results_in(source), arguments.metric, only)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
+    return write_overview(collections, arguments.output or Path("results/report"))
 
 
 def _wanted(text: str) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from mambadapter.experiments.sweep_file import without_digest
 from mambadapter.metrics.intervals import mean_and_half_width
 from mambadapter.metrics.learning import learned
 from mambadapter.metrics.names import HEADLINES, headline
+from mambadapter.report.sources import read_results
 
 # What tells repetitions of one setting apart.
 _REPEATED = tuple(name for name, key in KEYS.items() if key.report == "repetition")
@@ -32,9 +33,6 @@ _OWN = {
 
 # Where the settings of a method and the names that a sweep's file has for it begin, so that no two are alike.
 METHOD, VARIANT = "method.", "variant."
-
-# What tells machines apart.
-_MACHINE = ("platform", "processor", "cores", "threads", "gpu")
 
 # Of its knobs those that a budget sets.
 SIZES = {"method.rank", "method.prompts", "method.length"}
@@ -80,7 +78,9 @@ class Run:
     @property
     def learned(self) -> bool:
         """Whether it learned, by what the result says and, if an earlier version wrote it, by its epochs."""
-        return self.result.get("learned", True) and learned(self.result.get("history", []))
+        # Of a result over folds those are the first fold's.
+        epochs = [] if "folds" in self.result else self.result.get("history", [])
+        return self.result.get("learned", True) and learned(epochs)
 
     @property
     def folds(self) -> int:
@@ -101,6 +101,9 @@ class Cell:
         by_seed: dict[Any, list[float]] = defaultdict(list)
         for run in self.runs:
             by_seed[run.settings.get("seed")].append(run.score(metric))
+        folds = self.runs[0].result.get("folds", ()) if len(self.runs) == 1 else ()
+        if folds and all(metric in fold for fold in folds):
+            return {number: fold[metric] for number, fold in enumerate(folds, start=1)}
         if len(by_seed) == 1:
             return {run.repetition: run.score(metric) for run in self.runs}
         return {seed: sum(scores) / len(scores) for seed, scores in by_seed.items()}
@@ -108,6 +111,11 @@ class Cell:
     def summary(self, metric: str) -> tuple[float, float]:
         """Mean over seeds of the mean over folds, and half its 95 % interval; of one seed, over its folds."""
         return mean_and_half_width(list(self.samples(metric).values()))
+
+    @property
+    def repeated(self) -> bool:
+        """Whether it has several seeds, or folds."""
+        return len(self.runs) > 1 or self.runs[0].folds > 1
 
     @property
     def seeds(self) -> int:
@@ -178,24 +186,31 @@ class Collection:
         """The name of a cell's method, and what sets it apart from others of that name at its budget."""
         found = SIZES if "adapter_budget" in self.columns else ()
         named = zip(self.columns, cell.labels, strict=True)
-        own = [label for column, label in named if is_own(column) and column not in found]
-        return ", ".join(str(label) for label in own if label is not None)
+        parts = [
+            label if isinstance(label, str) else f"{heading(column)} {label}"
+            for column, label in named
+            if is_own(column) and column not in found and label is not None
+        ]
+        if not any(column == "adapter" or column.startswith(VARIANT) for column in self.columns):
+            parts.insert(0, str(cell.runs[0].settings.get("adapter")))
+        return ", ".join(parts)
 
     def task_of(self, cell: Cell) -> tuple[Any, ...]:
         """A cell's task: all settings but its method's own and its budget."""
-        return self._labels(cell, but=("adapter_budget",))
+        named = zip(self.columns, cell.labels, strict=True)
+        return tuple(
+            label for column, label in named if not is_own(column) and column != "adapter_budget"
+        )
 
     def rivals_of(self, cell: Cell) -> list[Cell]:
-        """The cells of its task; where each task has one, since encoders are compared, of all encoders."""
-        but: tuple[str, ...] = ("adapter_budget",)
-        if len({self.task_of(one) for one in self.cells}) == len(self.cells):
-            but = (*but, "encoder")
-        return [one for one in self.cells if self._labels(one, but) == self._labels(cell, but)]
+        """The cells of its task; where no task has two, as in a comparison of encoders, of its data."""
 
-    def _labels(self, cell: Cell, but: Sequence[str]) -> tuple[Any, ...]:
-        """Of the settings that are not the method's own."""
-        named = zip(self.columns, cell.labels, strict=True)
-        return tuple(label for column, label in named if not is_own(column) and column not in but)
+        def data(one: Cell) -> tuple[Any, ...]:
+            return tuple(one.runs[0].settings[key] for key in ("recipe", "corpus", "language"))
+
+        alone = len({self.task_of(one) for one in self.cells}) == len(self.cells)
+        same = data if alone else self.task_of
+        return [one for one in self.cells if same(one) == same(cell)]
 
     def budget_of(self, cell: Cell) -> int | None:
         """A cell's budget, where budgets set cells apart."""
@@ -210,39 +225,6 @@ def is_own(column: str) -> bool:
 def heading(column: str) -> str:
     """What a column is called."""
     return column.removeprefix(METHOD).removeprefix(VARIANT)
-
-
-def machines(collection: Collection) -> int:
-    """On how many machines the runs were, of those that their results tell apart."""
-    described = (run.result.get("machine", {}) for cell in collection.cells for run in cell.runs)
-    return len({tuple(one.get(key) for key in _MACHINE) for one in described})
-
-
-def results_in(source: Path) -> set[Path]:
-    """A file of results itself; of a folder its ``result.json`` files, without the parts of others.
-
-    Below a search's result lie those of its candidates, below one over folds those of its folds.
-    """
-    paths = set(source.rglob("result.json")) if source.is_dir() else {source}
-    return {
-        path
-        for path in paths
-        if not any((above / "result.json") in paths for above in list(path.parents)[1:])
-    }
-
-
-def read_results(path: Path) -> Iterator[tuple[str, dict[str, Any] | None]]:
-    """Read a ``result.json``, or a ``.jsonl`` file with such a result and its name in every line."""
-    many = path.suffix == ".jsonl"
-    text = path.read_text(encoding="utf-8")
-    for number, part in enumerate(text.rstrip("\n").split("\n") if many else [text], start=1):
-        try:
-            result = json.loads(part)
-            name = result.pop("name") if many else path.parent.name
-        except (ValueError, KeyError, TypeError, AttributeError):
-            yield f"{path}, line {number}" if many else str(path), None
-        else:
-            yield name, result
 
 
 def collect(

@@ -118,10 +118,11 @@ def score_against_parameters(collection: Collection) -> Figure:
             zorder=2 if name else 1,
         )
     axes.set(xscale="log", xlabel="Trained parameters, the head left out")
-    budgets = sorted(
-        {budget for cell in collection.cells if (budget := collection.budget_of(cell))}
-    )
-    axes.xaxis.set_major_locator(FixedLocator(budgets) if budgets else LogLocator(subs=(1, 2, 5)))
+    if "adapter_budget" in collection.columns:
+        ticks = {collection.budget_of(cell) or cell.adapted for cell in collection.cells}
+        axes.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
+    else:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda count, _: _short(count))
     axes.xaxis.set_minor_locator(NullLocator())
     _legend(figure)

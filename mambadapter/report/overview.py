@@ -1,21 +1,64 @@
 """Several sweeps in one table, a row a task and budget, a column a method; and ranks over tasks."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
-from mambadapter.metrics.names import HEADLINES
-from mambadapter.report.collect import Cell, Collection, is_own
+from mambadapter.errors import UserError
+from mambadapter.report.collect import Cell, Collection, heading, is_own
 from mambadapter.report.figures import critical_difference, letters
 from mambadapter.report.html import captioned, document, table
+from mambadapter.report.page import problems
 from mambadapter.report.ranks import rank
 from mambadapter.report.significance import compare_cells
-from mambadapter.report.tables import MARK, markdown, score_of
+from mambadapter.report.tables import MARK, best_of, markdown, score_of
 
 _ALPHA, _BELOW = 0.05, "†"
-_MARKS = (
-    f"{MARK} {_BELOW} significantly below that one (paired t-tests at 5 %, Holm's correction over those of "
-    "its row)."
+_APART = (
+    f"{_BELOW} significantly below that one: paired t-tests at 5 %, Holm's correction over all pairs of its "
+    "row. Numbers in brackets: seeds, where they are not the same for all of a row."
 )
+_NO_RANKS = (
+    "No ranks: it takes three tasks of three methods, and three methods that all of them have."
+)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A task at a budget."""
+
+    source: str
+    task: str
+    metric: str
+    cells: Mapping[str, Cell]  # by method
+
+    @property
+    def best(self) -> str | None:
+        """The method of the best mean."""
+        best = best_of(list(self.cells.values()), self.metric)
+        return next((name for name, cell in self.cells.items() if cell is best), None)
+
+    def scores(self) -> dict[str, str]:
+        """By method, with what marks it."""
+        cells = list(self.cells.values())
+        best = best_of(cells, self.metric)
+        pairs = compare_cells(combinations(cells, 2), self.metric)
+        below = [
+            cell
+            for pair in pairs
+            if best in (pair.one, pair.other) and pair.p_corrected < _ALPHA
+            for cell in (pair.one, pair.other)
+            if cell is not best
+        ]
+        mixed = len({cell.repetitions for cell in cells}) > 1
+        return {
+            name: score_of(cell, cells, self.metric)
+            + (f" {_BELOW}" if cell in below else "")
+            + (f" ({cell.repetitions})" if mixed or cell.failed else "")
+            for name, cell in self.cells.items()
+        }
 
 
 def rows_of_tasks(collections: Mapping[str, Collection]) -> tuple[list[str], list[list[str]]]:
@@ -23,58 +66,47 @@ def rows_of_tasks(collections: Mapping[str, Collection]) -> tuple[list[str], lis
 
     A column for each method that is in most rows, in the order of how many of them it is the best of; the
     best of the other methods has one column. The last row counts where a method has the best mean.
+
+    Raises
+    ------
+    UserError
+        If no task was run with two methods.
     """
-    groups = {
-        (name, *key): cells
-        for name, collection in collections.items()
-        for key, cells in _by_task(collection).items()
-        if len(cells) > 1
-    }
-    named = {
-        key: {collections[key[0]].method_of(cell): cell for cell in cells}
-        for key, cells in groups.items()
-    }
-    best = {key: _best(cells, collections[key[0]].metric) for key, cells in named.items()}
-    found = [name for cells in named.values() for name in cells]
+    tasks = _rows(collections)
+    best = Counter(task.best for task in tasks)
+    run = Counter(name for task in tasks for name in task.cells)
     methods = sorted(
-        {name for name in found if 2 * found.count(name) > len(named)},
-        key=lambda name: (-list(best.values()).count(name), -found.count(name), name),
+        (name for name, times in run.items() if 2 * times > len(tasks)),
+        key=lambda name: (-best[name], -run[name], name),
     )
     header = ["runs", "task", "metric, %", *methods, "the best of the others"]
-    rows = []
-    for key, cells in named.items():
-        collection = collections[key[0]]
-        below = _apart(cells[best[key]], cells.values(), collection.metric)
-        shown = {
-            name: score_of(cell, list(cells.values()), collection.metric)
-            + (f" {_BELOW}" if cell in below else "")
-            for name, cell in cells.items()
-        }
-        others = {name: cell for name, cell in cells.items() if name not in methods}
-        other = _best(others, collection.metric) if others else None
-        rows.append(
-            [key[0], _called(collection, groups[key][0]), collection.metric]
-            + [shown.get(name, "") for name in methods]
-            + ["" if other is None else f"{other} {shown[other]}, of {len(others)}"]
-        )
-    counts = [str(list(best.values()).count(name)) for name in methods]
-    rest = len(best) - sum(map(int, counts))
-    rows.append(["the best mean", f"of {len(best)} rows", "", *counts, str(rest)])
+    rows = [[*_named(task), *_scored(task, methods)] for task in tasks]
+    others = sum(times for name, times in best.items() if name and name not in methods)
+    counts = [str(best[name]) for name in methods]
+    rows.append(["the best mean", f"of {len(tasks)} rows", "", *counts, str(others)])
     return header, rows
 
 
 def overview_to_markdown(collections: Mapping[str, Collection]) -> str:
     """The table of `rows_of_tasks`."""
-    return markdown(*rows_of_tasks(collections), labels=3) + f"\n{_MARKS}\n"
+    return markdown(*rows_of_tasks(collections), labels=3) + f"\n{MARK} {_APART}\n"
 
 
 def write_overview(collections: Mapping[str, Collection], output: Path) -> Path:
     """Write ``table.md``, the picture of the ranks where there are enough tasks, and ``index.html``."""
+    text = overview_to_markdown(collections)
     output.mkdir(parents=True, exist_ok=True)
-    (output / "table.md").write_text(overview_to_markdown(collections), encoding="utf-8")
-    parts = ["<h1>Tasks</h1>", table(*rows_of_tasks(collections)), f"<p>{_MARKS[1:]}</p>"]
+    (output / "table.md").write_text(text, encoding="utf-8")
+    parts = [
+        "<h1>Tasks</h1>",
+        *(problems(collection, []) for collection in collections.values()),
+        table(*rows_of_tasks(collections)),
+        f"<p>Bold, or *: the best mean of its row, of those over at least two seeds or folds. {_APART}</p>",
+    ]
     ranking = rank(*collections.values())
-    if ranking is not None:
+    if ranking is None:
+        parts.append(f"<p>{_NO_RANKS}</p>")
+    else:
         with letters():
             figure = critical_difference(ranking)
             for ending in ("pdf", "png"):
@@ -85,29 +117,49 @@ def write_overview(collections: Mapping[str, Collection], output: Path) -> Path:
     return page
 
 
-def _by_task(collection: Collection) -> dict[tuple, list[Cell]]:
-    cells: dict[tuple, list[Cell]] = {}
-    for cell in collection.cells:
-        key = (*collection.task_of(cell), collection.budget_of(cell))
-        cells.setdefault(key, []).append(cell)
-    return cells
-
-
-def _best(cells: Mapping[str, Cell], metric: str) -> str:
-    of = max if HEADLINES.get(metric, True) else min
-    return of(cells, key=lambda name: cells[name].summary(metric)[0])
-
-
-def _apart(best: Cell, cells: Iterable[Cell], metric: str) -> list[Cell]:
-    pairs = ((best, cell) for cell in cells if cell is not best)
-    return [one.other for one in compare_cells(pairs, metric) if one.p_corrected < _ALPHA]
+def _rows(collections: Mapping[str, Collection]) -> list[_Row]:
+    rows = []
+    for source, collection in collections.items():
+        groups: dict[tuple, list[Cell]] = {}
+        for cell in collection.cells:
+            key = (*collection.task_of(cell), collection.budget_of(cell))
+            groups.setdefault(key, []).append(cell)
+        for cells in groups.values():
+            named = {collection.method_of(cell): cell for cell in cells}
+            if len(named) < len(cells):
+                raise UserError(
+                    f"{source}: two settings of a task are called the same, in {list(named)}."
+                )
+            if len(cells) > 1:
+                rows.append(_Row(source, _called(collection, cells[0]), collection.metric, named))
+    if not rows:
+        raise UserError(
+            "No task there was run with two methods, so that there is nothing to compare."
+        )
+    return rows
 
 
 def _called(collection: Collection, cell: Cell) -> str:
     """A task and its budget, by what sets it apart from the others of its runs."""
     named = zip(collection.columns, cell.labels, strict=True)
-    return ", ".join(
-        f"{label:,}" if isinstance(label, int) else f"{label}"
-        for column, label in named
-        if not is_own(column) and label is not None
-    )
+    return ", ".join(_said(column, label) for column, label in named if not is_own(column))
+
+
+def _said(column: str, label: object) -> str:
+    if column == "adapter_budget" and label is not None:
+        return f"{label:,} parameters"
+    return label if isinstance(label, str) else f"{heading(column)} {label}"
+
+
+def _named(task: _Row) -> list[str]:
+    return [task.source, task.task, task.metric]
+
+
+def _scored(task: _Row, methods: Sequence[str]) -> list[str]:
+    shown = task.scores()
+    others = {name: cell for name, cell in task.cells.items() if name not in methods}
+    best = best_of(list(others.values()), task.metric)
+    name = next((name for name, cell in others.items() if cell is best), None)
+    name = next(iter(others), None) if len(others) == 1 else name
+    rest = "" if name is None else f"{name}, of {len(others)} others: {shown[name]}"
+    return [*(shown.get(method, "") for method in methods), rest]

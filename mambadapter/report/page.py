@@ -7,12 +7,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from mambadapter.experiments.sweep_file import Sweep
-from mambadapter.report.collect import Collection, collect, machines, results_in
+from mambadapter.report.collect import Collection, collect
 from mambadapter.report.confusions import confusion_rows
 from mambadapter.report.figures import draw_all, letters, unnamed
 from mambadapter.report.html import captioned, document, table
 from mambadapter.report.ranks import rank
 from mambadapter.report.significance import Comparison, compare
+from mambadapter.report.sources import results_in
 from mambadapter.report.tables import (
     difference_rows,
     differences_to_markdown,
@@ -34,6 +35,7 @@ _CAPTIONS = {
     "cost": "Time of a run, peak memory and size of the saved adapter, means over runs.",
     "grid": "Mean score over two settings.",
 }
+_MACHINE = ("processor", "cores", "threads", "gpu")
 _MOST_DIFFERENCES = 20  # shown of those between all
 _TIMES = ("score_over_cost", "cost")
 _WITH_LEGEND = ("parameters", "curves", "score_over_cost")
@@ -91,7 +93,7 @@ def _page(
         f"<p>{runs} runs of {len(collection.cells)} settings; test {collection.metric}, mean and 95 % "
         "interval by Student's t over seeds (over folds where there is one seed, over clips where there is "
         "one run).</p>",
-        _problems(collection, missing),
+        problems(collection, missing),
         table(*rows_of(collection)),
         "<p>Bold: the best mean of each task, of those over at least two seeds or folds.</p>",
     ]
@@ -122,12 +124,21 @@ def _caption(collection: Collection, name: str) -> str:
         return ranking.caption
     rest = unnamed(collection) if name in _WITH_LEGEND else 0
     grey = f" In grey: {rest} more, which the table has." if rest else ""
-    some = machines(collection) if name in _TIMES else 1
+    some = _machines(collection) if name in _TIMES else 1
     mixed = f" The runs are from {some} machines, so that times do not compare." if some > 1 else ""
     return _CAPTIONS[name] + grey + mixed
 
 
-def _problems(collection: Collection, missing: list[str]) -> str:
+def _machines(collection: Collection) -> int:
+    """On how many machines the runs were, of those that their results tell apart."""
+    described = [run.result.get("machine", {}) for cell in collection.cells for run in cell.runs]
+    # Results of before the processor was written may be of any of them.
+    known = [machine for machine in described if machine.get("processor")]
+    return len({tuple(one.get(key) for key in _MACHINE) for one in known or described})
+
+
+def problems(collection: Collection, missing: list[str]) -> str:
+    """Which runs are not in the tables, and why; nothing if all are."""
     listed = [f"{where} cannot be read" for where in collection.unreadable]
     listed += [f"{name}: the same setting, seed and fold again" for name in collection.repeated]
     listed += [f"{name} is not done" for name in missing]

@@ -46,7 +46,8 @@ class Ranking:
     @property
     def caption(self) -> str:
         """How its picture is read."""
-        lacking = f" Some task lacks {', '.join(self.left_out)}." if self.left_out else ""
+        names = ", ".join(self.left_out)
+        lacking = f" Without a rank, as not run on every task: {names}." if names else ""
         return (
             "Mean ranks over tasks, of each the mean over its budgets; 1 is the best. Methods that a red bar "
             "joins are not significantly apart (Nemenyi's critical difference at 0.05; Demšar 2006). Tasks "
@@ -89,12 +90,11 @@ def rank(*collections: Collection) -> Ranking | None:
         budgets
         for collection in collections
         for budgets in _scores(collection).values()
-        if len(set().union(*budgets.values())) >= _FEWEST
+        if len(_methods(budgets)) >= _FEWEST
     ]
     if len(tasks) < _FEWEST:
         return None
-    run = [set().union(*budgets.values()) for budgets in tasks]
-    methods = sorted(set.intersection(*run))
+    methods = sorted(set.intersection(*map(_methods, tasks)))
     whole = [
         [
             [each[name] for name in methods]
@@ -110,8 +110,13 @@ def rank(*collections: Collection) -> Ranking | None:
     return Ranking(
         dict(zip(methods, means, strict=True)),
         len(places),
-        tuple(sorted(set().union(*run) - set(methods))),
+        tuple(sorted(set().union(*map(_methods, tasks)) - set(methods))),
     )
+
+
+def _methods(budgets: Mapping[int | None, Mapping[str, float]]) -> set[str]:
+    """Of a task, those that it was run with at some budget."""
+    return set().union(*budgets.values())
 
 
 def _scores(collection: Collection) -> dict[tuple, dict[int | None, dict[str, float]]]:

@@ -42,7 +42,7 @@ def to_csv(collection: Collection) -> str:
 
 
 def to_json_lines(collection: Collection) -> str:
-    """All results, one a line, which `mambadapter.report.collect.read_results` reads."""
+    """All results, one a line, which `mambadapter.report.sources.read_results` reads."""
     runs = (run for cell in collection.cells for run in cell.runs)
     return "".join(json.dumps({"name": run.name, **run.result}) + "\n" for run in runs)
 
@@ -78,10 +78,18 @@ def score_of(cell: Cell, rivals: Sequence[Cell], metric: str) -> str:
     if half != half:
         ends = [test.get(f"{metric}_{end}") for end in ("low", "high")]
         interval = "" if None in ends else f" [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
-    means = [one.summary(metric)[0] for one in rivals if len(one.samples(metric)) > 1]
-    best = (max if HEADLINES.get(metric, True) else min)(means, default=None)
-    marked = len(cell.samples(metric)) > 1 and mean == best and len(means) > 1
+    best = best_of(rivals, metric)
+    marked = best is not None and cell.repeated and mean == best.summary(metric)[0]
     return f"{100 * mean:.1f}{interval}" + (" *" if marked else "")
+
+
+def best_of(cells: Sequence[Cell], metric: str) -> Cell | None:
+    """The best mean of at least two cells of several seeds or folds, of which a single one is no evidence."""
+    several = [cell for cell in cells if cell.repeated]
+    if len(several) < 2:
+        return None
+    best = max if HEADLINES.get(metric, True) else min
+    return best(several, key=lambda cell: cell.summary(metric)[0])
 
 
 def to_markdown(collection: Collection) -> str:
@@ -117,16 +125,19 @@ def differences_to_markdown(collection: Collection, comparisons: Sequence[Compar
 def markdown(header: list[str], rows: list[list[str]], labels: int) -> str:
     """A table whose first columns are labels, the others numbers."""
     rule = ["---" if place < labels else "---:" for place in range(len(header))]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows)) + "\n"
+    escaped = ([cell.replace("|", "\\|") for cell in row] for row in (header, rule, *rows))
+    return "\n".join(f"| {' | '.join(row)} |" for row in escaped) + "\n"
 
 
 def _difference(comparison: Comparison) -> str:
     """With its 95 % interval, unless every pair differs by the same."""
-    middle, half = 100 * comparison.difference, 100 * comparison.half_width
-    interval = (
-        f" [{middle - half:+.1f}, {middle + half:+.1f}]" if comparison.p == comparison.p else ""
-    )
-    return f"{middle:+.1f}{interval}"
+    middle, half = comparison.difference, comparison.half_width
+    shown = [_points(value) for value in (middle, middle - half, middle + half)]
+    return f"{shown[0]} [{shown[1]}, {shown[2]}]" if comparison.p == comparison.p else shown[0]
+
+
+def _points(value: float) -> str:
+    return f"{round(100 * value, 1) + 0.0:+.1f}"  # 0.0, and not -0.0
 
 
 def _probability(p: float) -> str:

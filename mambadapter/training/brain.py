@@ -401,13 +401,13 @@ class EncoderBrain(sb.Brain):
         epochs = self.history.epochs
         later = epochs[first_epochs(self.hparams.number_of_epochs) - 1 :]
         failing = [epoch for epoch in later if not learns(epoch)]
-        if failing != epochs[-1:]:  # it learns, or was warned of before
+        if len(failing) != 1 or failing[0] is not epochs[-1]:  # it learns, or was warned of before
             return
         logger.warning(
             "In epoch %d the training loss, %.3g, is not below that of a model that ignores its "
             "input, %.3g: this run does not learn. Its learning rate may be too high (a fifth: "
-            "--adapter.lr %.2g) or its warm-up too short (--warmup %.1f). result.json will say if it "
-            "never does.",
+            "--adapter.lr %.2g) or its warm-up too short (--warmup %.1f). `learned` in result.json "
+            "will say how it ended.",
             len(epochs), self.train_stats["loss"], self.train_stats["prior_loss"],
             self.hparams.lr / 5, min(2 * max(self.hparams.warmup, 0.1), 0.5),
         )  # fmt: skip

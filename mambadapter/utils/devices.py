@@ -38,12 +38,13 @@ def devices() -> list[str]:
 
 
 def processor() -> str:
-    """The processor's model, and the widest instructions that PyTorch uses of it."""
+    """The processor's model, and the widest instructions that PyTorch uses of it, AMX among them."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     name = names[0] if names else platform.processor()
-    return f"{name} with {torch.backends.cpu.get_cpu_capability()}"
+    amx = " and AMX" if torch.cpu.get_capabilities().get("amx_bf16") else ""
+    return f"{name} with {torch.backends.cpu.get_cpu_capability()}{amx}"
 
 
 def warn_of_slow_bf16(device: str, precision: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from mambadapter.config import load_experiment
 from mambadapter.config.schema import contract
 from mambadapter.methods import METHODS
-from mambadapter.report.collect import read_results
+from mambadapter.report.sources import read_results
 
 ROOT = Path(__file__).parents[2]
 HEAD = re.compile(

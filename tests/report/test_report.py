@@ -16,9 +16,10 @@ from mambadapter import cli
 from mambadapter.errors import UserError
 from mambadapter.experiments.sweep import run_sweep
 from mambadapter.experiments.sweep_file import read_sweep
-from mambadapter.report.collect import collect, read_results
+from mambadapter.report.collect import collect
 from mambadapter.report.page import write_report
 from mambadapter.report.significance import compare
+from mambadapter.report.sources import read_results
 from mambadapter.report.tables import to_csv, to_latex, to_markdown
 from mambadapter.report.variants import variants_of
 

@@ -41,13 +41,12 @@ def test_chance_of_weighted_labels_is_the_least_that_a_constant_reaches():
     prior = BinaryPriorLoss()
     prior.weights = weights.tolist()
     prior.add(rows.tolist())
+    # The best for the second label is 0, and for the third far above.
     least = min(
         torch.nn.functional.binary_cross_entropy_with_logits(
             torch.tensor([logit, 0.0, 12.0]).expand(4, 3), rows, pos_weight=weights
         ).item()
-        for logit in np.linspace(
-            -3, 3, 601
-        )  # the best for the second is 0, for the third far above
+        for logit in np.linspace(-3, 3, 601)
     )
     assert prior.loss == pytest.approx(least, abs=1e-4)
 

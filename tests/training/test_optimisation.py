@@ -160,6 +160,8 @@ def test_a_destroyed_run_did_not_learn_and_one_that_came_back_did():
     assert not learned(epochs_of(3.34, 3.38, 3.95, 3.97, 3.44, 3.36, 3.11, 2.97))
     assert learned(epochs_of(2.28, 4.24, 1.97, 1.91, 1.79, 0.49, 0.37, 0.17, 0.04, prior=2.3))
     assert learned(epochs_of(3.6, 3.4, 3.3, 3.2, 3.1, 3.0, 2.95, 2.9))  # slow, and steady
+    # Two classes that are hard to tell apart: it has never fallen.
+    assert learned(epochs_of(0.72, 0.692, 0.695, 0.66, 0.63, 0.60, 0.57, 0.55, prior=0.693))
 
 
 def test_a_run_that_falls_later_is_warned_of_once(folder, tmp_path, caplog):
