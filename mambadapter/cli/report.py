@@ -70,14 +70,14 @@ def run(arguments: argparse.Namespace) -> None:
 def _overview(arguments: argparse.Namespace, only: Mapping[str, str]) -> Path:
     from mambadapter.report.collect import collect
     from mambadapter.report.overview import write_overview
-    from mambadapter.report.sources import results_in, source_names
+    from mambadapter.report.sources import results_by_name
 
     if arguments.sweep or arguments.against:
         raise UserError("--sweep and --against are for one source; give one.")
     collections = {}
-    for name, source in zip(source_names(arguments.sources), arguments.sources, strict=True):
+    for name, paths in results_by_name(arguments.sources).items():
         try:
-            collections[name] = collect(results_in(source), arguments.metric, only)
+            collections[name] = collect(paths, arguments.metric, only)
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
     return write_overview(collections, arguments.output or Path("results/report"))

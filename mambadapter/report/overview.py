@@ -80,7 +80,7 @@ def rows_of_tasks(collections: Mapping[str, Collection]) -> tuple[list[str], lis
         key=lambda name: (-best[name], -run[name], name),
     )
     header = ["runs", "task", "metric, %", *methods, "the best of the others"]
-    rows = [[*_named(task), *_scored(task, methods)] for task in tasks]
+    rows = [[task.source, task.task, task.metric, *_scored(task, methods)] for task in tasks]
     others = sum(times for name, times in best.items() if name and name not in methods)
     counts = [str(best[name]) for name in methods]
     rows.append(["the best mean", f"of {len(tasks)} rows", "", *counts, str(others)])
@@ -89,18 +89,18 @@ def rows_of_tasks(collections: Mapping[str, Collection]) -> tuple[list[str], lis
 
 def overview_to_markdown(collections: Mapping[str, Collection]) -> str:
     """The table of `rows_of_tasks`."""
-    return markdown(*rows_of_tasks(collections), labels=3) + f"\n{MARK} {_APART}\n"
+    return _to_markdown(*rows_of_tasks(collections))
 
 
 def write_overview(collections: Mapping[str, Collection], output: Path) -> Path:
     """Write ``table.md``, the picture of the ranks where there are enough tasks, and ``index.html``."""
-    text = overview_to_markdown(collections)
+    header, rows = rows_of_tasks(collections)
     output.mkdir(parents=True, exist_ok=True)
-    (output / "table.md").write_text(text, encoding="utf-8")
+    (output / "table.md").write_text(_to_markdown(header, rows), encoding="utf-8")
     parts = [
         "<h1>Tasks</h1>",
         *(problems(collection, []) for collection in collections.values()),
-        table(*rows_of_tasks(collections)),
+        table(header, rows),
         f"<p>Bold, or *: the best mean of its row, of those over at least two seeds or folds. {_APART}</p>",
     ]
     ranking = rank(*collections.values())
@@ -115,6 +115,10 @@ def write_overview(collections: Mapping[str, Collection], output: Path) -> Path:
     page = output / "index.html"
     page.write_text(document("Tasks", parts), encoding="utf-8")
     return page
+
+
+def _to_markdown(header: list[str], rows: list[list[str]]) -> str:
+    return markdown(header, rows, labels=3) + f"\n{MARK} {_APART}\n"
 
 
 def _rows(collections: Mapping[str, Collection]) -> list[_Row]:
@@ -149,10 +153,6 @@ def _said(column: str, label: object) -> str:
     if column == "adapter_budget" and label is not None:
         return f"{label:,} parameters"
     return label if isinstance(label, str) else f"{heading(column)} {label}"
-
-
-def _named(task: _Row) -> list[str]:
-    return [task.source, task.task, task.metric]
 
 
 def _scored(task: _Row, methods: Sequence[str]) -> list[str]:

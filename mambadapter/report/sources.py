@@ -9,15 +9,23 @@ from mambadapter.errors import UserError
 
 
 def check_sources(sources: Sequence[Path]) -> None:
-    """Refuse what is neither a folder nor a file of results, and a result that two sources have."""
-    found: dict[Path, Path] = {}
+    """Refuse what is neither a folder nor a file of results."""
     for source in sources:
         if not (source.is_dir() or (source.suffix == ".jsonl" and source.is_file())):
             raise UserError(f"There is no folder {source}, nor is it a .jsonl file.")
-        for path in results_in(source.resolve()):
+
+
+def results_by_name(sources: Sequence[Path]) -> dict[str, set[Path]]:
+    """The results of each source, by `source_names`; a result that two sources have is refused."""
+    found: dict[Path, Path] = {}
+    named = {}
+    for name, source in zip(source_names(sources), sources, strict=True):
+        named[name] = results_in(source.resolve())
+        for path in named[name]:
             if path in found:
                 raise UserError(f"{source} has the results of {found[path]}; give one of the two.")
             found[path] = source
+    return named
 
 
 def source_names(sources: Sequence[Path]) -> list[str]:

@@ -177,6 +177,7 @@ def test_each_task_has_its_best(tmp_path):
     ]
     write(tmp_path, *runs, result("bitfit", 1, 0.9, fold=1, shots_per_class=5))
     rows = to_markdown(collect(tmp_path.rglob("result.json"))).splitlines()
+    assert any("| 1 seed x 2 folds | 53.5 ± 6.4 * |" in line for line in rows)
     assert [line.split(" | ")[0][2:] for line in rows if " * |" in line] == ["lora", "lora"]
 
 
