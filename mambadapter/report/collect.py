@@ -1,6 +1,7 @@
 """Read many results, find what sets them apart, and gather the runs that differ in seed and fold alone."""
 
 import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -64,6 +65,12 @@ class Run:
     def score(self, metric: str) -> float:
         """A test metric."""
         return self.result["metrics"]["test"][metric]
+
+    @property
+    def not_numbers(self) -> list[str]:
+        """Of the test metrics that papers report those that are not finite numbers."""
+        test = self.result["metrics"].get("test", {})
+        return [name for name in HEADLINES if name in test and not _is_finite(test[name])]
 
     @property
     def lr(self) -> float | None:
@@ -160,7 +167,7 @@ class Collection:
     cells: tuple[Cell, ...]  # sorted by their labels
     # The test metric that is reported, then others that papers report and all runs have.
     metrics: tuple[str, ...]
-    unreadable: tuple[str, ...] = field(default=())  # where a result could not be read
+    unreadable: tuple[str, ...] = field(default=())  # results that say nothing, and why
     # Of runs that repeat another one's setting, seed and fold: two of a kind are no two samples.
     repeated: tuple[str, ...] = field(default=())
 
@@ -249,7 +256,9 @@ def collect(
             named = {f"{VARIANT}{key}": names[key] for key in lists}
             run = replace(run, settings={**run.settings, **named})
         if run is None:
-            unreadable.append(name)
+            unreadable.append(f"{name} cannot be read")
+        elif bad := run.not_numbers:
+            unreadable.append(f"{name} has no number for {', '.join(bad)}")
         elif "test" in run.result["metrics"]:
             runs.append(run)
     if not runs:
@@ -321,6 +330,10 @@ def _run(name: str, result: Mapping[str, Any]) -> Run | None:
     if settings.get("head_lr") == settings.get("lr"):
         settings.pop("head_lr", None)  # it is the method's, and no setting beside it
     return Run(name, result, settings)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _hashable(value: Any) -> Any:

@@ -139,7 +139,7 @@ def _machines(collection: Collection) -> int:
 
 def problems(collection: Collection, missing: list[str]) -> str:
     """Which runs are not in the tables, and why; nothing if all are."""
-    listed = [f"{where} cannot be read" for where in collection.unreadable]
+    listed = [*collection.unreadable]
     listed += [f"{name}: the same setting, seed and fold again" for name in collection.repeated]
     listed += [f"{name} is not done" for name in missing]
     if not listed:

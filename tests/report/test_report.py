@@ -354,11 +354,15 @@ def test_what_is_missing_or_broken_is_named(swept, tmp_path):
     trials = read_sweep(swept).trials()
     trials[0].result.unlink()
     trials[1].result.write_text('{"half')
+    broken = json.loads(trials[2].result.read_text())
+    broken["metrics"]["test"]["accuracy"] = float("nan")
+    trials[2].result.write_text(json.dumps(broken))
     assert cli.main(["report", str(tmp_path / "out"), "--sweep", str(swept)]) == 0
     page = (tmp_path / "out/report/index.html").read_text()
-    assert "16 runs of 6 settings" in page
+    assert "15 runs of 5 settings" in page
     assert f"{trials[0].name} is not done" in page
     assert "result.json cannot be read" in page
+    assert f"{trials[2].name} has no number for accuracy" in page
 
 
 def test_resumed_sweeps_report_as_whole_ones(swept, tmp_path):
@@ -390,7 +394,7 @@ def test_files_report_as_their_folders(swept, tmp_path):
     lines.write_text(lines.read_text() + '{"half')
     found = collect([lines])
     assert sum(len(cell.runs) for cell in found.cells) == 18
-    assert found.unreadable == (f"{lines}, line 19",)
+    assert found.unreadable == (f"{lines}, line 19 cannot be read",)
 
 
 def test_single_runs_have_their_own_intervals(tmp_path):
