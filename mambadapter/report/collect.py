@@ -20,8 +20,11 @@ from mambadapter.report.sources import read_results
 # What tells repetitions of one setting apart.
 _REPEATED = tuple(name for name, key in KEYS.items() if key.report == "repetition")
 
+# What says on which data a run was trained and tested.
+_DATA = ("recipe", "corpus", "language")
+
 # Columns in this order; others follow by name.
-_FIRST = ("recipe", "corpus", "language", "encoder", "adapter", "adapter_budget")
+_FIRST = (*_DATA, "encoder", "adapter", "adapter_budget")
 
 # What follows from the rest.
 _DERIVED = {name for name, key in KEYS.items() if key.report == "derived"}
@@ -61,6 +64,11 @@ class Run:
     def repetition(self) -> tuple[Any, ...]:
         """Its seed and fold."""
         return tuple(self.settings.get(key) for key in _REPEATED)
+
+    @property
+    def data(self) -> tuple[Any, ...]:
+        """What it was trained and tested on: its recipe, corpus and language."""
+        return tuple(self.settings[key] for key in _DATA)
 
     def score(self, metric: str) -> float:
         """A test metric."""
@@ -211,13 +219,9 @@ class Collection:
 
     def rivals_of(self, cell: Cell) -> list[Cell]:
         """The cells of its task; where no task has two, as in a comparison of encoders, of its data."""
-
-        def data(one: Cell) -> tuple[Any, ...]:
-            return tuple(one.runs[0].settings[key] for key in ("recipe", "corpus", "language"))
-
-        alone = len({self.task_of(one) for one in self.cells}) == len(self.cells)
-        same = data if alone else self.task_of
-        return [one for one in self.cells if same(one) == same(cell)]
+        if len({self.task_of(one) for one in self.cells}) == len(self.cells):
+            return [one for one in self.cells if one.runs[0].data == cell.runs[0].data]
+        return [one for one in self.cells if self.task_of(one) == self.task_of(cell)]
 
     def budget_of(self, cell: Cell) -> int | None:
         """A cell's budget, where budgets set cells apart."""

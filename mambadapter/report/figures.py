@@ -71,9 +71,7 @@ def scores(collection: Collection) -> Figure:
     """A row a setting, of each recipe the best on top: the mean with its 95 % interval, each run as a dot."""
     cells = sorted(
         _best_first(collection, collection.cells),
-        key=lambda cell: [
-            str(cell.runs[0].settings[task]) for task in ("recipe", "corpus", "language")
-        ],
+        key=lambda cell: [str(part) for part in cell.runs[0].data],
     )
     figure = Figure(figsize=(_WIDTH, 0.8 + _ROW * len(cells)), layout="constrained")
     axes = figure.subplots()
