@@ -7,6 +7,8 @@ from pathlib import Path
 from mambadapter.cli.files import user_path
 from mambadapter.errors import UserError
 
+_REPORTS = Path("results/report")
+
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
@@ -22,7 +24,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--output",
         type=lambda text: Path(user_path(text)),
-        help="where it goes (default report in that folder, results/report of a file)",
+        help="where it goes (default report in that folder; of files results/report, of one a folder in it)",
     )
     parser.add_argument(
         "--metric", help="such as accuracy, mAP, wer or cer (default what the results have)"
@@ -61,7 +63,9 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         (source,) = sources
         sweep = None if arguments.sweep is None else read_sweep(arguments.sweep)
-        output = arguments.output or (source if source.is_dir() else Path("results")) / "report"
+        # A file's report has its name, so that the next one does not replace it.
+        beside = source / "report" if source.is_dir() else _REPORTS / source.stem
+        output = arguments.output or beside
         page = write_report(source, output, arguments.metric, sweep, arguments.against, only)
     print((page.parent / "table.md").read_text(encoding="utf-8"))
     print(f"Wrote {page}, and beside it the tables and pictures as files.")
@@ -80,7 +84,7 @@ def _overview(arguments: argparse.Namespace, only: Mapping[str, str]) -> Path:
             collections[name] = collect(paths, arguments.metric, only)
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
-    return write_overview(collections, arguments.output or Path("results/report"))
+    return write_overview(collections, arguments.output or _REPORTS)
 
 
 def _wanted(text: str) -> tuple[str, str]:

@@ -68,6 +68,27 @@ def check_menus(tree: CommentedMap, folder: Path) -> None:
                     raise UserError(f"{path} lacks '{key}'.")
 
 
+def check_rates(tree: CommentedMap, folder: Path, changed: Iterable[str]) -> None:
+    """Refuse a learning rate that nothing reads.
+
+    One of the chosen method (`changed` has ``adapter.lr``) beside one of the whole run, which goes before
+    it; and one of the scan of a method that has none.
+    """
+    for name in ("lr", "scan_lr_scale"):
+        if f"adapter.{name}" in changed and name in tree and not tag_of(tree[name]):
+            raise UserError(
+                f"--adapter.{name}: nothing reads it, for {name} is {tree[name]} in the YAML or on the "
+                f"command line; leave one of the two out."
+            )
+    menu = included_file(tree.get("adapters"), folder) or tree.get("adapters", {})
+    entry, name = menu.get(str(tree.get("adapter")), {}), "scan_lr_scale"
+    if entry and name in tree and not tag_of(tree[name]) and name not in entry:
+        raise UserError(
+            f"{name} is {tree[name]}, but '{tree['adapter']}' has no scan; leave it out, or give its entry "
+            f"of the menu a {name} if it has one."
+        )
+
+
 def check_calls(node: Any, path: str = "") -> None:
     """Refuse arguments that the class or function of a ``!new:``, ``!name:`` or ``!apply:`` does not take.
 

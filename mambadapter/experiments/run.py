@@ -9,6 +9,7 @@ import numpy as np
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from mambadapter.config import Experiment, load_experiment, read_experiment, start_experiment
+from mambadapter.config.files import tag_of
 from mambadapter.errors import DivergedError, UserError
 from mambadapter.experiments.trials import VALIDATE_ONLY
 from mambadapter.metrics.confusion import pooled
@@ -151,7 +152,7 @@ def _search(
     if not finished:
         raise UserError(
             f"Training diverged at every learning rate of the search ({', '.join(map(str, tried))}); "
-            "give a smaller --adapter.lr."
+            f"give a smaller {_rate_option(experiment)}."
         )
     # Ties by loss, then the smaller rate, which comes first.
     best = max(finished, key=lambda lr: validation_rank(finished[lr]["metrics"]["valid"]))
@@ -178,17 +179,23 @@ def _search(
     if edges:
         logger.warning(
             "%g is at the edge of the learning rates tried; a better one may lie beyond. Search around it: "
-            "--adapter.lr %g --lr_search %d", best, best, len(tried),
+            "%s %g --lr_search %d", best, _rate_option(experiment), best, len(tried),
         )  # fmt: skip
+
+
+def _rate_option(experiment: Experiment) -> str:
+    # A rate of the whole run goes before the method's.
+    return "--adapter.lr" if tag_of(experiment.tree["lr"]) else "--lr"
 
 
 def _tried(
     experiment: Experiment, argv: Sequence[str], contract: Sequence[str], train: Train
 ) -> Iterator[tuple[float, tuple[list[str], dict[str, Any]]]]:
     """For each learning rate its command line and its result, trained unless it is there."""
+    option = _rate_option(experiment)
     for lr in candidates(experiment.config["lr"], experiment.config["lr_search"]):
         folder = experiment.folder / "lr" / f"{lr:g}"
-        below = [*argv, "--adapter.lr", str(lr), "--lr_search", "0", "--output_folder", str(folder)]
+        below = [*argv, option, str(lr), "--lr_search", "0", "--output_folder", str(folder)]
         one = read_experiment(below, contract)
         if read_result(one) is None:
             try:

@@ -141,6 +141,11 @@ class MambAdapters(SharedProjections):
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("backward_parameters", self.backward_parameters, ("own", "shared"))
+        if self.backward_parameters == "shared" and not self.bidirectional:
+            raise UserError(
+                "backward_parameters: shared is of a scan backward in time; set bidirectional to true, or "
+                "leave it out."
+            )
         for name in ("d_state", "d_conv"):
             positive_integer(name, getattr(self, name))
         whole_number("lookahead", self.lookahead)

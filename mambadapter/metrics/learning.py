@@ -11,14 +11,14 @@ _FALLEN, _RECOVERED = 1.02, 0.75
 
 
 def first_epochs(epochs: int) -> int:
-    """After how many of a run's epochs it should do better than the prior: a fifth, and at least two.
+    """After how many of a run's epochs it should do better than the prior: a fifth, and two if it has them.
 
     Example
     -------
-    >>> first_epochs(3), first_epochs(50)
-    (2, 10)
+    >>> first_epochs(1), first_epochs(3), first_epochs(50)
+    (1, 2, 10)
     """
-    return max(2, math.ceil(epochs / 5))
+    return min(epochs, max(2, math.ceil(epochs / 5)))
 
 
 def learns(epoch: Mapping[str, Any], share: float = 1.0) -> bool:

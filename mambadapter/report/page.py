@@ -94,6 +94,7 @@ def _page(
         "interval by Student's t over seeds (over folds where there is one seed, over clips where there is "
         "one run).</p>",
         problems(collection, missing),
+        _mixed(collection),
         table(*rows_of(collection)),
         "<p>Bold: the best mean of each task, of those over at least two seeds or folds.</p>",
     ]
@@ -127,6 +128,17 @@ def _caption(collection: Collection, name: str) -> str:
     some = _machines(collection) if name in _TIMES else 1
     mixed = f" The runs are from {some} machines, so that times do not compare." if some > 1 else ""
     return _CAPTIONS[name] + grey + mixed
+
+
+def _mixed(collection: Collection) -> str:
+    """That scores are from several machines, if they are."""
+    some = _machines(collection)
+    if some < 2:
+        return ""
+    return (
+        f"<p>The runs are from {some} machines. Sums are rounded otherwise on another processor, which at "
+        "few clips is worth several points of a seed.</p>"
+    )
 
 
 def _machines(collection: Collection) -> int:

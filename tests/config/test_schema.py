@@ -95,6 +95,24 @@ def test_hours_are_of_each_split(hours):
 
 
 @pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("--lr=0.1 --adapter.lr=0.02", "adapter.lr: nothing reads it, for lr is 0.1"),
+        (
+            "--adapter=mambadapter --scan_lr_scale=0.5 --adapter.scan_lr_scale=0.1",
+            "nothing reads it",
+        ),
+        ("--adapter=bottleneck --scan_lr_scale=0.5", "'bottleneck' has no scan"),
+        ("--adapter=gated_convolution --scan_lr_scale=1", "'gated_convolution' has no scan"),
+    ],
+)
+def test_a_rate_that_nothing_reads_is_refused(given, said):
+    arguments = [str(YAMLS["classification"]), "--data_folder=/data", *given.split()]
+    with pytest.raises(UserError, match=said):
+        load_experiment(arguments, contract("classification"))
+
+
+@pytest.mark.parametrize(
     ("given", "scale"),
     [
         ("--adapter=mambadapter", 1.0),

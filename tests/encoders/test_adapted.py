@@ -298,6 +298,7 @@ def test_too_short_a_clip_is_refused(encoder_folders):
         ({"initialisation": "oficial"}, "did you mean 'official'"),
         ({"dropout": 1.0}, "dropout=1.0"),
         ({"rank": 1, "expand": 0.5}, "no inner channel"),
+        ({"backward_parameters": "shared"}, "set bidirectional to true"),
         (
             {"scaled_projections": True, "insertion": "sequential"},
             "scaled_projections: what a sequential",

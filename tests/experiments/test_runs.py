@@ -186,6 +186,12 @@ def test_a_diverging_learning_rate_only_loses(command, tmp_path):
         )  # fmt: skip
 
 
+def test_a_search_around_a_rate_of_the_whole_run(command, tmp_path):
+    trainer = Trainer(valid=lambda config: config["lr"])
+    run([*command, "--lr", "0.1", "--lr_search", "3"], CONTRACT, trainer)
+    assert [one["lr"] for one in result_of(tmp_path)["lr_search"]] == [0.05, 0.1, 0.2]
+
+
 def test_each_fold_searches_on_its_own_validation_fold(command, tmp_path):
     trainer = Trainer(valid=lambda config: config["lr"] * (-1) ** config["test_fold"])
     run([*command, "--test_fold", "all", "--lr_search", "2"], CONTRACT, trainer)

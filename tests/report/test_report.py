@@ -20,7 +20,7 @@ from mambadapter.report.collect import collect
 from mambadapter.report.page import write_report
 from mambadapter.report.significance import compare
 from mambadapter.report.sources import read_results
-from mambadapter.report.tables import to_csv, to_latex, to_markdown
+from mambadapter.report.tables import to_csv, to_json_lines, to_latex, to_markdown
 from mambadapter.report.variants import variants_of
 
 ROOT = Path(__file__).parents[2]
@@ -164,7 +164,18 @@ def test_times_of_several_machines_are_said_not_to_compare(tmp_path):
     write(tmp_path / "alike", runs[0], result("lora", 3, 0.5) | {"machine": runs[0]["machine"]})
     for folder, mixed in (("mixed", True), ("alike", False)):
         page = write_report(tmp_path / folder, tmp_path / "out").read_text()
-        assert ("The runs are from 2 machines" in page) == mixed
+        for said in ("The runs are from 2 machines, so that times", "Sums are rounded otherwise"):
+            assert (said in page) == mixed
+
+
+def test_each_file_has_a_report_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "other"):
+        write(tmp_path / name, result("lora", 1, 0.5))
+        lines = to_json_lines(collect((tmp_path / name).rglob("result.json")))
+        (tmp_path / f"{name}.jsonl").write_text(lines)
+        assert cli.main(["report", f"{name}.jsonl"]) == 0
+        assert (tmp_path / "results/report" / name / "index.html").is_file()
 
 
 def test_each_task_has_its_best(tmp_path):
