@@ -48,9 +48,9 @@ def input_scale(norm: nn.LayerNorm) -> Tensor:
 
 @torch.no_grad()
 def unit_gain(block: Mamba | GatedConvolution) -> None:
-    """Start a block so that an input of unit variance gives an output of unit variance.
+    """Start a block so that, over starts, a standard normal input gives an output of unit variance.
 
-    With random taps of zero mean a convolution keeps the variance of its input, however its frames are
+    One start may be off by two either way, and more where the input is not normal. With random taps of zero mean a convolution keeps the variance of its input, however its frames are
     correlated. A SiLU of a standard normal number has the power `SILU_POWER`, and so has the gate. What the
     scan adds to its skip is small at the start, for its steps are.
     """
