@@ -36,8 +36,8 @@ def project_up(
 
     A step of Adam moves all r weights of an output by the learning rate, mostly in one direction, so what it
     does to the output grows with r, as muP has it (Yang 2022, arXiv 2203.03466). Over the square root of the
-    rank, as rsLoRA has it, a rate that suits rank 12 kept recognition from learning at rank 35 (not saved). Shapes: `low`
-    (B, T, r), `alpha` (); returns (B, T, d).
+    rank, as rsLoRA has it, a rate that suits rank 12 kept recognition from learning at rank 35 (not saved).
+    Shapes: `low` (B, T, r), `alpha` (); returns (B, T, d).
     """
     if alpha is None and input_scale is None:
         return up(low)

@@ -18,7 +18,8 @@ from mambadapter.report.tables import MARK, best_of, markdown, score_of
 _ALPHA, _BELOW = 0.05, "†"
 _APART = (
     f"{_BELOW} significantly below that one: paired t-tests at 5 %, Holm's correction over all pairs of its "
-    "row, which a row of many methods makes strict: no mark is no sign of being as good. Numbers in brackets: seeds, where they are not the same for all of a row."
+    "row, which a row of many methods makes strict: no mark is no sign of being as good. Numbers in "
+    "brackets: seeds, where they are not the same for all of a row."
 )
 _NO_RANKS = (
     "No ranks: it takes three tasks of three methods, and three methods that all of them have."
