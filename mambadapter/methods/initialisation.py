@@ -51,9 +51,9 @@ def unit_gain(block: Mamba | GatedConvolution) -> None:
     """Start a block so that, over starts, a standard normal input gives an output of unit variance.
 
     One start may be off by two either way, and more where the input is not normal. With random taps of zero
-    mean a convolution keeps the variance of its input, however its frames are correlated. A SiLU of a standard
-    normal number has the power `SILU_POWER`, and so has the gate. What the scan adds to its skip is small at
-    the start, for its steps are.
+    mean a convolution keeps the variance of its input, however its frames are correlated. A SiLU of a
+    standard normal number has the power `SILU_POWER`, and so has the gate. What the scan adds to its skip is
+    small at the start, for its steps are.
     """
     for linear, power in ((block.in_proj, 1.0), (block.out_proj, SILU_POWER**2)):
         nn.init.normal_(linear.weight, std=(linear.in_features * power) ** -0.5)
