@@ -268,6 +268,7 @@ def collect(
     if not runs:
         raise UserError(
             "There is no result of a tested run there; give the folder of a sweep or of results."
+            + "".join(f"\n{said}" for said in unreadable)
         )
     for key, wanted in (only or {}).items():
         runs = _with(runs, key, wanted)

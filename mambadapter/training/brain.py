@@ -406,9 +406,9 @@ class EncoderBrain(sb.Brain):
         logger.warning(
             "In epoch %d the training loss, %.3g, is not below that of a model that ignores its "
             "input, %.3g: this run does not learn. Its learning rate may be too high (a fifth: "
-            "--adapter.lr %.2g) or its warm-up too short (--warmup %.1f); if the loss falls, but slowly, "
-            "this rate or the head's (--head_lr) may be too low. `learned` in result.json will say how it "
-            "ended.",
+            "--adapter.lr %.2g, or --lr if that is set) or its warm-up too short (--warmup %.1f); if the "
+            "loss falls, but slowly, this rate or the head's (--head_lr) may be too low. `learned` in "
+            "result.json will say how it ended.",
             len(epochs), self.train_stats["loss"], self.train_stats["prior_loss"],
             self.hparams.lr / 5, min(2 * max(self.hparams.warmup, 0.1), 0.5),
         )  # fmt: skip

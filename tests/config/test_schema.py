@@ -103,7 +103,7 @@ def test_hours_are_of_each_split(hours):
             "nothing reads it",
         ),
         ("--adapter=bottleneck --scan_lr_scale=0.5", "'bottleneck' has no scan"),
-        ("--adapter=gated_convolution --scan_lr_scale=1", "'gated_convolution' has no scan"),
+        ("--adapter=prompt_deep --scan_lr_scale=1", "'prompt_deep' has no scan"),
     ],
 )
 def test_a_rate_that_nothing_reads_is_refused(given, said):
@@ -119,6 +119,7 @@ def test_a_rate_that_nothing_reads_is_refused(given, said):
         ("--adapter=mambadapter_longconv", 0.1),
         ("--adapter=mambadapter_longconv --scan_lr_scale=0.5", 0.5),
         ("--adapter=mambadapter_longconv --adapter.scan_lr_scale=0.3", 0.3),
+        ("--adapter=gated_convolution --adapter.scan=true --scan_lr_scale=0.2", 0.2),
         ("--adapter=lora", 1.0),
     ],
 )

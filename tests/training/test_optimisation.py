@@ -185,7 +185,7 @@ def test_a_run_that_does_not_learn_says_so_once(folder, tmp_path, caplog):
         fit(brain, counter)
     said = [r.getMessage() for r in caplog.records if "does not learn" in r.getMessage()]
     assert len(said) == 1
-    assert "(a fifth: --adapter.lr 6)" in said[0]
+    assert "(a fifth: --adapter.lr 6, or --lr if that is set)" in said[0]
     assert "(--head_lr) may be too low" in said[0]
     assert not learned(brain.history.epochs)
     assert brain.history.epochs[0]["train"]["prior_loss"] == pytest.approx(math.log(3))
