@@ -168,6 +168,14 @@ def test_times_of_several_machines_are_said_not_to_compare(tmp_path):
             assert (said in page) == mixed
 
 
+def test_results_without_numbers_are_named_where_there_are_no_others(tmp_path):
+    write(tmp_path, result("lora", 1, float("nan")))
+    with pytest.raises(
+        UserError, match=r"no result of a tested run.*\n.* has no number for accuracy"
+    ):
+        collect(tmp_path.rglob("result.json"))
+
+
 def test_each_file_has_a_report_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("one", "other"):
