@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Of the prior's loss: what rises above the first has fallen, and has come back below the second. Of the runs
-# saved in this repository those that came back end below a hundredth; a destroyed one, which tells a handful
-# of classes apart, at 0.86.
+# saved in this repository those that came back end below a hundredth; destroyed ones, which tell a handful
+# of classes apart, at 0.77 and 0.86.
 _FALLEN, _RECOVERED = 1.02, 0.75
 
 
@@ -28,7 +28,9 @@ def learns(epoch: Mapping[str, Any], share: float = 1.0) -> bool:
 
 
 def learned(epochs: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a run's last epoch learns; by a quarter at least, if one did before and a later one did not.
+    """Whether a run's last epoch learns; by a quarter at least, if its loss had risen above the prior's.
+
+    That is, in an epoch after the first ones, or after one that did learn.
 
     Example
     -------
@@ -40,5 +42,7 @@ def learned(epochs: Sequence[Mapping[str, Any]]) -> bool:
     if not epochs:
         return True
     begun = next((place for place, epoch in enumerate(epochs) if learns(epoch)), len(epochs))
-    fell = any(not learns(epoch, _FALLEN) for epoch in epochs[begun:])
+    # From where a run is warned of, too: one that was far above the prior there was destroyed before it began.
+    since = min(begun, first_epochs(len(epochs)) - 1)
+    fell = any(not learns(epoch, _FALLEN) for epoch in epochs[since:])
     return learns(epochs[-1], _RECOVERED if fell else 1.0)
