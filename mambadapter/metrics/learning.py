@@ -42,7 +42,7 @@ def learned(epochs: Sequence[Mapping[str, Any]]) -> bool:
     if not epochs:
         return True
     begun = next((place for place, epoch in enumerate(epochs) if learns(epoch)), len(epochs))
-    # From where a run is warned of, too: one that was far above the prior there was destroyed before it began.
+    # From where a run is warned of, too: one that was above the prior there was destroyed before it began.
     since = min(begun, first_epochs(len(epochs)) - 1)
     fell = any(not learns(epoch, _FALLEN) for epoch in epochs[since:])
     return learns(epochs[-1], _RECOVERED if fell else 1.0)
