@@ -11,7 +11,8 @@ from typing import Any
 
 from ruamel.yaml.comments import CommentedMap
 
-from mambadapter.config.files import included_file, tag_of
+from mambadapter.config.files import tag_of
+from mambadapter.config.menus import entries_of
 from mambadapter.config.schema import KEYS, kind_of
 from mambadapter.encoders.families import ENCODER_SETTINGS
 from mambadapter.errors import UserError, did_you_mean
@@ -52,7 +53,7 @@ def check_top_level(tree: CommentedMap, text: str, contract: Iterable[str]) -> N
 def check_menus(tree: CommentedMap, folder: Path) -> None:
     """Refuse menus that are not there, and unknown or missing keys in their entries."""
     for menu, keys in ENTRY_KEYS.items():
-        entries = included_file(tree.get(menu), folder) or tree.get(menu, {})
+        entries = entries_of(tree, menu, folder)
         if not isinstance(entries, Mapping):
             raise UserError(f"{menu} should be a mapping of names to {', '.join(keys)}.")
         for name, entry in entries.items():
@@ -80,8 +81,8 @@ def check_rates(tree: CommentedMap, folder: Path, changed: Iterable[str]) -> Non
                 f"--adapter.{name}: nothing reads it, for {name} is {tree[name]} in the YAML or on the "
                 f"command line; leave one of the two out."
             )
-    menu = included_file(tree.get("adapters"), folder) or tree.get("adapters", {})
-    entry, name = menu.get(str(tree.get("adapter")), {}), "scan_lr_scale"
+    entry = entries_of(tree, "adapters", folder).get(str(tree.get("adapter")))
+    name = "scan_lr_scale"
     if entry and name in tree and not tag_of(tree[name]) and name not in entry:
         raise UserError(
             f"{name} is {tree[name]}, but '{tree['adapter']}' has no scan; leave it out, or give its entry "

@@ -18,6 +18,11 @@ MENUS = {"adapter": "adapters", "encoder": "encoders"}
 _REFERENCES = ("!ref", "!copy", "!include:", "!applyref:")
 
 
+def entries_of(tree: Mapping[str, Any], menu: str, folder: Path) -> Any:
+    """What stands under a menu's key: the file that it includes, or what the tree itself has there."""
+    return included_file(tree.get(menu), folder) or tree.get(menu, {})
+
+
 def choose_method(menu: Mapping[str, Any], name: str) -> Any:
     """Return the entry of ``adapters.yaml`` that a recipe names, whole."""
     name = show(name)

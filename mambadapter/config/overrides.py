@@ -16,7 +16,7 @@ from ruamel.yaml.scalarbool import ScalarBoolean
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
 from mambadapter.config.files import included_file, tag_of
-from mambadapter.config.menus import MENUS
+from mambadapter.config.menus import MENUS, entries_of
 from mambadapter.config.schema import KEYS, MOST, kind_of
 from mambadapter.errors import UserError, did_you_mean
 from mambadapter.utils.values import NOT_YAML, parse_value
@@ -239,7 +239,7 @@ def _given(dotted: str, value: Any, replaced: Any, shown: str | None = None) -> 
 
 def _down_to(tree: CommentedMap, key: str, below: list[str], folder: Path) -> list[str]:
     """The path of a setting below the menu: the chosen entry, then the entry's own keys or its method's."""
-    name, menu = str(tree[key]), included_file(tree[MENUS[key]], folder) or tree[MENUS[key]]
+    name, menu = str(tree[key]), entries_of(tree, MENUS[key], folder)
     if not isinstance(menu, Mapping):
         raise UserError(f"{MENUS[key]}: {menu!r} is no menu of names and their settings.")
     if name not in menu:
