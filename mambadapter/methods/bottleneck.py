@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.methods.base import register
-from mambadapter.methods.projections import ProjectedBranch, ProjectingMethod
+from mambadapter.methods.projections import OwnProjections, ProjectedBranch
 from mambadapter.validators import one_of
 
 ACTIVATIONS: dict[str, Callable[..., Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
@@ -40,7 +40,7 @@ class Bottleneck(ProjectedBranch):
 
 @register
 @dataclass(frozen=True)
-class Bottlenecks(ProjectingMethod):
+class Bottlenecks(OwnProjections):
     """Bottleneck adapters: ``W_up(dropout(act(W_down(x))))`` (Houlsby et al. 2019; Pfeiffer et al. 2021).
 
     Parameters
@@ -59,8 +59,9 @@ class Bottlenecks(ProjectingMethod):
         ``adapted`` or ``none``, as in `MambAdapters`.
     last_layers : int or None
         As in `MambAdapters`.
-    scaled_projections : bool
-        As in `MambAdapters`.
+    scaled_inputs : bool
+        Divide what each W_down reads by the root mean square that the LayerNorm in front of it gives it, so
+        that one learning rate suits encoders whose layers read numbers of another size. Not if sequential.
 
     Raises
     ------
@@ -85,5 +86,5 @@ class Bottlenecks(ProjectingMethod):
         branch = Bottleneck(
             encoder.width, self.rank, self.activation, self.dropout, self.scale_at(place)
         )
-        self.start(branch.down, branch.up, [place])
+        self.start(branch.down, branch.up, place)
         return branch

@@ -9,7 +9,7 @@ from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.methods.base import register
 from mambadapter.methods.convolution import TimeConvolution
-from mambadapter.methods.projections import ProjectedBranch, ProjectingMethod
+from mambadapter.methods.projections import OwnProjections, ProjectedBranch
 from mambadapter.utils.masks import valid_only
 from mambadapter.validators import odd
 
@@ -46,14 +46,14 @@ class Convpass(ProjectedBranch):
 
 @register
 @dataclass(frozen=True)
-class Convpasses(ProjectingMethod):
+class Convpasses(OwnProjections):
     """Convpass: a bottleneck with a convolution between its projections (Jie & Deng 2022, arXiv 2207.07039).
 
     Its 3x3 convolution over an image's patches is one over time here.
 
     Parameters
     ----------
-    placement, insertion, dropout, norms, last_layers, scaled_projections
+    placement, insertion, dropout, norms, last_layers, scaled_inputs
         As in `Bottlenecks`.
     rank : int
         r, channels of the convolution, which mixes them all.
@@ -88,5 +88,5 @@ class Convpasses(ProjectingMethod):
             encoder.causal,
             self.scale_at(place),
         )
-        self.start(branch.down, branch.up, [place])
+        self.start(branch.down, branch.up, place)
         return branch

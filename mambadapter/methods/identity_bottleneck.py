@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from mambadapter.methods.base import register
 from mambadapter.methods.batch_norm import FrameBatchNorm
 from mambadapter.methods.projections import ProjectedBranch
-from mambadapter.methods.shared_projections import Projections, SharedProjections
+from mambadapter.methods.shared_projections import Projections, SharedProjections, rank_scale
 
 
 class IdentityBottleneck(ProjectedBranch):
@@ -26,7 +26,7 @@ class IdentityBottleneck(ProjectedBranch):
         input_scale: Tensor | None = None,
         batch_norm: FrameBatchNorm | None = None,
     ) -> None:
-        super().__init__(down, up, alpha, input_scale, batch_norm)
+        super().__init__(down, up, alpha, input_scale, rank_scale(up, input_scale), batch_norm)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:

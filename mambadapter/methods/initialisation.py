@@ -47,6 +47,16 @@ def input_scale(norm: nn.LayerNorm) -> Tensor:
 
 
 @torch.no_grad()
+def channel_scale(norm: nn.LayerNorm) -> Tensor:
+    """One over the root mean square of the channels that a LayerNorm emits, known before any data is seen.
+
+    W_down of such an input starts at unit variance with weights of one over the square root of its width,
+    whichever the encoder, and turns further at a learning rate than one of order one does.
+    """
+    return input_scale(norm) * norm.weight.numel() ** 0.5
+
+
+@torch.no_grad()
 def unit_gain(block: Mamba | GatedConvolution) -> None:
     """Start a block so that, over starts, a standard normal input gives an output of unit variance.
 

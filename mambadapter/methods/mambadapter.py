@@ -11,7 +11,7 @@ from mambadapter.methods.base import register
 from mambadapter.methods.batch_norm import FrameBatchNorm
 from mambadapter.methods.initialisation import official_mamba, unit_gain
 from mambadapter.methods.projections import ProjectedBranch
-from mambadapter.methods.shared_projections import Projections, SharedProjections
+from mambadapter.methods.shared_projections import Projections, SharedProjections, rank_scale
 from mambadapter.ssm import GatedConvolution, Mamba
 from mambadapter.ssm.arguments import check_lookahead
 from mambadapter.validators import one_of, positive_integer, whole_number
@@ -23,7 +23,7 @@ class MambAdapter(ProjectedBranch):
     """The branch ``delta = alpha * W_up(dropout(Mamba(batch_norm(W_down(input_scale * x)))))``.
 
     Without `batch_norm` and `input_scale` it is the paper's; with an `input_scale` what W_up emits is scaled
-    by the rank (`project_up`). A `GatedConvolution` may stand for the Mamba block. The branch holds its
+    by the rank (`rank_scale`). A `GatedConvolution` may stand for the Mamba block. The branch holds its
     projections by reference: hand the same two to every branch of an encoder and they are shared, as in the
     paper; hand each its own and they are not.
     """
@@ -39,7 +39,7 @@ class MambAdapter(ProjectedBranch):
         input_scale: Tensor | None = None,
         batch_norm: FrameBatchNorm | None = None,
     ) -> None:
-        super().__init__(down, up, alpha, input_scale, batch_norm)
+        super().__init__(down, up, alpha, input_scale, rank_scale(up, input_scale), batch_norm)
         self.mamba = mamba
         self.backward_mamba = backward_mamba
         self.dropout = nn.Dropout(dropout)
@@ -105,7 +105,7 @@ class MambAdapters(SharedProjections):
     scaled_projections : bool
         Let the weights of W_down and W_up be of order one at every insertion point of every encoder: divide
         what the point reads by the length that the LayerNorm in front of it gives it, so that blocks all
-        start alike, and what W_up emits by the rank (`project_up`). False scales the weights of W_down
+        start alike, and what W_up emits by the rank (`rank_scale`). False scales the weights of W_down
         instead, by the mean over insertion points.
     batch_norm : bool
         Normalise what W_down emits, at each insertion point by itself, over the frames of a batch

@@ -1,8 +1,8 @@
 """W_down and W_up, and the scale of what W_down reads."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,13 +11,7 @@ from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.errors import UserError
 from mambadapter.methods.base import SideMethod
 from mambadapter.methods.batch_norm import FrameBatchNorm
-from mambadapter.methods.initialisation import (
-    input_scale,
-    unit_variance_projections,
-    unit_weight_projections,
-)
-
-BASE_RANK = 12  # the menu's; at another rank the same learning rate moves the output as far
+from mambadapter.methods.initialisation import channel_scale, unit_variance_projections
 
 
 def project_down(hidden: Tensor, down: nn.Linear, scale: Tensor | None) -> Tensor:
@@ -29,32 +23,21 @@ def project_down(hidden: Tensor, down: nn.Linear, scale: Tensor | None) -> Tenso
     return down(hidden) if scale is None else F.linear(hidden, scale * down.weight, down.bias)
 
 
-def project_up(
-    low: Tensor, up: nn.Linear, alpha: Tensor | None, input_scale: Tensor | None
-) -> Tensor:
-    """Compute ``alpha * W_up(low)``; where the input was scaled, times ``sqrt(BASE_RANK) / r``.
+def project_up(low: Tensor, up: nn.Linear, scale: Tensor | float | None) -> Tensor:
+    """Compute ``scale * W_up(low)``.
 
-    A step of Adam moves all r weights of an output by the learning rate, mostly in one direction, so what it
-    does to the output grows with r, as muP has it (Yang 2022, arXiv 2203.03466). Over the square root of the
-    rank, as rsLoRA has it, a rate that suits rank 12 kept recognition from learning at rank 35 (not saved).
-    Shapes: `low` (B, T, r), `alpha` (); returns (B, T, d).
+    Shapes: `low` (B, T, r), `scale` (); returns (B, T, d).
     """
-    if alpha is None and input_scale is None:
+    if scale is None:
         return up(low)
-    scale = up_scale(up, alpha, input_scale)
     return F.linear(low, scale * up.weight, scale * up.bias)
 
 
-def up_scale(up: nn.Linear, alpha: Tensor | None, input_scale: Tensor | None) -> Tensor | float:
-    """What `project_up` multiplies by."""
-    scale = 1.0 if alpha is None else alpha
-    return scale if input_scale is None else scale * BASE_RANK**0.5 / up.in_features
-
-
 class ProjectedBranch(nn.Module):
-    """A branch that begins with `project_down` and ends with `project_up`; it may have an alpha.
+    """A branch that begins with `project_down` and ends with `project_up`.
 
-    With a `batch_norm` what W_down emits is normalised over the frames of a batch, and W_down needs no bias.
+    What W_up emits is multiplied by a learnable `alpha` and a constant `output_scale`, if there are any. With
+    a `batch_norm` what W_down emits is normalised over the frames of a batch, and W_down needs no bias.
     """
 
     input_scale: Tensor | None
@@ -65,10 +48,12 @@ class ProjectedBranch(nn.Module):
         up: nn.Linear,
         alpha: nn.Parameter | None = None,
         input_scale: Tensor | None = None,
+        output_scale: float | None = None,
         batch_norm: FrameBatchNorm | None = None,
     ) -> None:
         super().__init__()
         self.register_buffer("input_scale", input_scale, persistent=False)
+        self.output_scale = output_scale
         self.down = down
         self.batch_norm = batch_norm
         self.up = up
@@ -87,11 +72,12 @@ class ProjectedBranch(nn.Module):
 
         Shapes: `low` (B, T, r); returns (B, T, d).
         """
-        return project_up(low, self.up, self.alpha, self.input_scale)
+        return project_up(low, self.up, self._up_scale())
 
     def fold(self, module: nn.Module) -> bool:
         """Put the factors and the running statistics into projections of this branch's own, for inference."""
-        up, down = up_scale(self.up, self.alpha, self.input_scale), self.down
+        up, down = self._up_scale(), self.down
+        up = 1.0 if up is None else up
         self.up = frozen_linear(up * self.up.weight, up * self.up.bias)
         scale = 1.0 if self.input_scale is None else self.input_scale
         if self.batch_norm is not None:
@@ -99,40 +85,49 @@ class ProjectedBranch(nn.Module):
             self.down = frozen_linear(gain[:, None] * scale * down.weight, offset)
         elif self.input_scale is not None:
             self.down = frozen_linear(scale * down.weight, down.bias.clone())
-        self.alpha = self.batch_norm = self.input_scale = None
+        self.alpha = self.batch_norm = self.input_scale = self.output_scale = None
         return False
+
+    def _up_scale(self) -> Tensor | float | None:
+        if self.alpha is None or self.output_scale is None:
+            return self.output_scale if self.alpha is None else self.alpha
+        return self.alpha * self.output_scale
 
 
 @dataclass(frozen=True)
-class ProjectingMethod(SideMethod):
-    """Branches that begin with a W_down.
+class OwnProjections(SideMethod):
+    """Branches with a W_down and a W_up of their own at each insertion point.
 
     Parameters
     ----------
-    scaled_projections : bool
-        Let the weights of W_down and W_up be of order one at every insertion point of every encoder: divide
-        what the point reads by the length that the LayerNorm in front of it gives it, and what W_up emits by
-        the rank (`project_up`). False scales the weights of W_down instead, by the mean over the points that
-        share it.
+    scaled_inputs : bool
+        Divide what each W_down reads by the root mean square that the LayerNorm in front of it gives it, so
+        that a step of Adam is as large beside W_down's weights at every point of every encoder. False divides
+        the weights that it starts with instead.
     """
 
-    scaled_projections: bool = False
+    scaled_inputs: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.scaled_projections and self.insertion == "sequential":
-            raise UserError(
-                "scaled_projections: what a sequential branch reads comes from no LayerNorm, so its scale is "
-                "not known; set scaled_projections to false, or insertion to parallel."
-            )
+        refuse_if_sequential("scaled_inputs", self.scaled_inputs, self.insertion)
 
     def scale_at(self, place: Sublayer) -> Tensor | None:
         """What the branch of a place multiplies its input by."""
-        return input_scale(place.norm) if self.scaled_projections else None
+        return channel_scale(place.norm) if self.scaled_inputs else None
 
-    def start(self, down: nn.Linear, up: nn.Linear, places: Iterable[Sublayer]) -> None:
-        """Start W_down so that what it emits in these places has unit variance, and W_up at zero."""
-        if self.scaled_projections:
-            unit_weight_projections(down, up)
-        else:
-            unit_variance_projections(down, up, [place.norm for place in places])
+    def start(self, down: nn.Linear, up: nn.Linear, place: Sublayer) -> None:
+        """Start W_down so that what it emits has unit variance, and W_up at zero."""
+        unit_variance_projections(down, up, [place.norm])
+        if self.scaled_inputs:
+            with torch.no_grad():
+                down.weight.div_(channel_scale(place.norm))
+
+
+def refuse_if_sequential(knob: str, scaled: bool, insertion: str) -> None:
+    """Refuse to scale what comes from no LayerNorm, so that its scale is not known."""
+    if scaled and insertion == "sequential":
+        raise UserError(
+            f"{knob}: what a sequential branch reads comes from no LayerNorm, so its scale is not known; set "
+            f"{knob} to false, or insertion to parallel."
+        )

@@ -10,11 +10,19 @@ from torch import Tensor, nn
 from mambadapter.encoders.stack import AdaptedStack
 from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.errors import UserError
+from mambadapter.methods.base import SideMethod
 from mambadapter.methods.batch_norm import FrameBatchNorm
-from mambadapter.methods.initialisation import official_projections
+from mambadapter.methods.initialisation import (
+    input_scale,
+    official_projections,
+    unit_variance_projections,
+    unit_weight_projections,
+)
 from mambadapter.methods.placement import insert_at_each, insertion_points
-from mambadapter.methods.projections import ProjectingMethod
+from mambadapter.methods.projections import refuse_if_sequential
 from mambadapter.validators import one_of
+
+BASE_RANK = 12  # the menu's; at another rank the same learning rate moves the output as far
 
 
 class Projections(NamedTuple):
@@ -28,10 +36,19 @@ class Projections(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SharedProjections(ProjectingMethod):
-    """One W_down and one W_up for all insertion points, with a learnable scale alpha at each."""
+class SharedProjections(SideMethod):
+    """One W_down and one W_up for all insertion points, with a learnable scale alpha at each.
+
+    Parameters
+    ----------
+    scaled_projections : bool
+        Let the weights of W_down and W_up be of order one at every insertion point of every encoder: divide
+        what the point reads by the length that the LayerNorm in front of it gives it, and what W_up emits by
+        the rank (`rank_scale`). False scales the weights of W_down instead, by the mean over the points.
+    """
 
     shared: bool = True
+    scaled_projections: bool = False
     alpha: float = 0.1
     batch_norm: bool = False
     initialisation: str = "unit_variance"
@@ -40,6 +57,7 @@ class SharedProjections(ProjectingMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_if_sequential("scaled_projections", self.scaled_projections, self.insertion)
         one_of("initialisation", self.initialisation, self.initialisations)
         for knob in ("scaled_projections", "batch_norm"):
             if getattr(self, knob) and self.initialisation == "official":
@@ -57,7 +75,8 @@ class SharedProjections(ProjectingMethod):
             down, up = pair or self._projections(encoder.width, [place])
             alpha = nn.Parameter(torch.tensor(float(self.alpha))) if self.shared else None
             norm = FrameBatchNorm(self.rank) if self.batch_norm else None
-            projections = Projections(down, up, alpha, self.scale_at(place), norm)
+            scale = input_scale(place.norm) if self.scaled_projections else None
+            projections = Projections(down, up, alpha, scale, norm)
             return self.around(projections, encoder.causal)
 
         insert_at_each(encoder, places, self.insertion, self.norms, make)
@@ -72,6 +91,18 @@ class SharedProjections(ProjectingMethod):
         up = nn.Linear(self.rank, width)
         if self.initialisation == "official":
             official_projections(down, up)
+        elif self.scaled_projections:
+            unit_weight_projections(down, up)
         else:
-            self.start(down, up, places)
+            unit_variance_projections(down, up, [place.norm for place in places])
         return down, up
+
+
+def rank_scale(up: nn.Linear, input_scale: Tensor | None) -> float | None:
+    """What a W_up's output is multiplied by where inputs are scaled: ``sqrt(BASE_RANK) / r``.
+
+    A step of Adam moves all r weights of an output by the learning rate, mostly in one direction, so what it
+    does to the output grows with r, as muP has it (Yang 2022, arXiv 2203.03466). Over the square root of the
+    rank, as rsLoRA has it, a rate that suits rank 12 kept recognition from learning at rank 35 (not saved).
+    """
+    return None if input_scale is None else BASE_RANK**0.5 / up.in_features

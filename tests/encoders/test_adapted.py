@@ -191,10 +191,18 @@ def test_what_enters_the_mamba_block_has_unit_variance(encoder_folder):
     assert 0.4 < variance < 2.5
 
 
-@pytest.mark.parametrize("kind", [MambAdapters, IdentityBottlenecks, Bottlenecks, Convpasses])
-def test_scaled_projections_enter_with_unit_variance_at_every_point(encoder_folder, kind):
-    """Also where norms differ a hundredfold, as W_down's weights do not."""
-    method = kind(rank=24, placement="houlsby", scaled_projections=True)
+@pytest.mark.parametrize(
+    ("kind", "knob", "size"),
+    [
+        (MambAdapters, "scaled_projections", 1.0),
+        (IdentityBottlenecks, "scaled_projections", 1.0),
+        (Bottlenecks, "scaled_inputs", 32**-0.5),
+        (Convpasses, "scaled_inputs", 32**-0.5),
+    ],
+)
+def test_scaled_inputs_enter_with_unit_variance_at_every_point(encoder_folder, kind, knob, size):
+    """Also where norms differ a hundredfold, as W_down's weights, of size `size`, do not."""
+    method = kind(rank=24, placement="houlsby", **{knob: True})
     backbone = AutoModel.from_pretrained(encoder_folder)
     torch.manual_seed(3)
     for index, sublayer in enumerate(sublayers(backbone)):
@@ -209,7 +217,7 @@ def test_scaled_projections_enter_with_unit_variance_at_every_point(encoder_fold
                 project_down(args[0], branch.down, branch.input_scale)
             )
         )
-        assert 0.9 < branch.down.weight.std() < 1.1
+        assert 0.9 * size < branch.down.weight.std() < 1.1 * size
     with torch.no_grad():
         encoder(waveforms(4, 16000))
     for low in entering:
@@ -313,3 +321,25 @@ def test_too_short_a_clip_is_refused(encoder_folders):
 def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
         MambAdapters(**settings)
+
+
+@pytest.mark.parametrize("kind", [Bottlenecks, Convpasses])
+def test_inputs_of_unknown_scale_are_not_scaled(kind):
+    with pytest.raises(UserError, match="set scaled_inputs to false, or insertion to parallel"):
+        kind(insertion="sequential", scaled_inputs=True)
+
+
+@pytest.mark.parametrize("kind", [Bottlenecks, Convpasses])
+def test_scaled_inputs_change_no_start(encoder_folder, kind):
+    """From one seed W_down emits the same numbers with the scale at its input as in its weights."""
+    low = {}
+    for scaled in (True, False):
+        backbone = AutoModel.from_pretrained(encoder_folder)
+        with torch.no_grad():
+            for index, sublayer in enumerate(sublayers(backbone)):
+                sublayer.norm.weight.mul_(10.0**index)
+        torch.manual_seed(3)
+        encoder = AdaptedEncoder(backbone, kind(scaled_inputs=scaled))
+        hidden = torch.randn(2, 5, encoder.width)
+        low[scaled] = [branch.low(hidden) for branch in encoder.branches.values()]
+    torch.testing.assert_close(low[True], low[False])

@@ -29,9 +29,9 @@ OTHERS = {
     "scaled mambadapter": MambAdapters(rank=4, scaled_projections=True, initialisation="unit_gain"),
     "looking ahead": MambAdapters(rank=4, d_conv=7, lookahead=3),
     "scaled and normalised": MambAdapters(rank=4, scaled_projections=True, batch_norm=True),
-    "scaled ablation": IdentityBottlenecks(rank=4, scaled_projections=True),
-    "scaled bottleneck": Bottlenecks(rank=4, scaled_projections=True),
-    "scaled convpass": Convpasses(rank=4, scaled_projections=True),
+    "scaled ablation": IdentityBottlenecks(rank=4),
+    "unscaled bottleneck": Bottlenecks(rank=4),
+    "unscaled convpass": Convpasses(rank=4),
     "unscaled lora": LoRA(targets=["q", "k", "v", "o", "ffn_in", "ffn_out"]),
     "unscaled dora": DoRA(targets=["o", "ffn_in"], rank_stabilised=True),
 }

@@ -19,7 +19,7 @@ from mambadapter.methods.initialisation import (
 )
 from mambadapter.methods.mambadapter import MambAdapter
 from mambadapter.methods.projections import project_up
-from mambadapter.methods.shared_projections import Projections
+from mambadapter.methods.shared_projections import Projections, rank_scale
 from mambadapter.ssm import GatedConvolution, Mamba
 
 WIDTH, RANK = 48, 6
@@ -179,10 +179,11 @@ def test_a_step_of_adam_moves_a_scaled_output_as_far_at_every_rank(rank):
         nn.init.zeros_(tensor)
     low, wanted = torch.ones(1, 1, rank), torch.ones(WIDTH)
     optimiser = torch.optim.Adam([up.weight], lr=0.02)
-    (project_up(low, up, None, torch.tensor(1.0)) - wanted).square().sum().backward()
+    scale = rank_scale(up, torch.tensor(1.0))
+    (project_up(low, up, scale) - wanted).square().sum().backward()
     optimiser.step()
     with torch.no_grad():
-        moved = project_up(low, up, None, torch.tensor(1.0))
+        moved = project_up(low, up, scale)
     torch.testing.assert_close(moved, torch.full_like(moved, 0.02 * math.sqrt(12)))
 
 
