@@ -11,7 +11,7 @@ from typing import Any
 
 from ruamel.yaml.comments import CommentedMap
 
-from mambadapter.config.files import tag_of
+from mambadapter.config.files import INCLUDE, tag_of
 from mambadapter.config.menus import entries_of
 from mambadapter.config.schema import KEYS, kind_of
 from mambadapter.encoders.families import ENCODER_SETTINGS
@@ -72,22 +72,34 @@ def check_menus(tree: CommentedMap, folder: Path) -> None:
 def check_rates(tree: CommentedMap, folder: Path, changed: Iterable[str]) -> None:
     """Refuse a learning rate that nothing reads.
 
-    One of the chosen method (`changed` has ``adapter.lr``) beside one of the whole run, which goes before
-    it; and one of the scan of a method that has none.
+    One of the chosen method (``adapter.lr`` in `changed`, or in a file that extends) beside one of the whole
+    run, which goes before it; and one of the scan of a method that has none.
     """
-    for name in ("lr", "scan_lr_scale"):
-        if f"adapter.{name}" in changed and name in tree and not tag_of(tree[name]):
+    menu, name = tree.get("adapters"), str(tree.get("adapter"))
+    entry = entries_of(tree, "adapters", folder).get(name)
+    included = isinstance(menu, Mapping) and tag_of(menu).startswith(INCLUDE)
+    changes = menu.get(name, {}) if included else {}
+    changed = {*changed, *(f"adapter.{key}" for key in changes)}
+    given = [key for key in ("lr", "scan_lr_scale") if key in tree and not tag_of(tree[key])]
+    for key in given:
+        if f"adapter.{key}" in changed:
             raise UserError(
-                f"--adapter.{name}: nothing reads it, for {name} is {tree[name]} in the YAML or on the "
-                f"command line; leave one of the two out."
+                f"--adapter.{key}: nothing reads it, for {key} is {tree[key]} in the YAML or on the command "
+                "line; leave one of the two out."
             )
-    entry = entries_of(tree, "adapters", folder).get(str(tree.get("adapter")))
-    name = "scan_lr_scale"
-    if entry and name in tree and not tag_of(tree[name]) and name not in entry:
+    key = "scan_lr_scale"
+    if key in given and entry and key not in entry:
         raise UserError(
-            f"{name} is {tree[name]}, but '{tree['adapter']}' has no scan; leave it out, or give its entry "
-            f"of the menu a {name} if it has one."
+            f"{key} is {tree[key]}, but '{name}' has no scan; leave it out, or give its entry of the menu a "
+            f"{key} if it has one."
         )
+    if key in given or f"adapter.{key}" in changed:
+        methods = (found.get("method") or {} for found in (changes, entry or {}))
+        if not next((method["scan"] for method in methods if "scan" in method), True):
+            raise UserError(
+                f"{key}: nothing reads it, for '{name}' has its scan left out (adapter.scan: false); leave "
+                "one of the two out."
+            )
 
 
 def check_calls(node: Any, path: str = "") -> None:

@@ -104,12 +104,24 @@ def test_hours_are_of_each_split(hours):
         ),
         ("--adapter=bottleneck --scan_lr_scale=0.5", "'bottleneck' has no scan"),
         ("--adapter=prompt_deep --scan_lr_scale=1", "'prompt_deep' has no scan"),
+        ("--adapter=gated_convolution --adapter.scan_lr_scale=0.1", "has its scan left out"),
+        (
+            "--adapter=mambadapter_longconv --adapter.scan=false --scan_lr_scale=0.1",
+            "has its scan left out",
+        ),
     ],
 )
 def test_a_rate_that_nothing_reads_is_refused(given, said):
     arguments = [str(YAMLS["classification"]), "--data_folder=/data", *given.split()]
     with pytest.raises(UserError, match=said):
         load_experiment(arguments, contract("classification"))
+
+
+def test_a_rate_that_nothing_reads_is_refused_in_a_file_that_extends(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"extends: {YAMLS['classification']}\nlr: 0.1\nadapter.lr: 0.02\n")
+    with pytest.raises(UserError, match="adapter.lr: nothing reads it, for lr is 0.1"):
+        load_experiment([str(path), "--data_folder=/data"], contract("classification"))
 
 
 @pytest.mark.parametrize(
