@@ -108,6 +108,12 @@ def fit(brain, counter, clips=24):
     )
 
 
+def assert_same(weights, others):
+    assert weights.keys() == others.keys()
+    for name, tensor in weights.items():
+        assert torch.equal(tensor, others[name]), name
+
+
 def fit_and_be_killed(brain, counter, steps, **options):
     """`fit`, but stopped after so many optimiser steps, as by Ctrl-C."""
     step = brain.optimizers_step

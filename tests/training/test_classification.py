@@ -1,4 +1,4 @@
-"""Training that can be trusted: resumes, repeats, selects on validation, stops on nonsense."""
+"""Training that can be trusted: repeats, agrees over processes, stops on nonsense."""
 
 import contextlib
 import functools
@@ -12,36 +12,21 @@ import torch
 from safetensors.torch import load_file
 from speechbrain.dataio.batch import PaddedBatch, PaddedData
 from speechbrain.dataio.dataloader import SaveableDataLoader
-from speechbrain.utils.checkpoints import Checkpoint
 from support import tiny_run, warm
 from support.host_reads import no_host_reads
-from support.tiny_run import build, dataset, fit, fit_and_be_killed, train
-from torch import nn
+from support.tiny_run import assert_same, build, dataset, fit, train
 
-from mambadapter.encoders.trained import load_trained, trained_tensors
+from mambadapter.encoders.trained import trained_tensors
 from mambadapter.errors import UserError
 from mambadapter.methods import MENU
 from mambadapter.metrics.classification import classification_metrics
 from mambadapter.training import brain as brains
 from mambadapter.training.brain import seed_step
-from mambadapter.training.selection import checkpoint_rank, validation_rank
-from mambadapter.training.stopwatch import Stopwatch
 
 # Many ways through lines that other tests reach: untraced in `make coverage`.
 pytestmark = pytest.mark.exhaustive
 
 SCRIPT = Path(tiny_run.__file__)
-
-
-@pytest.fixture
-def folder(encoder_folders):
-    return encoder_folders["wav2vec2"]
-
-
-def assert_same(weights, others):
-    assert weights.keys() == others.keys()
-    for name, tensor in weights.items():
-        assert torch.equal(tensor, others[name]), name
 
 
 def test_learns_and_reports(folder, tmp_path):
@@ -53,42 +38,6 @@ def test_learns_and_reports(folder, tmp_path):
 
 
 AUGMENTED = {"waveform_augmentation": True, "spec_augment": True}
-
-
-@pytest.mark.parametrize(("stop_at", "changes"), [(3, {}), (6, {}), (10, {}), (4, AUGMENTED)])
-def test_a_killed_run_resumes_to_the_same_result(folder, tmp_path, monkeypatch, stop_at, changes):
-    """Six steps an epoch: stopped in the first, between two, and in the second."""
-    settings = {"run_opts": {"ckpt_interval_steps": 1}, **changes}
-    whole_metrics, whole = train(folder, tmp_path / "whole", **settings)
-
-    brain, counter, _ = build(folder, tmp_path / "killed", **settings)
-    original = brain.on_fit_batch_start
-
-    def stop(batch, should_step):
-        if brain.optimizer_step == stop_at:
-            raise KeyboardInterrupt
-        original(batch, should_step)
-
-    monkeypatch.setattr(brain, "on_fit_batch_start", stop)
-    with pytest.raises(KeyboardInterrupt):
-        fit(brain, counter)
-    torch.manual_seed(99)
-    metrics, resumed = train(folder, tmp_path / "killed", **settings)
-    assert metrics == whole_metrics
-    assert_same(resumed, whole)
-    lines = (tmp_path / "killed/train_log.txt").read_text().splitlines()
-    assert sum(line.startswith("epoch:") for line in lines) == 3
-
-
-def test_resumed_histories_have_every_epoch_once(folder, tmp_path):
-    brain, counter, _ = build(folder, tmp_path, number_of_epochs=2)
-    fit(brain, counter)
-    brain, counter, _ = build(folder, tmp_path, number_of_epochs=4)
-    fit(brain, counter)
-    brain.evaluate(dataset(6, 2000), test_loader_kwargs={"batch_size": 4})
-    assert [one["epoch"] for one in brain.history.epochs] == [1, 2, 3, 4]
-    assert all(0 <= one["valid"]["accuracy"] <= 1 for one in brain.history.epochs)
-    assert brain.history.epochs[brain.best_epoch - 1]["valid"] == brain.metrics["valid"]
 
 
 def test_augmentation_changes_training_and_nothing_else(folder, tmp_path):
@@ -137,111 +86,6 @@ def test_augmented_runs_keep_what_they_validate_on(folder, tmp_path, change):
     assert_same(found[0][0], found[1][0])
     _, plain = train(folder, tmp_path / "plain")
     assert not all(torch.equal(found[0][0][name], tensor) for name, tensor in plain.items())
-
-
-@pytest.mark.parametrize("name", MENU)
-def test_every_method_resumes_from_what_is_kept(folder, tmp_path, name):
-    """Killed with frozen features half kept, resumed with them, and to the bit what a run without is."""
-    options = {
-        "method": MENU[name], "number_of_epochs": 1, "proof_of_life": False,
-        "run_opts": {"ckpt_interval_steps": 1}, "cache_folder": str(tmp_path),
-    }  # fmt: skip
-    brain, counter, modules = build(folder, tmp_path / "whole", **options, cache_gb=0)
-    fit(brain, counter, clips=16)
-    whole = {name: t.clone() for name, t in trained_tensors(modules).items()}
-
-    brain, counter, _ = build(folder, tmp_path / "killed", **options)
-    fit_and_be_killed(brain, counter, 3, clips=16)
-    brain, counter, modules = build(folder, tmp_path / "killed", **options)
-    fit(brain, counter, clips=16)
-    assert_same(dict(trained_tensors(modules)), whole)
-    if brain.frozen_features:
-        assert brain.frozen_features["read"] > 0
-
-
-def test_gradient_accumulation_resumes_between_whole_steps_only(folder, tmp_path, monkeypatch):
-    run_opts = {"ckpt_interval_steps": 1, "grad_accumulation_factor": 2}
-    _, whole = train(folder, tmp_path / "whole", run_opts=run_opts)
-    brain, counter, _ = build(folder, tmp_path / "killed", run_opts=run_opts)
-    original = brain.on_fit_batch_start
-
-    def stop(batch, should_step):
-        if brain.optimizer_step == 4 and should_step:
-            raise KeyboardInterrupt
-        original(batch, should_step)
-
-    monkeypatch.setattr(brain, "on_fit_batch_start", stop)
-    with pytest.raises(KeyboardInterrupt):
-        fit(brain, counter)
-    _, resumed = train(folder, tmp_path / "killed", run_opts=run_opts)
-    assert_same(resumed, whole)
-
-
-def test_killed_while_saving_it_still_resumes(folder, tmp_path):
-    """From the checkpoint before."""
-    run_opts = {"ckpt_interval_steps": 1}
-    _, whole = train(folder, tmp_path / "whole", run_opts=run_opts)
-    brain, counter, _ = build(folder, tmp_path / "killed", run_opts=run_opts)
-    save = brain.optimizers_step
-
-    class Killed(BaseException):
-        pass
-
-    def die(obj, path):
-        Path(path).write_bytes(b"half")
-        raise Killed
-
-    def step():
-        save()
-        if brain.optimizer_step == 5:
-            brain.checkpointer.custom_save_hooks["trained"] = die
-
-    brain.optimizers_step = step
-    with pytest.raises(Killed):
-        fit(brain, counter)
-    assert len(list((tmp_path / "killed/save").iterdir())) > len(
-        brain.checkpointer.list_checkpoints()
-    )
-    _, resumed = train(folder, tmp_path / "killed", run_opts=run_opts)
-    assert_same(resumed, whole)
-
-
-def test_other_encoders_are_not_resumed(folder, encoder_folders, tmp_path):
-    train(folder, tmp_path, number_of_epochs=1)
-    with pytest.raises(UserError, match="trained on an encoder with other frozen weights"):
-        train(encoder_folders["hubert"], tmp_path, number_of_epochs=1)
-
-
-def test_time_goes_on_when_a_run_is_resumed(tmp_path):
-    first = Stopwatch()
-    first._started -= 100
-    first.save(tmp_path / "latest")
-    again = Stopwatch()
-    again.load(tmp_path / "latest", end_of_epoch=True)
-    assert 100 <= again.seconds < 110
-    first.load(tmp_path / "latest", end_of_epoch=True)  # the best epoch, restored for testing
-    assert 100 <= first.seconds < 110
-
-
-@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full, of Linux")
-def test_a_full_disk_loses_nothing(folder, tmp_path, capsys):
-    """And is told in one line."""
-
-    def weights(name):
-        return torch.load(tmp_path / name / "seed1/rank0.pt")["weights"]
-
-    log = tmp_path / "full/seed1/train_log.txt"
-    log.parent.mkdir(parents=True)
-    log.symlink_to("/dev/full")
-    with pytest.raises(SystemExit, match="2"):
-        tiny_run.main(folder, tmp_path / "full", "1")
-    said = capsys.readouterr().err
-    assert "error: The disk is full" in said
-    assert "Traceback" not in said
-    log.unlink()
-    for name in ("full", "whole"):
-        tiny_run.main(folder, tmp_path / name, "1")
-    assert_same(weights("full"), weights("whole"))
 
 
 def test_without_a_home_no_features_are_kept(folder, tmp_path, monkeypatch, caplog):
@@ -294,94 +138,6 @@ def test_two_gloo_processes_train_and_agree(folder, tmp_path):
         assert together["losses"] == pytest.approx(alone["losses"], rel=1e-5)
         for name, tensor in alone["weights"].items():
             torch.testing.assert_close(together["weights"][name], tensor, rtol=1e-4, atol=1e-6)
-
-
-def test_checkpoints_hold_what_was_trained_and_nothing_else(folder, tmp_path):
-    brain, counter, modules = build(folder, tmp_path, number_of_epochs=1)
-    fit(brain, counter)
-    (saved,) = tmp_path.glob("save/*/trained.ckpt")
-    tensors = load_file(str(saved))
-    expected = {n for n, p in nn.ModuleDict(modules).named_parameters() if p.requires_grad}
-    assert tensors.keys() == expected
-    assert not any("q_proj" in name for name in tensors)
-
-
-def test_batch_norm_statistics_survive_a_reload(tmp_path):
-    def make():
-        torch.manual_seed(0)
-        return {"branch": nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))}
-
-    trained = make()
-    trained["branch"](torch.randn(50, 4) * 3 + 1)
-    fresh = make()
-    load_trained(fresh, {n: t.clone() for n, t in trained_tensors(trained).items()}, "a test")
-    assert_same(dict(fresh["branch"].state_dict()), dict(trained["branch"].state_dict()))
-
-
-def test_loading_is_strict():
-    module = {"head": nn.Linear(2, 2)}
-    saved = {n: t.clone() for n, t in trained_tensors(module).items()}
-    with pytest.raises(UserError, match=r"1 tensors missing \(such as head.bias\)"):
-        load_trained(module, {"head.weight": saved["head.weight"]}, "a.ckpt")
-    with pytest.raises(UserError, match=r"1 unknown tensors \(such as x\)"):
-        load_trained(module, {**saved, "x": torch.zeros(1)}, "a.ckpt")
-    with pytest.raises(UserError, match="another shape"):
-        load_trained(module, {**saved, "head.bias": torch.zeros(3)}, "a.ckpt")
-
-
-def test_the_best_validation_epoch_is_restored_before_testing(folder, tmp_path, monkeypatch):
-    brain, counter, modules = build(folder, tmp_path, lr=0.01)
-    accuracies = iter([0.5, 0.9, 0.7])
-    kept = []
-
-    def metrics(targets, predictions):
-        kept.append({n: t.clone() for n, t in trained_tensors(modules).items()})
-        return {"accuracy": next(accuracies, 0.0)}
-
-    monkeypatch.setattr("mambadapter.training.classification.classification_metrics", metrics)
-    fit(brain, counter)
-    brain.evaluate(dataset(6, 2000), test_loader_kwargs={"batch_size": 3})
-    assert brain.best_epoch == 2
-    assert_same(kept[3], kept[1])
-    assert not torch.equal(kept[2]["head.linear.weight"], kept[1]["head.linear.weight"])
-
-
-def test_ties_go_to_lower_validation_loss():
-    """Unfinished epochs come last."""
-
-    def checkpoint(**meta):
-        return Checkpoint(Path("x"), meta, {})
-
-    ranked = sorted(
-        [
-            checkpoint(accuracy=0.9, loss=0.5),
-            checkpoint(),
-            checkpoint(accuracy=0.9, loss=0.4),
-            checkpoint(accuracy=0.8, loss=0.1),
-        ],
-        key=checkpoint_rank,
-    )
-    assert [c.meta.get("loss") for c in ranked] == [None, 0.1, 0.5, 0.4]
-
-
-def test_saturated_word_errors_are_chosen_by_characters():
-    ranked = sorted(
-        [
-            {"wer": 0.4, "cer": 0.3, "loss": 1.0},
-            {"wer": 1.3, "cer": 0.6, "loss": 1.0},
-            {"wer": 1.0, "cer": 0.7, "loss": 1.0},
-            {"wer": 0.4, "cer": 0.2, "loss": 2.0},
-            {"wer": 0.3, "cer": 0.9, "loss": 9.0},
-        ],
-        key=validation_rank,
-    )
-    assert [one["cer"] for one in ranked] == [0.7, 0.6, 0.3, 0.2, 0.9]
-
-
-def test_testing_without_training_is_refused(folder, tmp_path):
-    brain, _, _ = build(folder, tmp_path)
-    with pytest.raises(UserError, match="No finished epoch to test"):
-        brain.evaluate(dataset(3, 0), test_loader_kwargs={"batch_size": 3})
 
 
 def test_infinite_losses_keep_the_checkpoints(folder, tmp_path):

@@ -76,11 +76,6 @@ def fit(brain, counter, clips=12):
     )  # fmt: skip
 
 
-@pytest.fixture
-def folder(encoder_folders):
-    return encoder_folders["wav2vec2"]
-
-
 def test_it_learns_and_writes_alignments(folder, tmp_path):
     """Right-to-left scripts as well."""
     brain, counter, _ = build(folder, tmp_path, number_of_epochs=15)

@@ -18,12 +18,6 @@ from mambadapter.metrics.learning import learned
 from mambadapter.training.optimisation import optimiser_of, parameter_groups, schedule
 from mambadapter.training.prior import PriorLoss
 
-
-@pytest.fixture
-def folder(encoder_folders):
-    return encoder_folders["wav2vec2"]
-
-
 SETTINGS = {
     name: {"lr": 10.0**-power, "weight_decay": power / 10}
     for power, name in enumerate(("branches", "scan", "norms", "encoder", "head"), start=1)
