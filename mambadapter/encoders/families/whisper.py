@@ -175,6 +175,7 @@ WHISPER = Family(
         f"whisper-{size}": _shape(*numbers)
         for size, numbers in {
             "tiny": (384, 4, 6),
+            "tiny.en": (384, 4, 6),
             "base": (512, 6, 8),
             "small": (768, 12, 12),
             "medium": (1024, 24, 16),
