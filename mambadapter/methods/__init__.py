@@ -33,4 +33,8 @@ def method_from_dict(written: dict[str, Any]) -> Method:
     arguments = dict(written)
     name = arguments.pop("name", None)
     one_of("method", name, METHODS)
+    if name in ("Bottlenecks", "Convpasses") and arguments.get("scaled_projections") is False:
+        del arguments[
+            "scaled_projections"
+        ]  # a knob that they had; without it they are what they were
     return METHODS[name](**arguments)

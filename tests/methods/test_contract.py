@@ -225,3 +225,12 @@ def test_evaluation_is_deterministic_and_method_alive(any_encoder_folder, method
     moved(encoder).eval()
     with torch.no_grad():
         assert torch.equal(encoder(*waveforms())[0], encoder(*waveforms())[0])
+
+
+@pytest.mark.parametrize("name", ["Bottlenecks", "Convpasses"])
+def test_bottlenecks_of_before_are_what_they_were(name):
+    """Their packages hold a knob of then; where it was on, they are refused rather than taken for others."""
+    method = method_from_dict({"name": name, "rank": 3, "scaled_projections": False})
+    assert not method.scaled_inputs
+    with pytest.raises(TypeError, match="scaled_projections"):
+        method_from_dict({"name": name, "rank": 3, "scaled_projections": True})
