@@ -1,5 +1,7 @@
 """What branches read and emit before training, layer by layer: standard deviations on some clips.
 
+"stream" is what the LayerNorm in front reads: in a pre-norm encoder, what a branch's output is added to.
+
     python benchmarks/evidence/scales.py mambadapter/box /data/fluent_speech_commands_dataset/wavs
 
 The encoder is a hub name, a folder or the one in the box; the clips are the first eight below the folder.
@@ -27,9 +29,9 @@ def main(source: str, folder: str) -> None:
         torch.manual_seed(1)
         encoder = AdaptedEncoder.from_pretrained(source, MENU[name]).eval()
         print(f"\n{name} on {source}: W_down's weights {std(weights(encoder)):.3f}")
-        print(f"{'layer':>5}{'input':>10}{'W_down emits':>14}{'block emits':>13}")
-        for layer, numbers in enumerate(measured(encoder, clips)):
-            print(f"{layer:>5}{numbers[0]:>10.2f}{numbers[1]:>14.3f}{numbers[2]:>13.4f}")
+        print(f"{'layer':>5}{'stream':>10}{'input':>10}{'W_down emits':>14}{'block emits':>13}")
+        for layer, (stream, read, low, block) in enumerate(measured(encoder, clips)):
+            print(f"{layer:>5}{stream:>10.2f}{read:>10.2f}{low:>14.3f}{block:>13.4f}")
 
 
 def weights(encoder: AdaptedEncoder) -> Tensor:
@@ -38,17 +40,20 @@ def weights(encoder: AdaptedEncoder) -> Tensor:
 
 
 def measured(encoder: AdaptedEncoder, clips: list[Tensor]) -> list[list[float]]:
-    """For each branch the deviations of what enters it, what W_down emits and what the block emits."""
+    """For each branch the deviations of the stream, of what enters it, what W_down and the block emit."""
     seen: dict[nn.Module, list[Tensor]] = {}
+    stream: list[Tensor] = []
 
     def keep(branch: nn.Module, args: tuple) -> None:
         low = branch.low(args[0])
-        now = [args[0], low, branch.mamba(low)]
+        now = [stream[-1], args[0], low, branch.mamba(low)]
         before = seen.get(branch, [tensor[:, :0] for tensor in now])
         seen[branch] = [torch.cat(pair, 1) for pair in zip(before, now, strict=True)]
 
     for branch in encoder.branches.values():
         branch.register_forward_pre_hook(keep)
+    for place in encoder.sublayers:
+        place.norm.register_forward_pre_hook(lambda _, args: stream.append(args[0]))
     with torch.no_grad():
         for clip in clips:
             encoder(clip[None])
