@@ -33,8 +33,7 @@ def method_from_dict(written: dict[str, Any]) -> Method:
     arguments = dict(written)
     name = arguments.pop("name", None)
     one_of("method", name, METHODS)
+    # A knob that these had; where it was off they are what they were.
     if name in ("Bottlenecks", "Convpasses") and arguments.get("scaled_projections") is False:
-        del arguments[
-            "scaled_projections"
-        ]  # a knob that they had; without it they are what they were
+        del arguments["scaled_projections"]
     return METHODS[name](**arguments)

@@ -76,9 +76,9 @@ class ProjectedBranch(nn.Module):
 
     def fold(self, module: nn.Module) -> bool:
         """Put the factors and the running statistics into projections of this branch's own, for inference."""
-        up, down = self._up_scale(), self.down
-        up = 1.0 if up is None else up
-        self.up = frozen_linear(up * self.up.weight, up * self.up.bias)
+        down, up_scale = self.down, self._up_scale()
+        up_scale = 1.0 if up_scale is None else up_scale
+        self.up = frozen_linear(up_scale * self.up.weight, up_scale * self.up.bias)
         scale = 1.0 if self.input_scale is None else self.input_scale
         if self.batch_norm is not None:
             gain, offset = self.batch_norm.affine()
