@@ -46,8 +46,10 @@ class IdentityBottlenecks(SharedProjections):
 
     Parameters
     ----------
-    placement, rank, shared, insertion, alpha, dropout, norms, last_layers, scaled_projections, batch_norm
+    placement, rank, shared, insertion, alpha, dropout, norms, last_layers
         As in `MambAdapters`; the dropout is between the projections.
+    scaled_projections, small_weights, batch_norm
+        As in `MambAdapters`.
     initialisation : str
         Of the projections: ``unit_variance`` or ``official``, as in `MambAdapters`.
 

@@ -23,9 +23,10 @@ class MambAdapter(ProjectedBranch):
     """The branch ``delta = alpha * W_up(dropout(Mamba(batch_norm(W_down(input_scale * x)))))``.
 
     Without `batch_norm` and `input_scale` it is the paper's; with an `input_scale` what W_up emits is scaled
-    by the rank (`rank_scale`). A `GatedConvolution` may stand for the Mamba block. The branch holds its
-    projections by reference: hand the same two to every branch of an encoder and they are shared, as in the
-    paper; hand each its own and they are not.
+    by the rank (`rank_scale`), and with `skip` what enters the Mamba block is added to what it emits. A
+    `GatedConvolution` may stand for the Mamba block. The branch holds its projections by reference: hand the
+    same two to every branch of an encoder and they are shared, as in the paper; hand each its own and they
+    are not.
     """
 
     def __init__(
@@ -38,10 +39,12 @@ class MambAdapter(ProjectedBranch):
         dropout: float = 0.1,
         input_scale: Tensor | None = None,
         batch_norm: FrameBatchNorm | None = None,
+        skip: bool = False,
     ) -> None:
         super().__init__(down, up, alpha, input_scale, rank_scale(up, input_scale), batch_norm)
         self.mamba = mamba
         self.backward_mamba = backward_mamba
+        self.skip = skip
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -53,6 +56,8 @@ class MambAdapter(ProjectedBranch):
         mixed = self.mamba(low, lengths)
         if self.backward_mamba is not None:
             mixed = mixed + self.backward_mamba(low, lengths, reverse=True)
+        if self.skip:
+            mixed = low + mixed
         return self.out(self.dropout(mixed))
 
     def fold(self, module: nn.Module) -> bool:
@@ -95,6 +100,9 @@ class MambAdapters(SharedProjections):
     scan : bool
         False leaves the scan out: a gated convolution stands where the Mamba block does
         (`mambadapter.ssm.GatedConvolution`).
+    skip : bool
+        Add what enters the Mamba block to what it emits, and start its out_proj at zero: the branch begins as
+        two projections with nothing in between.
     alpha : float
         Start of the scales.
     dropout : float
@@ -107,6 +115,9 @@ class MambAdapters(SharedProjections):
         what the point reads by the length that the LayerNorm in front of it gives it, so that blocks all
         start alike, and what W_up emits by the rank (`rank_scale`). False scales the weights of W_down
         instead, by the mean over insertion points.
+    small_weights : bool
+        With scaled_projections, divide by the root mean square in place of the length, so that W_down's
+        weights are as small as in a fresh dense layer, and turn further at the same rate.
     batch_norm : bool
         Normalise what W_down emits, at each insertion point by itself, over the frames of a batch
         (`mambadapter.methods.batch_norm.FrameBatchNorm`): blocks start alike, and W_down may turn far
@@ -135,6 +146,7 @@ class MambAdapters(SharedProjections):
     bidirectional: bool = False
     backward_parameters: str = "own"
     scan: bool = True
+    skip: bool = False
 
     initialisations: ClassVar[tuple[str, ...]] = ("unit_variance", "unit_gain", "official")
 
@@ -173,7 +185,7 @@ class MambAdapters(SharedProjections):
         if self.bidirectional:
             backward = forward if self.backward_parameters == "shared" else self._block(lookahead)
         down, up, alpha, scale, norm = projections
-        return MambAdapter(down, up, forward, backward, alpha, self.dropout, scale, norm)
+        return MambAdapter(down, up, forward, backward, alpha, self.dropout, scale, norm, self.skip)
 
     def _block(self, lookahead: int) -> Block:
         if self.scan:
@@ -186,4 +198,6 @@ class MambAdapters(SharedProjections):
             official_mamba(block)
         elif self.initialisation == "unit_gain":
             unit_gain(block)
+        if self.skip:
+            nn.init.zeros_(block.out_proj.weight)
         return block

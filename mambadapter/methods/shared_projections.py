@@ -13,6 +13,7 @@ from mambadapter.errors import UserError
 from mambadapter.methods.base import SideMethod
 from mambadapter.methods.batch_norm import FrameBatchNorm
 from mambadapter.methods.initialisation import (
+    channel_scale,
     input_scale,
     official_projections,
     unit_variance_projections,
@@ -45,10 +46,14 @@ class SharedProjections(SideMethod):
         Let the weights of W_down and W_up be of order one at every insertion point of every encoder: divide
         what the point reads by the length that the LayerNorm in front of it gives it, and what W_up emits by
         the rank (`rank_scale`). False scales the weights of W_down instead, by the mean over the points.
+    small_weights : bool
+        With scaled_projections, divide by the root mean square instead, so that W_down's weights are one over
+        the square root of its width, as in a fresh dense layer, and turn further at the same rate.
     """
 
     shared: bool = True
     scaled_projections: bool = False
+    small_weights: bool = False
     alpha: float = 0.1
     batch_norm: bool = False
     initialisation: str = "unit_variance"
@@ -59,6 +64,11 @@ class SharedProjections(SideMethod):
         super().__post_init__()
         refuse_if_sequential("scaled_projections", self.scaled_projections, self.insertion)
         one_of("initialisation", self.initialisation, self.initialisations)
+        if self.small_weights and not self.scaled_projections:
+            raise UserError(
+                "small_weights: how small is known of scaled inputs; set scaled_projections to true, or "
+                "small_weights to false."
+            )
         for knob in ("scaled_projections", "batch_norm"):
             if getattr(self, knob) and self.initialisation == "official":
                 raise UserError(
@@ -75,8 +85,7 @@ class SharedProjections(SideMethod):
             down, up = pair or self._projections(encoder.width, [place])
             alpha = nn.Parameter(torch.tensor(float(self.alpha))) if self.shared else None
             norm = FrameBatchNorm(self.rank) if self.batch_norm else None
-            scale = input_scale(place.norm) if self.scaled_projections else None
-            projections = Projections(down, up, alpha, scale, norm)
+            projections = Projections(down, up, alpha, self._input_scale(place), norm)
             return self.around(projections, encoder.causal)
 
         insert_at_each(encoder, places, self.insertion, self.norms, make)
@@ -84,6 +93,11 @@ class SharedProjections(SideMethod):
     def around(self, projections: Projections, causal: bool) -> nn.Module:
         """Make a branch around these projections; `causal` if a frame must see none that is to come."""
         raise NotImplementedError
+
+    def _input_scale(self, place: Sublayer) -> Tensor | None:
+        if not self.scaled_projections:
+            return None
+        return channel_scale(place.norm) if self.small_weights else input_scale(place.norm)
 
     def _projections(self, width: int, places: Iterable[Sublayer]) -> tuple[nn.Linear, nn.Linear]:
         # A BatchNorm behind W_down takes away whatever a bias would add.
@@ -93,6 +107,9 @@ class SharedProjections(SideMethod):
             official_projections(down, up)
         elif self.scaled_projections:
             unit_weight_projections(down, up)
+            if self.small_weights:
+                with torch.no_grad():
+                    down.weight.mul_(width**-0.5)
         else:
             unit_variance_projections(down, up, [place.norm for place in places])
         return down, up

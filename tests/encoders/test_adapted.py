@@ -192,17 +192,18 @@ def test_what_enters_the_mamba_block_has_unit_variance(encoder_folder):
 
 
 @pytest.mark.parametrize(
-    ("kind", "knob", "size"),
+    ("kind", "knobs", "size"),
     [
-        (MambAdapters, "scaled_projections", 1.0),
-        (IdentityBottlenecks, "scaled_projections", 1.0),
-        (Bottlenecks, "scaled_inputs", 32**-0.5),
-        (Convpasses, "scaled_inputs", 32**-0.5),
+        (MambAdapters, ["scaled_projections"], 1.0),
+        (MambAdapters, ["scaled_projections", "small_weights"], 32**-0.5),
+        (IdentityBottlenecks, ["scaled_projections"], 1.0),
+        (Bottlenecks, ["scaled_inputs"], 32**-0.5),
+        (Convpasses, ["scaled_inputs"], 32**-0.5),
     ],
 )
-def test_scaled_inputs_enter_with_unit_variance_at_every_point(encoder_folder, kind, knob, size):
+def test_scaled_inputs_enter_with_unit_variance_at_every_point(encoder_folder, kind, knobs, size):
     """Also where norms differ a hundredfold, as W_down's weights, of size `size`, do not."""
-    method = kind(rank=24, placement="houlsby", **{knob: True})
+    method = kind(rank=24, placement="houlsby", **dict.fromkeys(knobs, True))
     backbone = AutoModel.from_pretrained(encoder_folder)
     torch.manual_seed(3)
     for index, sublayer in enumerate(sublayers(backbone)):
@@ -316,6 +317,7 @@ def test_too_short_a_clip_is_refused(encoder_folders):
             "which has no scaled_projections",
         ),
         ({"batch_norm": True, "initialisation": "official"}, "which has no batch_norm"),
+        ({"small_weights": True}, "set scaled_projections to true, or small_weights to false"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):

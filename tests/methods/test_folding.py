@@ -27,6 +27,9 @@ OTHERS = {
     "unscaled mambadapter": MambAdapters(rank=4, shared=False, placement="houlsby"),
     "normalised ablation": IdentityBottlenecks(rank=4, batch_norm=True),
     "scaled mambadapter": MambAdapters(rank=4, scaled_projections=True, initialisation="unit_gain"),
+    "beside a straight path": MambAdapters(
+        rank=4, scaled_projections=True, small_weights=True, skip=True
+    ),
     "looking ahead": MambAdapters(rank=4, d_conv=7, lookahead=3),
     "scaled and normalised": MambAdapters(rank=4, scaled_projections=True, batch_norm=True),
     "scaled ablation": IdentityBottlenecks(rank=4),

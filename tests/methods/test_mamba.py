@@ -72,6 +72,19 @@ def test_bidirectional_adds_a_scan_of_reversed_frames(parts):
 
 
 @pytest.mark.parametrize("scan", [True, False])
+def test_beside_a_straight_path_a_branch_begins_as_its_projections(parts, scan):
+    """And what the block learns is added to it."""
+    down, up, _, _, alpha = parts
+    method = MambAdapters(rank=RANK, d_conv=9, scan=scan, skip=True, initialisation="unit_gain")
+    branch = method.around(Projections(down, up, alpha, None, None), causal=False).eval()
+    x = torch.randn(2, 20, WIDTH)
+    torch.testing.assert_close(branch(x), alpha * up(down(x)))
+    nn.init.normal_(branch.mamba.out_proj.weight)
+    torch.testing.assert_close(branch(x), alpha * up(down(x) + branch.mamba(down(x))))
+    assert branch.mamba(down(x)).abs().mean() > 0.1
+
+
+@pytest.mark.parametrize("scan", [True, False])
 @pytest.mark.parametrize(("causal", "first"), [(False, 7), (True, 10)])
 def test_a_frame_is_seen_as_early_as_the_lookahead_says(parts, scan, causal, first):
     """Three frames before it is there; in a decoder not before."""
