@@ -162,5 +162,6 @@ def _scored(task: _Row, methods: Sequence[str]) -> list[str]:
     best = best_of(list(others.values()), task.metric)
     name = next((name for name, cell in others.items() if cell is best), None)
     name = next(iter(others), None) if len(others) == 1 else name
-    rest = "" if name is None else f"{name}, of {len(others)} others: {shown[name]}"
+    of = f", of {len(others)} others" if len(others) > 1 else ""
+    rest = "" if name is None else f"{name}{of}: {shown[name]}"
     return [*(shown.get(method, "") for method in methods), rest]

@@ -49,7 +49,7 @@ def test_rows_are_tasks_at_a_budget_and_the_last_counts_the_best(sources):
     named = {tuple(row[:3]): row[3:] for row in rows}
     words = named["words", "100 parameters", "accuracy"]
     assert [cell.split(" ")[0] for cell in words[:3]] == ["90.0", "50.0", "20.0"]
-    assert words[3] == "rare, of 1 others: 95.0 ± 2.5 *"
+    assert words[3] == "rare: 95.0 ± 2.5 *"
     assert named["words", "200 parameters", "accuracy"] == ["60.0 ± 2.5", "70.0 ± 2.5 *", "", ""]
     assert named["texts", "", "wer"][0] == "20.0 ± 2.5 *"
     assert named["sounds", "", "accuracy"] == ["40.0 ± 0.0", "30.0 ± 0.0", "50.0 ± 0.0 *", ""]
