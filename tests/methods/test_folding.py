@@ -32,7 +32,7 @@ OTHERS = {
     ),
     "looking ahead": MambAdapters(rank=4, d_conv=7, lookahead=3),
     "scaled and normalised": MambAdapters(rank=4, scaled_projections=True, batch_norm=True),
-    "scaled ablation": IdentityBottlenecks(rank=4),
+    "scaled ablation": IdentityBottlenecks(rank=4, scaled_projections=True),
     "unscaled bottleneck": Bottlenecks(rank=4),
     "unscaled convpass": Convpasses(rank=4),
     "unscaled lora": LoRA(targets=["q", "k", "v", "o", "ffn_in", "ffn_out"]),
