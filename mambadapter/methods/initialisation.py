@@ -35,6 +35,13 @@ def unit_weight_projections(down: nn.Linear, up: nn.Linear) -> None:
 
 
 @torch.no_grad()
+def small_weight_projections(down: nn.Linear, up: nn.Linear) -> None:
+    """The same for inputs scaled by `channel_scale`, with weights as small as in a fresh dense layer."""
+    unit_weight_projections(down, up)
+    down.weight.mul_(down.in_features**-0.5)
+
+
+@torch.no_grad()
 def input_scale(norm: nn.LayerNorm) -> Tensor:
     """One over the root mean length of the vectors that a LayerNorm emits, known before any data is seen.
 

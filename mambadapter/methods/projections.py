@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,7 +10,11 @@ from mambadapter.encoders.sublayers import Sublayer
 from mambadapter.errors import UserError
 from mambadapter.methods.base import SideMethod
 from mambadapter.methods.batch_norm import FrameBatchNorm
-from mambadapter.methods.initialisation import channel_scale, unit_variance_projections
+from mambadapter.methods.initialisation import (
+    channel_scale,
+    small_weight_projections,
+    unit_variance_projections,
+)
 
 
 def project_down(hidden: Tensor, down: nn.Linear, scale: Tensor | None) -> Tensor:
@@ -118,10 +121,10 @@ class OwnProjections(SideMethod):
 
     def start(self, down: nn.Linear, up: nn.Linear, place: Sublayer) -> None:
         """Start W_down so that what it emits has unit variance, and W_up at zero."""
-        unit_variance_projections(down, up, [place.norm])
         if self.scaled_inputs:
-            with torch.no_grad():
-                down.weight.div_(channel_scale(place.norm))
+            small_weight_projections(down, up)
+        else:
+            unit_variance_projections(down, up, [place.norm])
 
 
 def refuse_if_sequential(knob: str, scaled: bool, insertion: str) -> None:

@@ -16,6 +16,7 @@ from mambadapter.methods.initialisation import (
     channel_scale,
     input_scale,
     official_projections,
+    small_weight_projections,
     unit_variance_projections,
     unit_weight_projections,
 )
@@ -105,11 +106,10 @@ class SharedProjections(SideMethod):
         up = nn.Linear(self.rank, width)
         if self.initialisation == "official":
             official_projections(down, up)
+        elif self.small_weights:
+            small_weight_projections(down, up)
         elif self.scaled_projections:
             unit_weight_projections(down, up)
-            if self.small_weights:
-                with torch.no_grad():
-                    down.weight.mul_(width**-0.5)
         else:
             unit_variance_projections(down, up, [place.norm for place in places])
         return down, up
