@@ -5,10 +5,12 @@
 what was typed, to the letter; any other value is read as YAML, and has the type of the one it replaces.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pydoc import locate
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ruamel.yaml.comments import CommentedMap
@@ -247,8 +249,9 @@ def _down_to(tree: CommentedMap, key: str, below: list[str], folder: Path) -> li
     entry = menu[name]
     method = entry.get("method", {})
     if below[0] not in entry and isinstance(method, dict):
-        settings = [k for k in entry if k != "method"] + list(method)
-        if below[0] not in method:
+        known = {**_defaults(method), **method}
+        if below[0] not in known:
+            settings = [k for k in entry if k != "method"] + list(known)
             raise UserError(
                 f"--{key}.{'.'.join(below)}: '{name}' has no setting '{below[0]}'; "
                 f"{did_you_mean(below[0], settings)}."
@@ -257,8 +260,17 @@ def _down_to(tree: CommentedMap, key: str, below: list[str], folder: Path) -> li
     return [name, *below]
 
 
+def _defaults(node: Any) -> dict[str, Any]:
+    """What a ``!new:`` node need not say: the fields of its dataclass that have a default."""
+    made = locate(tag_of(node).removeprefix("!new:"))
+    fields = dataclasses.fields(made) if dataclasses.is_dataclass(made) else ()
+    return {f.name: f.default for f in fields if f.init and f.default is not dataclasses.MISSING}
+
+
 def _value_at(node: Any, path: Sequence[str], dotted: str) -> Any:
     for key in path:
+        if isinstance(node, dict) and key not in node and key in (defaults := _defaults(node)):
+            node = defaults
         if not isinstance(node, dict) or key not in node:
             known = node if isinstance(node, dict) else []
             raise UserError(

@@ -30,6 +30,13 @@ def test_dots_go_down_into_the_menu(recipe, arguments):
     assert hparams["opt_class"].keywords == {"lr": 0.001}
 
 
+def test_a_setting_that_the_menu_leaves_to_its_class_can_be_changed(recipe):
+    # adapters.yaml gives mambadapter neither; their defaults are the class's.
+    method = load(recipe, "--adapter.scan", "false", "--adapter.lookahead", "2").hparams["method"]
+
+    assert (method.scan, method.lookahead) == (False, 2)
+
+
 def test_short_forms_follow_the_choice_wherever_it_stands(recipe):
     hparams = load(recipe, "--adapter.norms", "none", "--adapter", "linear_probe").hparams
     assert hparams["method"] == LinearProbe(norms="none")
@@ -64,6 +71,11 @@ def test_abbreviated_run_options_are_not_swallowed(recipe):
         (("--adapter.rnk", "3"), "'mambadapter' has no setting 'rnk'; did you mean 'rank'"),
         (("--adapters.mambadapter.method.rnk", "3"), "no key 'rnk' there; did you mean 'rank'"),
         (("--loader_options.batch", "3"), "no key 'batch' there"),
+        (("--adapter.scan", "no"), "--adapter.scan: 'no' is not true or false"),
+        (
+            ("--adapter", "linear_probe", "--adapter.scan", "true"),
+            "'linear_probe' has no setting 'scan'",
+        ),
         (("--adapter.rank", "0"), "rank=0 is impossible"),
         (("--adapter.placement", "huolsby"), "did you mean 'houlsby'"),
         (("--seed",), "--seed has no value"),
