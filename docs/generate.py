@@ -46,7 +46,12 @@ def rates() -> str:
                 of_task = chosen.setdefault((run["config"]["adapter"], path), {})
                 of_task.setdefault(run["parameters"]["adapted"], set()).add(run["lr"])
     saved = [path for path in saved if any(path == of for _, of in chosen)]
-    tasks = [path.stem.removeprefix("evidence_").replace("_", " ") for path in saved]
+    stems = [path.stem for path in saved]
+    tasks = [
+        stem.removeprefix("evidence_").replace("_", " ")
+        + (f", {path.parents[1].name}" if stems.count(stem) > 1 else "")
+        for path, stem in zip(saved, stems, strict=True)
+    ]
     rows = [
         f"| `--adapter` | the menu's | {' | '.join(tasks)} |",
         "|---|---:|" + "---:|" * len(tasks),

@@ -26,6 +26,9 @@ _ARGUMENTS = {"loader_options": "torch.utils.data.DataLoader"}
 ENTRY_KEYS = {"adapters": ("method", "lr"), "encoders": ("source",)}
 _OPTIONAL = {"adapters": ("scan_lr_scale",), "encoders": tuple(sorted(ENCODER_SETTINGS))}
 
+# Settings of a method that are read only where another of them is true.
+_NEEDED = {"scan_lr_scale": "scan", "d_state": "scan", "alpha": "shared"}
+
 
 def check_placeholders(tree: CommentedMap, text: str) -> None:
     """Refuse keys still marked ``!PLACEHOLDER``, quoting the example in their comment."""
@@ -69,17 +72,18 @@ def check_menus(tree: CommentedMap, folder: Path) -> None:
                     raise UserError(f"{path} lacks '{key}'.")
 
 
-def check_rates(tree: CommentedMap, folder: Path, changed: Iterable[str]) -> None:
-    """Refuse a learning rate that nothing reads.
+def check_read(tree: CommentedMap, folder: Path, changed: Iterable[str]) -> None:
+    """Refuse a setting of the chosen method that nothing reads.
 
-    One of the chosen method (``adapter.lr`` in `changed`, or in a file that extends) beside one of the whole
-    run, which goes before it; and one of the scan of a method that has none.
+    A learning rate (``adapter.lr`` in `changed`, or in a file that extends) beside one of the whole run,
+    which goes before it; and what another setting switches off, such as the states of a scan left out.
     """
     menu, name = tree.get("adapters"), str(tree.get("adapter"))
     entry = entries_of(tree, "adapters", folder).get(name)
     included = isinstance(menu, Mapping) and tag_of(menu).startswith(INCLUDE)
     changes = menu.get(name, {}) if included else {}
-    changed = {*changed, *(f"adapter.{key}" for key in changes)}
+    methods = [found.get("method") or {} for found in (changes, entry or {})]
+    changed = {*changed, *(f"adapter.{key}" for key in (*changes, *methods[0]))}
     given = [key for key in ("lr", "scan_lr_scale") if key in tree and not tag_of(tree[key])]
     for key in given:
         if f"adapter.{key}" in changed:
@@ -93,12 +97,12 @@ def check_rates(tree: CommentedMap, folder: Path, changed: Iterable[str]) -> Non
             f"{key} is {tree[key]}, but '{name}' has no scan; leave it out, or give its entry of the menu a "
             f"{key} if it has one."
         )
-    if key in given or f"adapter.{key}" in changed:
-        methods = (found.get("method") or {} for found in (changes, entry or {}))
-        if not next((method["scan"] for method in methods if "scan" in method), True):
+    for key, needed in _NEEDED.items():
+        read = next((method[needed] for method in methods if needed in method), True)
+        if not read and (key in given or f"adapter.{key}" in changed):
             raise UserError(
-                f"{key}: nothing reads it, for '{name}' has its scan left out (adapter.scan: false); leave "
-                "one of the two out."
+                f"{key}: nothing reads it, for adapter.{needed} of '{name}' is false; leave one of the two "
+                "out."
             )
 
 

@@ -27,7 +27,7 @@ from mambadapter.config.checks import (
     check_calls,
     check_menus,
     check_placeholders,
-    check_rates,
+    check_read,
     check_top_level,
 )
 from mambadapter.config.extends import read_recipe
@@ -124,7 +124,7 @@ def read_experiment(argv: Sequence[str], contract: Iterable[str]) -> Experiment:
     apply_changes(tree, line.changes, path.parent, recipe.replaced)
     check_placeholders(tree, recipe.text)
     check_menus(tree, path.parent)
-    check_rates(tree, path.parent, [name for name, _ in line.changes])
+    check_read(tree, path.parent, [name for name, _ in line.changes])
     check_top_level(tree, recipe.text, [*_OWN_KEYS, *contract])
     _settle_texts(tree)
 

@@ -29,8 +29,10 @@ def to_csv(collection: Collection) -> str:
         test = run.result["metrics"]["test"]
         writer.writerow(
             [
-                *(run.settings.get(column) for column in collection.columns),
-                *(run.lr for _ in rate),
+                *(
+                    {"lr": run.lr, **run.settings}.get(column)
+                    for column in (*collection.columns, *rate)
+                ),
                 *run.repetition,
                 *(run.result["parameters"].get(count) for count in counts),
                 *(test.get(name) for name in metrics),
@@ -63,7 +65,12 @@ def rows_of(collection: Collection) -> tuple[list[str], list[list[str]]]:
     rows = []
     for cell in collection.cells:
         rivals = collection.rivals_of(cell)
-        labels = ["" if label is None else str(label) for label in cell.labels]
+        # A rate is a setting of a grid's runs alone; in the same column the others have what they learned at.
+        said = {"lr": cell.learning_rate}
+        labels = [
+            said.get(column, "") if label is None else str(label)
+            for column, label in zip(collection.columns, cell.labels, strict=True)
+        ]
         scores = (score_of(cell, rivals, metric) for metric in collection.metrics)
         rate = [] if "lr" in collection.columns else [cell.learning_rate]
         rows.append([*labels, *rate, f"{cell.adapted:,}", cell.repetitions, *scores])

@@ -403,14 +403,15 @@ class EncoderBrain(sb.Brain):
         failing = [epoch for epoch in later if not learns(epoch)]
         if len(failing) != 1 or failing[0] is not epochs[-1]:  # it learns, or was warned of before
             return
+        warmup = self.hparams.warmup
+        longer = f" or its warm-up too short (--warmup {min(2 * max(warmup, 0.1), 0.5):.1f})"
         logger.warning(
             "In epoch %d the training loss, %.3g, is not below that of a model that ignores its "
             "input, %.3g: this run does not learn. Its learning rate may be too high (a fifth: "
-            "--adapter.lr %.2g, or --lr if that is set) or its warm-up too short (--warmup %.1f); if the "
-            "loss falls, but slowly, this rate or the head's (--head_lr) may be too low. `learned` in "
-            "result.json will say how it ended.",
+            "--adapter.lr %.2g, or --lr if that is set)%s; if the loss falls, but slowly, this rate or the "
+            "head's (--head_lr) may be too low. `learned` in result.json will say how it ended.",
             len(epochs), self.train_stats["loss"], self.train_stats["prior_loss"],
-            self.hparams.lr / 5, min(2 * max(self.hparams.warmup, 0.1), 0.5),
+            self.hparams.lr / 5, longer if warmup < 0.5 else "",
         )  # fmt: skip
 
     def on_evaluate_start(self, max_key: str | None = None, min_key: str | None = None) -> None:

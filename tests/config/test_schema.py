@@ -104,23 +104,41 @@ def test_hours_are_of_each_split(hours):
         ),
         ("--adapter=bottleneck --scan_lr_scale=0.5", "'bottleneck' has no scan"),
         ("--adapter=prompt_deep --scan_lr_scale=1", "'prompt_deep' has no scan"),
-        ("--adapter=gated_convolution --adapter.scan_lr_scale=0.1", "has its scan left out"),
+        (
+            "--adapter=gated_convolution --adapter.scan_lr_scale=0.1",
+            "scan_lr_scale: nothing reads it, for adapter.scan",
+        ),
         (
             "--adapter=mambadapter_longconv --adapter.scan=false --scan_lr_scale=0.1",
-            "has its scan left out",
+            "scan_lr_scale: nothing reads it, for adapter.scan",
+        ),
+        (
+            "--adapter=mambadapter --adapter.scan=false --adapter.d_state=4",
+            "d_state: nothing reads it, for adapter.scan of 'mambadapter' is false",
+        ),
+        (
+            "--adapter=mambadapter_unshared --adapter.alpha=1.0",
+            "alpha: nothing reads it, for adapter.shared of 'mambadapter_unshared' is false",
         ),
     ],
 )
-def test_a_rate_that_nothing_reads_is_refused(given, said):
+def test_a_setting_that_nothing_reads_is_refused(given, said):
     arguments = [str(YAMLS["classification"]), "--data_folder=/data", *given.split()]
     with pytest.raises(UserError, match=said):
         load_experiment(arguments, contract("classification"))
 
 
-def test_a_rate_that_nothing_reads_is_refused_in_a_file_that_extends(tmp_path):
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("lr: 0.1\nadapter.lr: 0.02\n", "adapter.lr: nothing reads it, for lr is 0.1"),
+        ("adapter.shared: false\nadapter.alpha: 0.5\n", "alpha: nothing reads it"),
+    ],
+)
+def test_a_setting_that_nothing_reads_is_refused_in_a_file_that_extends(tmp_path, lines, said):
     path = tmp_path / "mine.yaml"
-    path.write_text(f"extends: {YAMLS['classification']}\nlr: 0.1\nadapter.lr: 0.02\n")
-    with pytest.raises(UserError, match="adapter.lr: nothing reads it, for lr is 0.1"):
+    path.write_text(f"extends: {YAMLS['classification']}\n{lines}")
+    with pytest.raises(UserError, match=said):
         load_experiment([str(path), "--data_folder=/data"], contract("classification"))
 
 

@@ -13,7 +13,7 @@ from support.results import result, write
 from mambadapter import cli
 from mambadapter.report.collect import collect
 from mambadapter.report.page import write_report
-from mambadapter.report.tables import to_csv, to_latex, to_markdown
+from mambadapter.report.tables import rows_of, to_csv, to_latex, to_markdown
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +43,9 @@ def test_a_grid_of_learning_rates_is_a_column(tmp_path):
     assert [(cell.labels, len(cell.runs)) for cell in collection.cells] == [
         (("dora", None), 1), (("lora", 0.1), 2), (("lora", 0.2), 3),
     ]  # fmt: skip
+    # What was set to one rate says which.
+    assert [row[1] for row in rows_of(collection)[1]] == ["0.1", "0.1", "0.2"]
+    assert to_csv(collection).splitlines()[1].startswith("dora,0.1,")
 
 
 @pytest.mark.parametrize("searched", [(), (1,), (1, 2, 3)])

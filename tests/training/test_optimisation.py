@@ -161,8 +161,11 @@ def test_a_destroyed_run_did_not_learn_and_one_that_came_back_did():
     assert learned(epochs_of(0.72, 0.692, 0.695, 0.66, 0.63, 0.60, 0.57, 0.55, prior=0.693))
 
 
-def test_a_run_that_falls_later_is_warned_of_once(folder, tmp_path, caplog):
-    brain = build(folder, tmp_path, method=LinearProbe(), number_of_epochs=6)[0]
+@pytest.mark.parametrize(
+    ("warmup", "advice"), [(0.1, " or its warm-up too short (--warmup 0.2);"), (0.5, " is set);")]
+)
+def test_a_run_that_falls_later_is_warned_of_once(folder, tmp_path, caplog, warmup, advice):
+    brain = build(folder, tmp_path, method=LinearProbe(), number_of_epochs=6, warmup=warmup)[0]
     with caplog.at_level(logging.WARNING, "mambadapter"):
         for loss in (1.0, 0.9, 0.8, 1.2, 1.3):
             brain.train_stats = {"loss": loss, "prior_loss": 1.1}
@@ -171,6 +174,7 @@ def test_a_run_that_falls_later_is_warned_of_once(folder, tmp_path, caplog):
     said = [r.getMessage() for r in caplog.records if "does not learn" in r.getMessage()]
     assert len(said) == 1
     assert said[0].startswith("In epoch 4 the training loss, 1.2,")
+    assert advice in said[0]
 
 
 def test_a_run_that_does_not_learn_says_so_once(folder, tmp_path, caplog):
