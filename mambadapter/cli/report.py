@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
+from mambadapter.cli import only
 from mambadapter.cli.files import user_path
 from mambadapter.errors import UserError
 
@@ -39,14 +40,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         metavar="METHOD",
         help="test this method against each other one, and not all against all",
     )
-    parser.add_argument(
-        "--only",
-        action="append",
-        default=[],
-        type=_wanted,
-        metavar="SETTING=VALUES",
-        help="of the runs those with one of these values, such as adapter=lora,dora; may be repeated",
-    )
+    only.add(parser)
     parser.set_defaults(run=run)
 
 
@@ -56,22 +50,22 @@ def run(arguments: argparse.Namespace) -> None:
     from mambadapter.report.page import write_report
     from mambadapter.report.sources import check_sources
 
-    sources, only = arguments.sources, dict(arguments.only)
+    sources, wanted = arguments.sources, dict(arguments.only)
     check_sources(sources)
     if len(sources) > 1:
-        page = _overview(arguments, only)
+        page = _overview(arguments, wanted)
     else:
         (source,) = sources
         sweep = None if arguments.sweep is None else read_sweep(arguments.sweep)
         # A file's report has its name, so that the next one does not replace it.
         beside = source / "report" if source.is_dir() else _REPORTS / source.stem
         output = arguments.output or beside
-        page = write_report(source, output, arguments.metric, sweep, arguments.against, only)
+        page = write_report(source, output, arguments.metric, sweep, arguments.against, wanted)
     print((page.parent / "table.md").read_text(encoding="utf-8"))
     print(f"Wrote {page}, and beside it the tables and pictures as files.")
 
 
-def _overview(arguments: argparse.Namespace, only: Mapping[str, str]) -> Path:
+def _overview(arguments: argparse.Namespace, wanted: Mapping[str, str]) -> Path:
     from mambadapter.report.collect import collect
     from mambadapter.report.overview import write_overview
     from mambadapter.report.sources import results_by_name
@@ -81,14 +75,7 @@ def _overview(arguments: argparse.Namespace, only: Mapping[str, str]) -> Path:
     collections = {}
     for name, paths in results_by_name(arguments.sources).items():
         try:
-            collections[name] = collect(paths, arguments.metric, only)
+            collections[name] = collect(paths, arguments.metric, wanted)
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
     return write_overview(collections, arguments.output or _REPORTS)
-
-
-def _wanted(text: str) -> tuple[str, str]:
-    key, equals, values = text.partition("=")
-    if not equals or not values:
-        raise argparse.ArgumentTypeError(f"'{text}' should be SETTING=VALUE,VALUE")
-    return key, values

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from mambadapter.cli import only
 from mambadapter.cli.files import user_path
 from mambadapter.errors import UserError
 
@@ -21,6 +22,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--jobs", type=int, help="runs at once (default what the GPUs allow, or one)"
     )
+    only.add(parser)
     parser.add_argument("--dry_run", action="store_true", help="only say what would run")
     parser.add_argument(
         "--launcher",
@@ -46,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.jobs is not None and arguments.jobs < 1:
         raise UserError("--jobs: give at least 1.")
     counts = run_sweep(
-        read_sweep(arguments.file),
+        read_sweep(arguments.file).part(dict(arguments.only)),
         jobs=arguments.jobs,
         launcher=arguments.launcher,
         dry_run=arguments.dry_run,

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from mambadapter.errors import UserError, did_you_mean
 from mambadapter.experiments.search import Group, Search, read_search, short_digest
 from mambadapter.experiments.trials import Trial
-from mambadapter.utils.values import NOT_YAML
+from mambadapter.utils.values import NOT_YAML, picked
 
 _KEYS = (
     "recipe", "script", "hparams", "output", "settings", "cross", "where", "exclude", "search", "processes",
@@ -52,6 +52,8 @@ class Sweep:
         That train each run together.
     limit : int
         A sweep of more runs is refused.
+    only : Mapping[str, Sequence[str]]
+        Of some lists, or of ``recipe``, the values to run. A search has the tries of the whole sweep.
     """
 
     name: str
@@ -66,6 +68,15 @@ class Sweep:
     search: Search | None = None
     processes: int = 1
     limit: int = _LIMIT
+    only: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def part(self, wanted: Mapping[str, str]) -> "Sweep":
+        """The runs that have one of these values, with commas between, of each of these lists."""
+        known = {"recipe": [recipe.name for recipe in self.recipes], **self.cross}
+        for key in wanted:
+            if key not in known:
+                raise UserError(f"--only: there is no list '{key}'; {did_you_mean(key, known)}.")
+        return replace(self, only={key: picked(key, wanted[key], known[key]) for key in wanted})
 
     def trials(self) -> list[Trial]:
         """Every run, in the order of the lists, the last list turning fastest.
@@ -88,21 +99,25 @@ class Sweep:
         found = {group.key: group.found for group in self.groups()}
         for recipe in self.recipes:
             for chosen, changes in self._crossed(recipe.name):
-                best = found.get(self._key(recipe, chosen), {})
-                yield self._trial(recipe, chosen, {**changes, **best}), bool(best) or not found
+                if self._wanted(recipe, chosen):
+                    best = found.get(self._key(recipe, chosen), {})
+                    yield self._trial(recipe, chosen, {**changes, **best}), bool(best) or not found
 
     def groups(self) -> list[Group]:
         """The runs that share one search, each group by its first run."""
         if self.search is None:
             return []
         first: dict[tuple, Group] = {}
+        wanted = set()
         for recipe in self.recipes:
             for chosen, changes in self._crossed(recipe.name):
                 key = self._key(recipe, chosen)
                 if key not in first:
                     trial = self._trial(recipe, chosen, {**changes, **self.search.settings})
                     first[key] = Group(key, trial, self.search, self.output / "search")
-        return list(first.values())
+                if self._wanted(recipe, chosen):
+                    wanted.add(key)
+        return [group for key, group in first.items() if key in wanted]
 
     def chosen(self) -> list[tuple[str, dict[str, Any]]]:
         """Of each run the name of its folder without the digest, and its values of the lists."""
@@ -111,6 +126,10 @@ class Sweep:
             for recipe in self.recipes
             for values, changes in self._crossed(recipe.name)
         ]
+
+    def _wanted(self, recipe: Path, chosen: Mapping[str, Any]) -> bool:
+        point = {"recipe": recipe.name, **chosen}
+        return all(str(point[key]) in values for key, values in self.only.items())
 
     def _key(self, recipe: Path, chosen: Mapping[str, Any]) -> tuple[str, ...]:
         each = self.search.each if self.search else ()

@@ -16,6 +16,7 @@ from mambadapter.metrics.intervals import mean_and_half_width
 from mambadapter.metrics.learning import learned
 from mambadapter.metrics.names import HEADLINES, headline
 from mambadapter.report.sources import read_results
+from mambadapter.utils.values import picked
 
 # What tells repetitions of one setting apart.
 _REPEATED = tuple(name for name, key in KEYS.items() if key.report == "repetition")
@@ -311,11 +312,7 @@ def _with(runs: Sequence[Run], key: str, text: str) -> list[Run]:
     if key not in known | called.keys():
         raise UserError(f"--only: there is no setting '{key}'; {did_you_mean(key, known)}.")
     key = key if key in known else called[key]
-    values = {str(run.settings.get(key)) for run in runs}
-    wanted = [text] if text in values else text.split(",")
-    for value in wanted:
-        if value not in values:
-            raise UserError(f"--only: no run has {key} '{value}'; {did_you_mean(value, values)}.")
+    wanted = picked(key, text, (run.settings.get(key) for run in runs))
     return [run for run in runs if str(run.settings.get(key)) in wanted]
 
 

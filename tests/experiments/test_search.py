@@ -97,6 +97,21 @@ def test_tries_test_nothing(sweep_file):
     }
 
 
+def test_a_part_of_a_sweep_has_the_tries_of_the_whole(sweep_file):
+    """Budget 200 and seed 2 alone run with what was found at the first values, once and for all."""
+    whole = read_sweep(sweep_file)
+    part = whole.part({"adapter": "lora", "adapter_budget": "200", "seed": "2"})
+    assert run_sweep(part)["done"] == 1
+    assert [group.name for group in part.groups()] == ["Fake-lora"]
+    before = starts(whole.output / "search")
+    assert len(before) == 8
+    assert run_sweep(whole.part({"adapter": "lora"}))["done"] == 4
+    assert starts(whole.output / "search") == before
+    assert set(starts(whole.output)) == {
+        trial.name for trial in whole.trials() if trial.settings["adapter"] == "lora"
+    }
+
+
 def test_a_stopped_search_goes_on(sweep_file, tmp_path):
     """With the same tries."""
     sweep = read_sweep(sweep_file)

@@ -71,6 +71,18 @@ def test_lists_are_crossed_conditions_add_and_exclusions_take(sweep_file):
     assert trials[0].name.startswith("Fake-lora-100-1-")
 
 
+def test_a_part_of_a_sweep(sweep_file):
+    sweep = read_sweep(sweep_file)
+    part = sweep.part({"recipe": "Fake", "adapter": "bottleneck,lora", "seed": "2"})
+    assert [trial.name for trial in part.trials()] == [
+        trial.name for trial in sweep.trials() if trial.settings["seed"] == 2
+    ]
+    with pytest.raises(UserError, match="no list 'adaptr'; did you mean 'adapter'"):
+        sweep.part({"adaptr": "lora"})
+    with pytest.raises(UserError, match="no run has adapter 'lroa'; did you mean 'lora'"):
+        sweep.part({"adapter": "lroa"})
+
+
 def test_a_name_may_stand_for_settings(tmp_path, recipe):
     body = """\
 settings: {adapter: lora}
