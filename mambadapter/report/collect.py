@@ -140,13 +140,18 @@ class Cell:
 
     @property
     def repetitions(self) -> str:
-        """Over what its scores are means, such as ``3 seeds`` or ``1 seed x 5 folds``."""
+        """Over what its scores are means, as `extent`, and how many of these did not learn."""
+        return self.extent + (f", {self.failed} did not learn" if self.failed else "")
+
+    @property
+    def extent(self) -> str:
+        """Its seeds and folds, such as ``3 seeds`` or ``1 seed x 5 folds``."""
         over = f"{self.seeds} seed{'s' if self.seeds > 1 else ''}"
         if folds := sum(run.folds for run in self.runs):
             whole, rest = divmod(folds, self.seeds)
             each = f" x {whole} fold{'s' if whole > 1 else ''}"
             over += each if not rest else f", {folds} folds in all"
-        return over + (f", {self.failed} did not learn" if self.failed else "")
+        return over
 
     @property
     def failed(self) -> int:

@@ -53,7 +53,7 @@ class _Row:
             for cell in (pair.one, pair.other)
             if cell is not best
         ]
-        mixed = len({cell.repetitions for cell in cells}) > 1
+        mixed = len({cell.extent for cell in cells}) > 1
         return {
             name: score_of(cell, cells, self.metric)
             + (f" {_BELOW}" if cell in below else "")

@@ -68,6 +68,16 @@ def test_a_single_run_is_never_the_best_of_a_row(tmp_path):
     assert dict(zip(header, last, strict=True))["lucky"] == "0"
 
 
+def test_what_did_not_learn_is_said_of_its_cell_alone(tmp_path):
+    made = [*runs({"a": 0.9, "b": 0.5})]
+    made[-1]["history"] = [{"train": {"loss": 4.0, "prior_loss": 3.4}, "valid": {}}]
+    write(tmp_path / "one", *made)
+    header, (row, _) = rows_of_tasks(collections([tmp_path / "one"]))
+    shown = dict(zip(header, row, strict=True))
+    assert shown["a"] == "90.0 ± 2.5 *"
+    assert shown["b"] == "50.0 ± 2.5 (3 seeds, 1 did not learn)"
+
+
 def test_the_best_is_chosen_by_the_scores_so_all_pairs_are_corrected_for(tmp_path):
     """Of equal methods one row in twenty has a mark, at the most, however many they are."""
     generator = np.random.default_rng(0)
