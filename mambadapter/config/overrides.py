@@ -5,12 +5,10 @@
 what was typed, to the letter; any other value is read as YAML, and has the type of the one it replaces.
 """
 
-import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pydoc import locate
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ruamel.yaml.comments import CommentedMap
@@ -21,6 +19,7 @@ from mambadapter.config.files import included_file, tag_of
 from mambadapter.config.menus import MENUS, entries_of
 from mambadapter.config.schema import KEYS, MOST, kind_of
 from mambadapter.errors import UserError, did_you_mean
+from mambadapter.utils.fields import defaults_of
 from mambadapter.utils.values import NOT_YAML, parse_value
 
 _STOPS = "leave it out: training stops at the first loss that is not finite"
@@ -261,10 +260,8 @@ def _down_to(tree: CommentedMap, key: str, below: list[str], folder: Path) -> li
 
 
 def _defaults(node: Any) -> dict[str, Any]:
-    """What a ``!new:`` node need not say: the fields of its dataclass that have a default."""
-    made = locate(tag_of(node).removeprefix("!new:"))
-    fields = dataclasses.fields(made) if dataclasses.is_dataclass(made) else ()
-    return {f.name: f.default for f in fields if f.init and f.default is not dataclasses.MISSING}
+    """What a ``!new:`` node need not say."""
+    return defaults_of(tag_of(node).removeprefix("!new:"))
 
 
 def _value_at(node: Any, path: Sequence[str], dotted: str) -> Any:

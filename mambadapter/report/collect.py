@@ -16,6 +16,7 @@ from mambadapter.metrics.intervals import mean_and_half_width
 from mambadapter.metrics.learning import learned
 from mambadapter.metrics.names import HEADLINES, headline
 from mambadapter.report.sources import read_results
+from mambadapter.utils.fields import defaults_of
 from mambadapter.utils.values import picked
 
 # What tells repetitions of one setting apart.
@@ -325,10 +326,13 @@ def _run(name: str, result: Mapping[str, Any]) -> Run | None:
     try:
         settings = dict(_flat(result["config"]))
         # Results of before `method` was written have it as the YAML does, below the class.
-        method = result.get("method") or next(iter(result["config"]["method"].values()))
+        ((made, written),) = (result["config"].get("method") or {"": result["method"]}).items()
+        method = result.get("method") or written
+        # Of before a setting came they have its default, which leaves a method as it was.
+        method = {**defaults_of(made.removeprefix("!new:")), **method}
         settings |= {f"{METHOD}{key}": _hashable(value) for key, value in method.items()}
         _ = result["metrics"], result["parameters"]["adapted"]
-    except (KeyError, TypeError, AttributeError, StopIteration):
+    except (KeyError, TypeError, AttributeError, ValueError):
         return None
     prepared = next((key for key in result["config"].get("prepare", {})), "")
     settings["recipe"] = prepared.rpartition(".prepare_")[2] or None

@@ -34,6 +34,17 @@ def test_runs_are_gathered_by_what_sets_them_apart(tmp_path):
     assert [len(cell.runs) for cell in found.cells] == [2, 3, 3]
 
 
+def test_a_setting_that_came_later_has_its_default_in_older_runs(tmp_path):
+    """Bottlenecks had no scaled_inputs once, which false is the same as."""
+    made = {"!new:mambadapter.methods.Bottlenecks": {"rank": 8}}
+    old, *new = (result("bottleneck", seed, 0.5, method=made) for seed in (1, 2, 3))
+    for one, scaled in zip(new, (False, True), strict=True):
+        one["method"]["scaled_inputs"] = scaled
+    collection = collect(write(tmp_path, old, *new))
+    assert collection.columns == ("method.scaled_inputs",)
+    assert [(cell.labels, cell.seeds) for cell in collection.cells] == [((False,), 2), ((True,), 1)]
+
+
 def test_a_grid_of_learning_rates_is_a_column(tmp_path):
     """Where some seed was set to several; what a seed found itself joins the rate that it found."""
     grid = [result("lora", seed, 0.5, lr=lr, lr_search=0) for seed in (1, 2) for lr in (0.1, 0.2)]
