@@ -204,6 +204,7 @@ _ROWS = (
     Key("batch_seconds", SECONDS),
     Key("weight_decay", NUMBER, read=False),
     Key("warmup", SHARE),
+    Key("least_warmup", _whole(0)),
     Key("schedule", _one_of("cosine", "linear", "constant")),
     Key("max_grad_norm", NUMBER),
     Key("head_lr", NUMBER),

@@ -34,7 +34,7 @@ _DERIVED = {name for name, key in KEYS.items() if key.report == "derived"}
 # Settings that belong to a method, beside its own knobs: how it is trained.
 _OWN = {
     *("adapter", "lr", "head_lr", "norm_lr_scale", "scan_lr_scale"),
-    *("warmup", "schedule", "max_grad_norm", "weight_decay"),
+    *("warmup", "least_warmup", "schedule", "max_grad_norm", "weight_decay"),
 }
 
 # Where the settings of a method and the names that a sweep's file has for it begin, so that no two are alike.

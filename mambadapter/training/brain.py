@@ -205,7 +205,9 @@ class EncoderBrain(sb.Brain):
         self._loader = loader
         steps_per_epoch = math.ceil(len(loader) / self.grad_accumulation_factor)
         self._steps = steps_per_epoch * self.hparams.number_of_epochs
-        self.lr_factor = schedule(self.hparams.schedule, self.hparams.warmup, self._steps)
+        self.lr_factor = schedule(
+            self.hparams.schedule, self.hparams.warmup, self._steps, self.hparams.least_warmup
+        )
 
     def on_fit_start(self) -> None:
         """Prove the model alive while it is fresh, then as SpeechBrain does."""

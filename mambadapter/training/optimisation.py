@@ -104,7 +104,9 @@ def optimiser_of(
     return opt_class(groups)
 
 
-def schedule(name: str, warmup: float, total_steps: int) -> Callable[[int], float]:
+def schedule(
+    name: str, warmup: float, total_steps: int, least_warmup: int = 0
+) -> Callable[[int], float]:
     """What each optimiser step multiplies the learning rates by: a function of the step alone.
 
     So resuming needs no state. The shapes are transformers'.
@@ -114,9 +116,13 @@ def schedule(name: str, warmup: float, total_steps: int) -> Callable[[int], floa
     name : str
         ``cosine`` or ``linear``, down to 0 at the end, or ``constant``.
     warmup : float
-        Share of the steps over which the factor rises from 0 to 1.
+        Share of the steps over which the factor rises from 0 to 1; 0: it begins at 1.
     total_steps : int
         Steps of the run.
+    least_warmup : int
+        Steps that a warm-up has at the least, or a third of the run. Adam's first steps are as long as its
+        later ones, on averages of few gradients, however short the run is (Ma and Yarats 2021, arXiv
+        1910.04209).
 
     Example
     -------
@@ -126,5 +132,8 @@ def schedule(name: str, warmup: float, total_steps: int) -> Callable[[int], floa
     """
     placeholder = torch.optim.SGD([torch.zeros(1)])
     name = "constant_with_warmup" if name == "constant" else name
-    scheduler = get_scheduler(name, placeholder, math.floor(warmup * total_steps), total_steps)
+    steps = math.floor(warmup * total_steps)
+    if warmup:
+        steps = max(steps, min(least_warmup, total_steps // 3))
+    scheduler = get_scheduler(name, placeholder, steps, total_steps)
     return scheduler.lr_lambdas[0]

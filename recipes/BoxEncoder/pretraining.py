@@ -35,6 +35,7 @@ CONTRACT = (
     "number_of_epochs",
     "phone_objective",
     "warmup",
+    "least_warmup",
     "schedule",
     "max_grad_norm",
     "parameter_groups",

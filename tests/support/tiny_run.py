@@ -26,7 +26,7 @@ from mambadapter.training.checkpoints import WholeCheckpointer
 from mambadapter.training.classification import ClassificationBrain
 
 OPTIMISATION = (
-    "weight_decay", "warmup", "schedule", "max_grad_norm", "head_lr", "norm_lr_scale", "scan_lr_scale",
+    "weight_decay", "warmup", "least_warmup", "schedule", "max_grad_norm", "head_lr", "norm_lr_scale", "scan_lr_scale",
     "parameter_groups",
 )  # fmt: skip
 

@@ -102,6 +102,17 @@ def test_rates_rise_over_the_warm_up(name, after):
     assert schedule(name, 0.0, 100)(0) == 1
 
 
+@pytest.mark.parametrize(
+    ("warmup", "total", "steps"),
+    [(0.1, 48, 15), (0.1, 30, 10), (0.1, 400, 40), (0.5, 48, 24), (0.0, 48, 0)],
+)
+def test_a_warm_up_has_so_many_steps_at_the_least(warmup, total, steps):
+    factor = schedule("constant", warmup, total, least_warmup=15)
+    assert [factor(step) for step in (steps // 2, steps)] == pytest.approx(
+        [(steps // 2) / steps if steps else 1, 1]
+    )
+
+
 def test_prior_loss_is_the_entropy_of_the_targets():
     prior = PriorLoss()
     assert prior.loss is None
