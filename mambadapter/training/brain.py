@@ -28,7 +28,12 @@ from mambadapter.metrics.learning import first_epochs, learns
 from mambadapter.training.checkpoints import TrainedTensors
 from mambadapter.training.compiling import Compilation
 from mambadapter.training.history import History
-from mambadapter.training.optimisation import optimiser_of, parameter_groups, schedule
+from mambadapter.training.optimisation import (
+    optimiser_of,
+    parameter_groups,
+    schedule,
+    warmup_steps,
+)
 from mambadapter.training.pace import Pace
 from mambadapter.training.prior import PriorLoss
 from mambadapter.training.sanity_check import prove_alive
@@ -405,7 +410,8 @@ class EncoderBrain(sb.Brain):
         failing = [epoch for epoch in later if not learns(epoch)]
         if len(failing) != 1 or failing[0] is not epochs[-1]:  # it learns, or was warned of before
             return
-        warmup = self.hparams.warmup
+        steps = warmup_steps(self.hparams.warmup, self._steps, self.hparams.least_warmup)
+        warmup = steps / max(self._steps, 1)
         longer = f" or its warm-up too short (--warmup {min(2 * max(warmup, 0.1), 0.5):.1f})"
         logger.warning(
             "In epoch %d the training loss, %.3g, is not below that of a model that ignores its "

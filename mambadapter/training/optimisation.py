@@ -132,8 +132,18 @@ def schedule(
     """
     placeholder = torch.optim.SGD([torch.zeros(1)])
     name = "constant_with_warmup" if name == "constant" else name
-    steps = math.floor(warmup * total_steps)
-    if warmup:
-        steps = max(steps, min(least_warmup, total_steps // 3))
+    steps = warmup_steps(warmup, total_steps, least_warmup)
     scheduler = get_scheduler(name, placeholder, steps, total_steps)
     return scheduler.lr_lambdas[0]
+
+
+def warmup_steps(warmup: float, total_steps: int, least_warmup: int) -> int:
+    """Over how many steps learning rates rise: a share, or the least in short runs (`schedule`).
+
+    Example
+    -------
+    >>> warmup_steps(0.1, 400, 15), warmup_steps(0.1, 48, 15), warmup_steps(0.1, 30, 15)
+    (40, 15, 10)
+    """
+    steps = math.floor(warmup * total_steps)
+    return max(steps, min(least_warmup, total_steps // 3)) if warmup else 0

@@ -173,10 +173,16 @@ def test_a_destroyed_run_did_not_learn_and_one_that_came_back_did():
 
 
 @pytest.mark.parametrize(
-    ("warmup", "advice"), [(0.1, " or its warm-up too short (--warmup 0.2);"), (0.5, " is set);")]
+    ("warmup", "steps", "advice"),
+    [
+        (0.1, 400, " or its warm-up too short (--warmup 0.2);"),
+        (0.1, 45, " or its warm-up too short (--warmup 0.5);"),  # 15 of them, as it is
+        (0.5, 400, " is set);"),
+    ],
 )
-def test_a_run_that_falls_later_is_warned_of_once(folder, tmp_path, caplog, warmup, advice):
+def test_a_run_that_falls_later_is_warned_of_once(folder, tmp_path, caplog, warmup, steps, advice):
     brain = build(folder, tmp_path, method=LinearProbe(), number_of_epochs=6, warmup=warmup)[0]
+    brain._steps = steps
     with caplog.at_level(logging.WARNING, "mambadapter"):
         for loss in (1.0, 0.9, 0.8, 1.2, 1.3):
             brain.train_stats = {"loss": loss, "prior_loss": 1.1}
