@@ -82,7 +82,8 @@ def check_read(tree: CommentedMap, folder: Path, changed: Iterable[str]) -> None
     entry = entries_of(tree, "adapters", folder).get(name)
     included = isinstance(menu, Mapping) and tag_of(menu).startswith(INCLUDE)
     changes = menu.get(name, {}) if included else {}
-    methods = [found.get("method") or {} for found in (changes, entry or {})]
+    written = [found.get("method") for found in (changes, entry or {})]
+    methods = [node if isinstance(node, Mapping) else {} for node in written]
     changed = {*changed, *(f"adapter.{key}" for key in (*changes, *methods[0]))}
     given = [key for key in ("lr", "scan_lr_scale") if key in tree and not tag_of(tree[key])]
     for key in given:

@@ -328,8 +328,10 @@ def _run(name: str, result: Mapping[str, Any]) -> Run | None:
         # Results of before `method` was written have it as the YAML does, below the class.
         ((made, written),) = (result["config"].get("method") or {"": result["method"]}).items()
         method = result.get("method") or written
-        # Of before a setting came they have its default, which leaves a method as it was.
-        method = {**defaults_of(made.removeprefix("!new:")), **method}
+        # Of before a setting came they have its default, which leaves a method as it was. What else a file
+        # of results names is not imported.
+        if made.startswith("!new:mambadapter."):
+            method = {**defaults_of(made.removeprefix("!new:")), **method}
         settings |= {f"{METHOD}{key}": _hashable(value) for key, value in method.items()}
         _ = result["metrics"], result["parameters"]["adapted"]
     except (KeyError, TypeError, AttributeError, ValueError):
