@@ -87,7 +87,7 @@ def check_read(tree: CommentedMap, folder: Path, changed: Iterable[str]) -> None
     for node in written:
         if node is not None and not isinstance(node, Mapping) and not tag_of(node):
             raise UserError(
-                f"adapter.method: {node!r} is no method; change one of its settings, as in --adapter.dropout 0."
+                f"adapter.method: {node!r} is no method; change one of its settings, as in --adapter.lr 0.01."
             )
     changed = {*changed, *(f"adapter.{key}" for key in (*changes, *methods[0]))}
     given = [key for key in ("lr", "scan_lr_scale") if key in tree and not tag_of(tree[key])]
