@@ -11,13 +11,11 @@ from typing import Any
 
 from ruamel.yaml.comments import CommentedMap
 
-from mambadapter.config.files import INCLUDE, tag_of
+from mambadapter.config.files import CALLS, INCLUDE, tag_of
 from mambadapter.config.menus import entries_of
 from mambadapter.config.schema import KEYS, kind_of
 from mambadapter.encoders.families import ENCODER_SETTINGS
 from mambadapter.errors import UserError, did_you_mean
-
-_CALLS = ("!new:", "!name:", "!apply:")
 
 # Untagged mappings that become the arguments of a call.
 _ARGUMENTS = {"loader_options": "torch.utils.data.DataLoader"}
@@ -84,11 +82,6 @@ def check_read(tree: CommentedMap, folder: Path, changed: Iterable[str]) -> None
     changes = menu.get(name, {}) if included else {}
     written = [found.get("method") for found in (changes, entry or {})]
     methods = [node if isinstance(node, Mapping) else {} for node in written]
-    for node in written:
-        if node is not None and not isinstance(node, Mapping) and not tag_of(node):
-            raise UserError(
-                f"adapter.method: {node!r} is no method; change one of its settings, as in --adapter.lr 0.01."
-            )
     changed = {*changed, *(f"adapter.{key}" for key in (*changes, *methods[0]))}
     given = [key for key in ("lr", "scan_lr_scale") if key in tree and not tag_of(tree[key])]
     for key in given:
@@ -122,7 +115,7 @@ def check_calls(node: Any, path: str = "") -> None:
     tag = tag_of(node)
     if path in _ARGUMENTS:
         _check_arguments(_ARGUMENTS[path], node, path)
-    for prefix in _CALLS:
+    for prefix in CALLS:
         if tag.startswith(prefix) and isinstance(node, Mapping):
             _check_arguments(tag.removeprefix(prefix), node, path)
     for key, child in _children(node):

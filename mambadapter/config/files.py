@@ -12,6 +12,9 @@ from mambadapter.utils.values import NOT_YAML
 
 INCLUDE = "!include:"
 
+# The tags of what a class or a function makes.
+CALLS = ("!new:", "!name:", "!apply:")
+
 
 def read_yaml(path: Path) -> CommentedMap:
     """Read a YAML of keys and values; nothing in it is resolved."""

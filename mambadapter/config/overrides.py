@@ -15,7 +15,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.scalarbool import ScalarBoolean
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
-from mambadapter.config.files import included_file, tag_of
+from mambadapter.config.files import CALLS, included_file, tag_of
 from mambadapter.config.menus import MENUS, entries_of
 from mambadapter.config.schema import KEYS, MOST, kind_of
 from mambadapter.errors import UserError, did_you_mean
@@ -217,9 +217,15 @@ def _given(dotted: str, value: Any, replaced: Any, shown: str | None = None) -> 
     kind = kind_of(dotted)
     # Below the top level the class that gets it knows better: 2 may stand for a float.
     fraction = "." in dotted or kind.fraction
+    made = tag_of(replaced)
+    if made.startswith(CALLS) and isinstance(value, str | int | float) and not tag_of(value):
+        raise UserError(
+            f"--{dotted}: {value} is no {dotted.rpartition('.')[2]}, which {made} makes; change one of its "
+            f"settings, as in --{dotted}.KEY VALUE."
+        )
     if kind.text:
         fits, wanted = kind.fits(value, {}), kind.wanted.format(value=value)
-    elif tag_of(replaced) or (kind.word is not None and value == kind.word):
+    elif made or (kind.word is not None and value == kind.word):
         return value  # a tag such as !PLACEHOLDER says nothing of the type
     elif isinstance(replaced, bool | ScalarBoolean):
         fits, wanted = isinstance(value, bool | ScalarBoolean), "true or false"

@@ -52,7 +52,7 @@ class Sweep:
         That train each run together.
     limit : int
         A sweep of more runs is refused.
-    only : Mapping[str, Sequence[str]]
+    only : Mapping[str, Sequence[Any]]
         Of some lists, or of ``recipe``, the values to run. A search has the tries of the whole sweep.
     """
 
@@ -68,7 +68,7 @@ class Sweep:
     search: Search | None = None
     processes: int = 1
     limit: int = _LIMIT
-    only: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    only: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def part(self, wanted: Mapping[str, str]) -> "Sweep":
         """The runs that have one of these values, with commas between, of each of these lists."""
@@ -76,7 +76,9 @@ class Sweep:
         for key in wanted:
             if key not in known:
                 raise UserError(f"--only: there is no list '{key}'; {did_you_mean(key, known)}.")
-        return replace(self, only={key: picked(key, wanted[key], known[key]) for key in wanted})
+        named = {key: picked(key, text, known[key]) for key, text in wanted.items()}
+        only = {key: [v for v in known[key] if str(v) in named[key]] for key in named}
+        return replace(self, only=only)
 
     def trials(self) -> list[Trial]:
         """Every run, in the order of the lists, the last list turning fastest.
@@ -128,8 +130,7 @@ class Sweep:
         ]
 
     def _wanted(self, recipe: Path, chosen: Mapping[str, Any]) -> bool:
-        point = {"recipe": recipe.name, **chosen}
-        return all(str(point[key]) in values for key, values in self.only.items())
+        return _has({"recipe": recipe.name, **chosen}, self.only)
 
     def _key(self, recipe: Path, chosen: Mapping[str, Any]) -> tuple[str, ...]:
         each = self.search.each if self.search else ()

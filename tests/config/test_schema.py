@@ -105,6 +105,7 @@ def test_hours_are_of_each_split(hours):
         ("--adapter=bottleneck --scan_lr_scale=0.5", "'bottleneck' has no scan"),
         ("--adapter=prompt_deep --scan_lr_scale=1", "'prompt_deep' has no scan"),
         ("--adapter.method=3", "adapter.method: 3 is no method"),
+        ("--opt_class=3", "opt_class: 3 is no opt_class, which !name:torch.optim.AdamW makes"),
         (
             "--adapter=gated_convolution --adapter.scan_lr_scale=0.1",
             "scan_lr_scale: nothing reads it, for adapter.scan",
