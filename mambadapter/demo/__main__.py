@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import transformers
 from ruamel.yaml import YAML
@@ -45,7 +46,7 @@ def main() -> None:
     trials = planned(corpus, twin)
     for trial in trials:
         print(f"$ cd {RECIPE} && python {shlex.join(trial.arguments)}")
-    jobs = min(2, os.cpu_count() or 1)
+    jobs = min(2, joblib.cpu_count())
     print(f"\nThe runs, {jobs} at a time:", flush=True)
     results = {}
     for trial in run_trials(trials, jobs):

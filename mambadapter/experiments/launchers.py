@@ -1,7 +1,6 @@
 """Where the runs of a sweep happen: processes of this machine, or jobs of a cluster."""
 
 import contextlib
-import os
 import queue
 import re
 import sys
@@ -14,7 +13,14 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from mambadapter.errors import UserError
-from mambadapter.experiments.trials import ELSEWHERE, FAILED, Outcome, Trial, execute
+from mambadapter.experiments.trials import (
+    ELSEWHERE,
+    FAILED,
+    Outcome,
+    Trial,
+    execute,
+    threads_of_each,
+)
 
 LAUNCHERS = ("here", "slurm", "local", "debug")
 
@@ -37,7 +43,7 @@ class Here:
 
     def __init__(self, jobs: int, processes: int = 1) -> None:
         self.jobs = jobs
-        self.threads = max((os.cpu_count() or 1) // (jobs * processes), 1)
+        self.threads = threads_of_each(jobs * processes)
         self.running: dict[str, Trial] = {}
         self.gpus: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         import torch  # where a job of a cluster does not wait for it

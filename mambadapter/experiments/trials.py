@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import joblib
+
 from mambadapter.errors import UserError
 from mambadapter.experiments import forks
 from mambadapter.utils.files import read_json, write_json
@@ -146,10 +148,21 @@ def execute(
         return Outcome(trial, DONE)
 
 
+def threads_of_each(processes: int) -> int:
+    """How many threads each of so many processes has, of the cores that this one may use.
+
+    A scheduler's or a container's share counts, not the machine's cores: threads that outnumber theirs wait
+    for one another, and a run takes many times as long. `OMP_NUM_THREADS`, where it is set, is the most.
+    """
+    share = max(joblib.cpu_count() // processes, 1)
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(share, max(int(asked), 1)) if asked.isdigit() else share
+
+
 def run_trials(trials: Iterable[Trial], jobs: int = 1) -> Iterator[Trial]:
     """Run the trials that are not done, and yield each once it is."""
     missing = [trial for trial in trials if not trial.done]
-    threads = max((os.cpu_count() or 1) // jobs, 1)
+    threads = threads_of_each(jobs)
     with ThreadPoolExecutor(jobs) as pool:
         for outcome in pool.map(lambda trial: execute(trial, threads), missing):
             if outcome.status == FAILED:

@@ -1,13 +1,22 @@
 """Trials run once, and fail with what they wrote."""
 
 import math
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from scipy.stats import ttest_1samp
 
 from mambadapter.errors import UserError
-from mambadapter.experiments.trials import DONE, ELSEWHERE, FAILED, Trial, execute, run_trials
+from mambadapter.experiments.trials import (
+    DONE,
+    ELSEWHERE,
+    FAILED,
+    Trial,
+    execute,
+    run_trials,
+    threads_of_each,
+)
 from mambadapter.metrics.intervals import mean_and_half_width
 
 SCRIPT = """\
@@ -43,6 +52,25 @@ def test_only_missing_results_are_run(recipe, tmp_path):
     assert (seen["yaml"], seen["--seed"]) == ("hparams/train.yaml", "3")
     assert int(seen["threads"]) >= 1
     assert list(run_trials(trials)) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_threads_are_of_the_cores_that_the_process_may_use(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert (threads_of_each(1), threads_of_each(2)) == (1, 1)
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert threads_of_each(1) <= len(allowed)
+
+
+def test_omp_num_threads_is_the_most(monkeypatch):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 64)
+    for asked, threads in (("1", 1), ("12", 12), ("100", 32), ("", 32), ("4,2", 32)):
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+        assert threads_of_each(2) == threads
 
 
 def test_a_trial_that_fails_says_what_it_wrote(recipe, tmp_path):
