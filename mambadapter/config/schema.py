@@ -125,6 +125,11 @@ GROUPS = Kind(
         and all(_is_rate(rate) for group in value.values() for rate in group.values())
     ),
 )
+METHOD = Kind("a method; choose one of the menu's, as in --adapter lora", lambda value, _: False)
+LOADER = Kind(
+    "arguments of a DataLoader; change one, as in --loader_options.prefetch_factor 4",
+    lambda value, _: isinstance(value, Mapping),
+)
 SECONDS = replace(
     POSITIVE,
     wanted="a number above 0, or null where there is a batch_size",
@@ -248,11 +253,11 @@ _ROWS = (
     Key("adapters", read=False, in_digest=False),
     Key("chosen", read=False, in_digest=False),
     Key("source", replace(ANY, text=True, path=True), report="derived"),
-    Key("method", report="derived"),
+    Key("method", METHOD, report="derived"),  # a node of !new:
     Key("lr", NUMBER),
     Key("proof_of_life", SWITCH),
     Key("prepare", report="derived"),
-    Key("loader_options"),
+    Key("loader_options", LOADER),
     Key("parameter_groups", GROUPS, report="derived"),
     Key("opt_class"),
     Key("epoch_counter"),

@@ -105,6 +105,11 @@ def test_hours_are_of_each_split(hours):
         ("--adapter=bottleneck --scan_lr_scale=0.5", "'bottleneck' has no scan"),
         ("--adapter=prompt_deep --scan_lr_scale=1", "'prompt_deep' has no scan"),
         ("--adapter.method=3", "adapter.method: 3 is no method"),
+        (
+            "--method=3",
+            "method: '3' is not a method; choose one of the menu's, as in --adapter lora",
+        ),
+        ("--loader_options=3", "loader_options: '3' is not arguments of a DataLoader"),
         ("--opt_class=3", "opt_class: 3 is no opt_class, which !name:torch.optim.AdamW makes"),
         (
             "--adapter=gated_convolution --adapter.scan_lr_scale=0.1",
