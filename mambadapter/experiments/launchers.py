@@ -1,6 +1,7 @@
 """Where the runs of a sweep happen: processes of this machine, or jobs of a cluster."""
 
 import contextlib
+import os
 import queue
 import re
 import sys
@@ -160,7 +161,8 @@ def progress(trial: Trial) -> str:
 
 
 def _execute_and_wait(trial: Trial) -> Outcome:
-    return execute(trial, wait=True, fork=False)
+    cores = int(os.environ.get("SLURM_CPUS_PER_TASK", "1"))  # set where the job asked for some
+    return execute(trial, max(cores // trial.processes, 1), wait=True, fork=False)
 
 
 def _bar(total: int) -> tqdm:

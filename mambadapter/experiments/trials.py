@@ -155,8 +155,8 @@ def threads_of_each(processes: int) -> int:
     for one another, and a run takes many times as long. `OMP_NUM_THREADS`, where it is set, is the most.
     """
     share = max(joblib.cpu_count() // processes, 1)
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return min(share, max(int(asked), 1)) if asked.isdigit() else share
+    outermost = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(share, max(int(outermost), 1)) if outermost.isdecimal() else share
 
 
 def run_trials(trials: Iterable[Trial], jobs: int = 1) -> Iterator[Trial]:

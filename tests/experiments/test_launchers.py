@@ -65,6 +65,20 @@ def test_one_job_shares_out_the_cores():
     assert Here(1).threads >= Here(2).threads >= 1
 
 
+def test_a_job_has_the_threads_that_it_asked_for(tmp_path, monkeypatch):
+    (tmp_path / "train.py").write_text(
+        "import os, pathlib, sys\n"
+        "folder = pathlib.Path(sys.argv[sys.argv.index('--output_folder') + 1])\n"
+        "(folder / 'result.json').write_text('{\"threads\": ' + os.environ['OMP_NUM_THREADS'] + '}')\n"
+    )
+    launcher = Submitit("debug", tmp_path / "jobs", 1, {})
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    one, six = (Trial(name, tmp_path, {}, tmp_path / name) for name in ("one", "six"))
+    assert launcher.one(one).trial.read() == {"threads": 1}
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "6")
+    assert launcher.one(six).trial.read() == {"threads": 6}
+
+
 def test_runs_of_several_processes(sweep_file):
     sweep_file.write_text("processes: 2\n" + sweep_file.read_text().replace(", broken", ""))
     sweep = read_sweep(sweep_file)

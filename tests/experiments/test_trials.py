@@ -68,7 +68,15 @@ def test_threads_are_of_the_cores_that_the_process_may_use(monkeypatch):
 
 def test_omp_num_threads_is_the_most(monkeypatch):
     monkeypatch.setattr("joblib.cpu_count", lambda: 64)
-    for asked, threads in (("1", 1), ("12", 12), ("100", 32), ("", 32), ("4,2", 32)):
+    for asked, threads in (
+        ("1", 1),
+        ("12", 12),
+        ("100", 32),
+        (" 4 ", 4),
+        ("4,2", 4),
+        ("", 32),
+        ("²", 32),
+    ):
         monkeypatch.setenv("OMP_NUM_THREADS", asked)
         assert threads_of_each(2) == threads
 
