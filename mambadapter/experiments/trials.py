@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import joblib
-
 from mambadapter.errors import UserError
 from mambadapter.experiments import forks
 from mambadapter.utils.files import read_json, write_json
@@ -154,6 +152,8 @@ def threads_of_each(processes: int) -> int:
     A scheduler's or a container's share counts, not the machine's cores: threads that outnumber theirs wait
     for one another, and a run takes many times as long. `OMP_NUM_THREADS`, where it is set, is the most.
     """
+    import joblib  # with numpy, a quarter of a second that reading a sweep need not wait for
+
     share = max(joblib.cpu_count() // processes, 1)
     outermost = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return min(share, max(int(outermost), 1)) if outermost.isdecimal() else share
